@@ -1,0 +1,30 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Segmentation networks from bounding boxes: generalized multiple-instance learning for MONAI."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+__all__ = [
+    "__version__",
+    "bags",
+    "boxes",
+    "data",
+    "handlers",
+    "losses",
+    "metrics",
+    "networks",
+    "smooth_max",
+    "transforms",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+    # Loaded when first used: whoever needs the losses does not wait for readers of images.
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

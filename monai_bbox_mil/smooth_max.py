@@ -51,8 +51,9 @@ def log_smooth_max(log_x: Tensor, bag: Tensor, num_bags: int, method: SmoothMax,
     if alpha == 0:
         raise ValueError("alpha must not be 0.")
     if method == "max":
-        reduce = "amax" if alpha > 0 else "amin"
-        return log_x.new_zeros(num_bags).scatter_reduce(0, bag, log_x, reduce, include_self=False)
+        # The start value must never be equal to a pixel: it would take a share of the gradient.
+        reduce, start = ("amax", -math.inf) if alpha > 0 else ("amin", math.inf)
+        return log_x.new_full((num_bags,), start).scatter_reduce(0, bag, log_x, reduce)
     if method == "alpha_softmax":
         weight = alpha * log_x.exp()
         return _logsumexp(weight + log_x, bag, num_bags) - _logsumexp(weight, bag, num_bags)
@@ -74,7 +75,7 @@ def _log_quasimax(log_x: Tensor, bag: Tensor, num_bags: int, alpha: float) -> Te
         # log(log1p(e^L)) = L - e^L/2 + O(e^2L), needed where e^L vanishes beside 1.
         small = log_mean < -15
         direct = torch.nn.functional.softplus(log_mean.where(~small, 0.0), threshold=50).log()
-        return torch.where(small, log_mean - log_mean.exp() / 2, direct) - math.log(alpha)
+        return torch.where(small, log_mean - log_mean.where(small, 0.0).exp() / 2, direct) - math.log(alpha)
     # Near x = 1 the mean of expm1(alpha x) approaches -1 and log1p of it loses all digits; the plain formula is exact
     # there.
     small = log_mean < math.log(0.5)

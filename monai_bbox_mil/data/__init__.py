@@ -1,0 +1,24 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Data lists of the usual folders, a phantom, slices of volumes, collation."""
+
+from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
+from monai_bbox_mil.data.collate import pad_box_collate
+from monai_bbox_mil.data.datalists import decathlon_datalist, find_images, get_datalist, load_datalist
+from monai_bbox_mil.data.phantom import make_phantom
+from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
+from monai_bbox_mil.data.slices import SliceDataset
+
+__all__ = [
+    "ATLAS_VALIDATION",
+    "PROMISE12_VALIDATION",
+    "SliceDataset",
+    "atlas_datalist",
+    "decathlon_datalist",
+    "find_images",
+    "get_datalist",
+    "load_datalist",
+    "make_phantom",
+    "pad_box_collate",
+    "promise12_datalist",
+]

@@ -1,0 +1,89 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Data list of ATLAS R1.1 (Anatomical Tracings of Lesions After Stroke)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_bbox_mil.data.splits import shorten, split_by_patient, split_published
+
+__all__ = ["ATLAS_VALIDATION", "atlas_datalist", "find_atlas_images"]
+
+# fmt: off
+ATLAS_VALIDATION = (
+    "031785", "031794", "031800", "031812", "031814", "031817", "031826", "031836", "031856", "031861", "031862",
+    "031865", "031872", "031877", "031916", "031919", "031925", "031929", "031934", "031950", "031965", "031973",
+    "031974", "031975", "031985",
+)
+# fmt: on
+"""The 25 validation patients of the paper (26 images: 031950 was scanned twice).
+
+The paper only gives the counts, and the split of Kervadec et al. (MIDL 2020). The public code of both shuffles the 220
+sorted patients, ``random.seed(0); random.shuffle(ids)``, and takes the first 25; the patients of R1.1 are ``031768`` to
+``031987``. The counts that follow, 203 images of 195 patients and 26 of 25, are those of the paper.
+"""
+
+_IMAGE = "Site*/*/t[0-9]*/*_t1w_deface_stx.nii.gz"
+
+
+def atlas_datalist(
+    dataset_dir: str | os.PathLike[str],
+    validation_patients: Sequence[str] | None = ATLAS_VALIDATION,
+    validation_fraction: float = 25 / 220,
+    seed: int = 0,
+) -> dict[str, list[dict[str, Any]]]:
+    """Data list of the standard-space images of ATLAS R1.1, split by patient.
+
+    Read are ``Site*/<subject>/t0N/<subject>_t1w_deface_stx.nii.gz`` and, beside each, all of its lesion masks
+    ``<subject>_LesionSmooth[_N]_stx.nii.gz``. Where there are several, ``mask`` is a list: ``LoadImaged`` and
+    ``EnsureChannelFirstd`` make one channel of each, of 1 file as of several, so that the maximum over channels merges
+    them either way. Their foreground is any value above 0 (files hold 1, 254 or 255, and resampled ones in between).
+
+    Args:
+        dataset_dir: folder with the ``Site*`` folders, or one at most two levels above.
+        validation_patients: the validation part; ``None`` for a seeded draw.
+        validation_fraction: part of the patients, for a draw; it also follows, with a warning, where
+            ``validation_patients`` is the paper's and some of them are not there.
+        seed: of the draw.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``, items with ``image``, ``mask`` and ``patient``.
+
+    Raises:
+        ValueError: when there are no images, one has no mask, or ``validation_patients`` names unknown ones.
+    """
+    root = Path(dataset_dir).absolute()
+    images = find_atlas_images(root)
+    if not images:
+        raise ValueError(f"dataset_dir {root}: expected images {_IMAGE}, got none.")
+    items: list[dict[str, Any]] = []
+    bare = []
+    for image in images:
+        subject = image.parent.parent.name
+        masks = sorted(str(path) for path in image.parent.glob(f"{subject}_LesionSmooth_*stx.nii.gz"))
+        items.append({"image": str(image), "mask": masks[0] if len(masks) == 1 else masks, "patient": subject})
+        if not masks:
+            bare.append(str(image))
+    if bare:
+        raise ValueError(
+            f"dataset_dir {root}: expected a <subject>_LesionSmooth_stx.nii.gz beside every image, got {len(bare)} "
+            f"without: {shorten(bare)}."
+        )
+    if validation_patients is None:
+        return split_by_patient(items, validation_fraction, seed)
+    source = f"validation_patients of {root}"
+    return split_published(items, validation_patients, ATLAS_VALIDATION, validation_fraction, seed, source)
+
+
+def find_atlas_images(dataset_dir: str | os.PathLike[str]) -> list[Path]:
+    """Paths of the images, sorted by site, subject and session; none where it is another data set."""
+    root = Path(dataset_dir).absolute()
+    for above in ("", "*/", "*/*/"):
+        images = sorted(path for path in root.glob(above + _IMAGE) if not path.name.startswith("."))
+        if images:
+            return images
+    return []

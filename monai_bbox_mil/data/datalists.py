@@ -1,0 +1,301 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Data lists: from whatever lies in a folder to dictionaries of ``image``, ``mask`` or ``box``, and ``patient``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.data import load_decathlon_datalist
+
+from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
+from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
+from monai_bbox_mil.data.splits import check_files, check_patients, shorten, split_by_patient
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "MASK_SUFFIXES",
+    "decathlon_datalist",
+    "find_images",
+    "get_datalist",
+    "load_datalist",
+]
+
+IMAGE_EXTENSIONS = (
+    ".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".nhdr", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy"
+)  # fmt: skip
+"""Endings of the files that :func:`find_images` takes for images, whatever their case."""
+
+MASK_SUFFIXES = ("_segmentation", "_seg", "_mask", "_label", "_pred")
+"""Endings of the names, before the extension, that :func:`find_images` takes for masks or predictions."""
+
+_SECTIONS = ("training", "validation", "test")
+
+
+def get_datalist(
+    dataset_dir: str | os.PathLike[str],
+    datalist: str | os.PathLike[str] | None = None,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+) -> dict[str, list[dict[str, Any]]]:
+    """Data list of a folder, read in the first of these ways that its content allows.
+
+    ============================  ===================================
+    there is                      read by
+    ============================  ===================================
+    a ``datalist`` argument       :func:`load_datalist`
+    ``dataset.json``              :func:`decathlon_datalist`
+    ``datalist.json``             :func:`load_datalist`
+    ``CaseNN.mhd``                :func:`.promise12_datalist`
+    ``Site*/<subject>/t0N/``      :func:`.atlas_datalist`
+    ============================  ===================================
+
+    Args:
+        dataset_dir: folder of the data set.
+        datalist: a data list file, absolute or relative to ``dataset_dir``.
+        validation_fraction: part of the patients, for a data list file that names no validation part.
+        seed: of that draw.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``, with ``"test"`` where there is one.
+
+    Raises:
+        ValueError: when nothing of this is there, or what is there does not fit.
+    """
+    root = Path(dataset_dir).absolute()
+    if datalist is not None:
+        return load_datalist(root, datalist, validation_fraction=validation_fraction, seed=seed)
+    if (root / "dataset.json").is_file():
+        return decathlon_datalist(root, validation_fraction, seed)
+    if (root / "datalist.json").is_file():
+        return load_datalist(root, validation_fraction=validation_fraction, seed=seed)
+    if find_promise12_cases(root):
+        return promise12_datalist(root)
+    if find_atlas_images(root):
+        return atlas_datalist(root)
+    there = sorted(path.name for path in root.iterdir()) if root.is_dir() else "no such folder"
+    raise ValueError(
+        f"dataset_dir {root}: expected dataset.json (Decathlon), datalist.json, CaseNN.mhd (PROMISE12) or "
+        f"Site*/<subject>/t0N/ (ATLAS), got {there if isinstance(there, str) else shorten(there) or 'an empty folder'}."
+    )
+
+
+def load_datalist(
+    dataset_dir: str | os.PathLike[str],
+    datalist: str | os.PathLike[str] = "datalist.json",
+    section: str | None = None,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+) -> Any:
+    """Read a MONAI data list, Decathlon or detection style, into items of ``image``, ``mask`` or ``box``, ``patient``.
+
+    - ``label`` as a path, or a list of paths, becomes ``mask``; a ``mask`` stays.
+    - ``box`` as a path or a mapping stays. As a list of boxes it becomes the mapping ``{"box": .., "label": ..}`` that
+      :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is a list of classes, and with
+      ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
+    - ``patient`` is the entry's, else the ``sub-<name>`` that the image's file name starts with, else that name without
+      extension, preceded by its folder's where different folders hold files of one name.
+    - A plain string, as in Decathlon's ``test``, becomes ``{"image": ..}``.
+
+    Other keys are left out. Relative paths start at ``dataset_dir``, or, if the first image is only found there, at
+    the data list's folder.
+
+    Args:
+        dataset_dir: folder of the data set.
+        datalist: JSON file with the lists ``training``, ``validation`` or ``test``; absolute or relative to
+            ``dataset_dir``.
+        section: one of the three, to get only its list; ``None`` for a dictionary of all.
+        validation_fraction: part of the patients drawn from ``training`` where ``validation`` is absent or empty.
+        seed: of that draw; see :func:`.split_by_patient`.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``, with ``"test"`` where the file has one; or the one list.
+
+    Raises:
+        ValueError: when the file is absent, is no JSON, or has none of the lists; when an entry is malformed; when a
+            patient is in two parts; when files are missing.
+    """
+    root = Path(dataset_dir).absolute()
+    path = root / datalist
+    if section not in (None, *_SECTIONS):
+        raise ValueError(f"section must be None or one of {_SECTIONS}, got {section!r}.")
+    content = _read_json(path)
+    found = [name for name in _SECTIONS if content.get(name)]
+    if not found:
+        raise ValueError(f"{path}: expected a non-empty list {', '.join(_SECTIONS)}, got the keys {list(content)}.")
+    base = next((b for b in (root, path.parent) if (b / _first_image(content[found[0]])).exists()), root)
+    parts = {name: _read_section(path, name, content[name], base) for name in found}
+    _name_patients([item for items in parts.values() for item in items])
+    if "training" in parts and "validation" not in parts:
+        parts.update(split_by_patient(parts["training"], validation_fraction, seed))
+    parts = {"training": [], "validation": [], **parts}
+    check_patients(parts, str(path))
+    if section is None:
+        check_files((item for items in parts.values() for item in items), str(path))
+        return parts
+    if section not in parts:
+        raise ValueError(f"{path}: expected the list {section!r}, got {found}.")
+    check_files(parts[section], str(path))
+    return parts[section]
+
+
+def decathlon_datalist(
+    dataset_dir: str | os.PathLike[str], validation_fraction: float = 0.2, seed: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """Data list of a Medical Segmentation Decathlon task, a folder with ``dataset.json``; see :func:`load_datalist`.
+
+    The Decathlon publishes no validation part: without one in ``dataset.json`` it is drawn from ``training``.
+
+    Args:
+        dataset_dir: folder of the task, such as ``Task04_Hippocampus``.
+        validation_fraction: part of the patients, for that draw.
+        seed: of that draw.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``, with ``"test"`` where there is one.
+
+    Raises:
+        ValueError: as :func:`load_datalist`.
+    """
+    parts: dict[str, list[dict[str, Any]]] = load_datalist(
+        dataset_dir, "dataset.json", validation_fraction=validation_fraction, seed=seed
+    )
+    return parts
+
+
+def find_images(
+    folder: str | os.PathLike[str],
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    mask_suffixes: Sequence[str] = MASK_SUFFIXES,
+) -> list[dict[str, Any]]:
+    """Image-only items, for inference, of all images that lie directly in a folder, sorted by name.
+
+    Masks and predictions that lie beside the images, such as PROMISE12's ``CaseNN_segmentation.mhd``, must not be
+    segmented as images: files are passed over whose name ends in one of ``mask_suffixes``. Hidden files are, too.
+
+    Args:
+        folder: where to look; not in folders below.
+        extensions: endings of images, upper or lower case.
+        mask_suffixes: endings, before the extension, of what is no image; ``()`` takes every file.
+
+    Returns:
+        A list of ``{"image": path}``.
+
+    Raises:
+        ValueError: when the folder is absent or no image is left.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.nii.gz", "a.mhd", "a.raw", "a_segmentation.mhd"):
+        ...         _ = Path(folder, name).write_bytes(b"")
+        ...     [Path(item["image"]).name for item in find_images(folder)]
+        ['a.mhd', 'b.nii.gz']
+    """
+    root = Path(folder).absolute()
+    if not root.is_dir():
+        raise ValueError(
+            f"folder {root}: expected a folder with images, got {'a file' if root.exists() else 'nothing'}."
+        )
+    endings = tuple(extension.lower() for extension in extensions)
+    images = [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_file() and path.name.lower().endswith(endings) and not path.name.startswith(".")
+    ]
+    kept = [path for path in images if not _stem(path, endings).lower().endswith(tuple(mask_suffixes))]
+    if not kept:
+        raise ValueError(
+            f"folder {root}: expected images ending in {', '.join(endings)}, got none"
+            + (f" but {len(images)} passed over as masks: {shorten([p.name for p in images])}." if images else ".")
+        )
+    return [{"image": str(path)} for path in kept]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"datalist {path}: expected a JSON file, got {'a folder' if path.exists() else 'nothing'}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"datalist {path}: expected JSON, got {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"datalist {path}: expected an object with {_SECTIONS}, got a {type(content).__name__}.")
+    return content
+
+
+def _first_image(entries: Any) -> str:
+    first = entries[0] if isinstance(entries, list) else entries
+    image = first.get("image", "") if isinstance(first, dict) else first
+    image = image[0] if isinstance(image, list) and image else image
+    return image if isinstance(image, str) else ""
+
+
+def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[str, Any]]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: expected {name} to be a list, got a {type(entries).__name__}.")
+    if name == "test" and all(isinstance(entry, str) for entry in entries):
+        entries = [{"image": entry} for entry in entries]
+        plain = True
+    else:
+        plain = False
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not entry.get("image"):
+            raise ValueError(f"{path}: expected {name}[{number}] to be an object with an image, got {entry!r:.200}.")
+    # MONAI joins the paths. Other values it joins too, where something of their name exists: these come from the file.
+    joined = load_decathlon_datalist(path, data_list_key=name, base_dir=base)
+    return [
+        {"image": done["image"]} if plain else _convert(entry, done, f"{path}: {name}[{number}]")
+        for number, (entry, done) in enumerate(zip(entries, joined, strict=True))
+    ]
+
+
+def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) -> dict[str, Any]:
+    item: dict[str, Any] = {"image": joined["image"]}
+    label, box = entry.get("label"), entry.get("box")
+    inline = isinstance(box, list)
+    classes = label if inline and isinstance(label, list) else None
+    paths = label if isinstance(label, list) else [label]
+    is_path = classes is None and bool(paths) and all(isinstance(path, str) for path in paths)
+    if label is not None and classes is None and not is_path:
+        raise ValueError(
+            f"{where}: expected label to be a mask's path, or a list of classes beside box, got {label!r:.200}."
+        )
+    if "mask" in entry or is_path:
+        item["mask"] = joined["mask" if "mask" in entry else "label"]
+    if inline:
+        annotation: dict[str, Any] = {"box": box}
+        if classes is not None:
+            if len(classes) != len(box):
+                raise ValueError(f"{where}: expected a label for each of {len(box)} boxes, got {len(classes)}.")
+            annotation["label"] = classes
+        annotation.update({key: entry[key] for key in ("box_mode", "space", "coordinate_system") if key in entry})
+        item["box"] = annotation
+    elif box is not None:
+        item["box"] = joined["box"]
+    item["patient"] = None if entry.get("patient") is None else str(entry["patient"])
+    return item
+
+
+def _name_patients(items: Iterable[dict[str, Any]]) -> None:
+    """Fill the patients that are ``None``, in place."""
+    unnamed = [(item, _first_image([item])) for item in items if item.get("patient", "") is None]
+    folders = defaultdict(set)
+    for _, image in unnamed:
+        folders[_stem(Path(image), IMAGE_EXTENSIONS)].add(Path(image).parent)
+    for item, image in unnamed:
+        stem = _stem(Path(image), IMAGE_EXTENSIONS)
+        subject = re.match(r"sub-[A-Za-z0-9]+", stem)
+        name = stem if len(folders[stem]) == 1 else f"{Path(image).parent.name}/{stem}"
+        item["patient"] = subject[0] if subject else name
+
+
+def _stem(path: Path, extensions: Sequence[str]) -> str:
+    ending = max((e for e in extensions if path.name.lower().endswith(e)), key=len, default=path.suffix)
+    return path.name[: len(path.name) - len(ending)]

@@ -1,0 +1,188 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A synthetic pelvis: thick-slice MR-like volumes of an organ beside a lookalike, written the way PROMISE12 is.
+
+The phantom lets every example, tutorial and test of this package run without a download. It is made so that the
+organ cannot be had by a threshold (a lookalike of the same grey, shape and size lies outside the organ's box) and so
+that a box does not give the outline away (oblique, lobed shapes). It stands in for no clinical data.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from monai_bbox_mil.data.phantom_anatomy import PhantomPatient, simulate_patient
+
+__all__ = ["PhantomPatient", "make_phantom", "simulate_patient"]
+
+# To be raised with every change that alters the images, so that an old folder is not taken for a new one.
+_VERSION = 1
+_MANIFEST = "phantom.json"
+
+
+def make_phantom(
+    output_dir: str | os.PathLike[str],
+    num_patients: int = 12,
+    seed: int = 0,
+    image_size: Sequence[int] = (96, 96),
+    num_slices: Sequence[int] = (10, 16),
+    spacing_mm: Sequence[float] = (1.5, 1.5, 4.0),
+    overwrite: bool = False,
+    progress: bool = True,
+) -> list[dict[str, str]]:
+    """Write a phantom data set in PROMISE12's layout, or reuse the one that is there.
+
+    ``CaseNN.mhd/.raw`` (int16), ``CaseNN_segmentation.mhd/.raw`` (uint8), a ``cases.csv`` that makes the last quarter
+    of the patients the validation part, and ``phantom.json`` with the parameters, which is marked complete last of
+    all: a phantom that is not complete is written anew. Files are renamed into place whole, so several processes may
+    call this at once for one folder. The same parameters give the same bytes on the same machine and libraries.
+
+    Args:
+        output_dir: folder, made where absent.
+        num_patients: 1 to 100.
+        seed: at least 0.
+        image_size: voxels along x and y, each at least 48.
+        num_slices: fewest and most slices of a volume, at least 6; each patient draws a number between, ends included.
+        spacing_mm: along x, y and z.
+        overwrite: whether to write anew even where a complete phantom lies, whatever its parameters.
+        progress: whether to show a progress bar.
+
+    Returns:
+        A dictionary a patient: ``image``, ``mask`` (absolute paths) and ``patient``. For the two parts of ``cases.csv``
+        use :func:`monai_bbox_mil.data.datalists.get_datalist`.
+
+    Raises:
+        ValueError: for arguments out of range; where the folder holds a phantom of other parameters and ``overwrite``
+            is false; where it holds cases that this function did not write.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data = make_phantom(folder, num_patients=2, image_size=(48, 48), progress=False)
+        >>> [item["patient"] for item in data]
+        ['Case00', 'Case01']
+    """
+    parameters = _check_parameters(num_patients, seed, image_size, num_slices, spacing_mm)
+    folder = Path(output_dir).absolute()
+    cases = [f"Case{index:02d}" for index in range(num_patients)]
+    datalist = [
+        {"image": str(folder / f"{case}.mhd"), "mask": str(folder / f"{case}_segmentation.mhd"), "patient": case}
+        for case in cases
+    ]
+    if _is_complete(folder, parameters, overwrite):
+        return datalist
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # A hidden folder of the same file system: renaming from it is atomic, and no reader of data sets looks into it.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".phantom-") as name:
+        scratch = Path(name)
+        _write_manifest(scratch, folder, parameters, complete=False)
+        for index, case in enumerate(tqdm(cases, desc="Writing phantom", disable=not progress)):
+            patient = simulate_patient(seed, index, image_size, num_slices, spacing_mm)
+            _write_volume(scratch, folder, case, patient.image, spacing_mm)
+            _write_volume(scratch, folder, f"{case}_segmentation", patient.mask, spacing_mm)
+        for path in folder.iterdir():
+            match = re.fullmatch(r"(Case\d+)(_segmentation)?\.(mhd|raw)", path.name)
+            if match and match[1] not in cases:
+                path.unlink(missing_ok=True)
+        _write_text(scratch, folder, "cases.csv", _cases_csv(cases))
+        _write_manifest(scratch, folder, parameters, complete=True)
+    return datalist
+
+
+def _check_parameters(
+    num_patients: int, seed: int, image_size: Sequence[int], num_slices: Sequence[int], spacing_mm: Sequence[float]
+) -> dict[str, Any]:
+    """Parameters in the form that JSON gives them back in, so that they can be compared with a manifest."""
+    if not 1 <= num_patients <= 100:
+        raise ValueError(f"num_patients must be from 1 to 100, got {num_patients}.")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}.")
+    if len(image_size) != 2 or min(image_size) < 48:
+        raise ValueError(f"image_size must be two numbers of voxels of at least 48, got {tuple(image_size)}.")
+    if len(num_slices) != 2 or not 6 <= num_slices[0] <= num_slices[1]:
+        raise ValueError(f"num_slices must be (fewest, most), in this order and at least 6, got {tuple(num_slices)}.")
+    if len(spacing_mm) != 3 or not all(0 < s < float("inf") for s in spacing_mm):
+        raise ValueError(f"spacing_mm must be three positive lengths, got {tuple(spacing_mm)}.")
+    return {
+        "version": _VERSION,
+        "num_patients": int(num_patients),
+        "seed": int(seed),
+        "image_size": [int(n) for n in image_size],
+        "num_slices": [int(n) for n in num_slices],
+        "spacing_mm": [float(s) for s in spacing_mm],
+    }
+
+
+def _is_complete(folder: Path, parameters: dict[str, Any], overwrite: bool) -> bool:
+    """Whether the folder holds the wanted phantom; raises where writing one would destroy something else."""
+    manifest = _read_manifest(folder)
+    if manifest is None:
+        cases = sorted(path.name for path in folder.glob("Case*.mhd"))
+        # Read once more: another process writes its manifest first, its cases after that.
+        manifest = _read_manifest(folder)
+        if cases and manifest is None:
+            raise ValueError(
+                f"output_dir {folder} must be empty or hold an earlier phantom, got {len(cases)} file(s) that "
+                f"make_phantom did not write, such as {cases[0]}. Choose another folder."
+            )
+    if manifest is None or overwrite or not manifest.get("complete"):
+        return False
+    different = [key for key in parameters if manifest.get(key) != parameters[key]]
+    if different:
+        changes = ", ".join(f"{key} is {manifest.get(key)} there, {parameters[key]} was asked for" for key in different)
+        raise ValueError(
+            f"output_dir {folder} holds a phantom of other parameters: {changes}. Choose another folder, or pass "
+            "overwrite=True to replace it."
+        )
+    return True
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def _write_manifest(scratch: Path, folder: Path, parameters: dict[str, Any], complete: bool) -> None:
+    _write_text(scratch, folder, _MANIFEST, json.dumps({**parameters, "complete": complete}, indent=2) + "\n")
+
+
+def _cases_csv(cases: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("case", "split", "patient"))
+    # Two or three patients have no quarter, but still one to validate on; a single one is for training.
+    first = len(cases) - max(len(cases) // 4, min(len(cases) - 1, 1))
+    writer.writerows((case, "training" if i < first else "validation", case) for i, case in enumerate(cases))
+    return text.getvalue()
+
+
+def _write_text(scratch: Path, folder: Path, name: str, text: str) -> None:
+    (scratch / name).write_text(text)
+    os.replace(scratch / name, folder / name)
+
+
+def _write_volume(
+    scratch: Path, folder: Path, case: str, volume: NDArray[np.generic], spacing_mm: Sequence[float]
+) -> None:
+    image = itk.image_from_array(np.ascontiguousarray(volume.T))
+    image.SetSpacing([float(s) for s in spacing_mm])
+    itk.imwrite(image, str(scratch / f"{case}.mhd"))
+    for suffix in (".raw", ".mhd"):
+        os.replace(scratch / f"{case}{suffix}", folder / f"{case}{suffix}")

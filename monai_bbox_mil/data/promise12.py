@@ -1,0 +1,120 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Data list of PROMISE12, and of folders laid out like it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_bbox_mil.data.splits import check_patients, shorten, split_by_patient, split_published
+
+__all__ = ["PROMISE12_VALIDATION", "find_promise12_cases", "promise12_datalist"]
+
+PROMISE12_VALIDATION = (2, 16, 19, 24, 25, 26, 30, 31, 32, 48)
+"""Numbers of the 10 validation cases of the paper.
+
+The paper only gives their count, and the split of Kervadec et al. (MIDL 2020). The public code of both draws 10 of the
+50 sorted cases, ``random.seed(0); random.sample(cases, 10)``; as the cases are ``Case00`` to ``Case49``, positions and
+numbers agree.
+"""
+
+_PARTS = ("training", "validation", "test")
+
+
+def promise12_datalist(
+    dataset_dir: str | os.PathLike[str],
+    validation_cases: Sequence[int | str] | None = PROMISE12_VALIDATION,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+) -> dict[str, list[dict[str, Any]]]:
+    """Data list of a folder of ``CaseNN.mhd`` and ``CaseNN_segmentation.mhd``, nested ones included.
+
+    The split is, in this order: that of a ``cases.csv`` in ``dataset_dir`` with the columns ``case, split, patient``
+    (``split`` one of training, validation, test; other columns are passed over); that of ``validation_cases``; where
+    it is the paper's and some of its cases are not there, a seeded draw of ``validation_fraction``, with a warning.
+
+    Args:
+        dataset_dir: folder with the cases, such as one that holds ``TrainingData_Part1/`` to ``Part3/``.
+        validation_cases: numbers (``2``) or names (``"Case02"``) of the validation cases; ``None`` for a seeded draw.
+        validation_fraction: part of the cases, for a draw.
+        seed: of the draw.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``, and ``"test"`` where a ``cases.csv`` has one. Each item holds the
+        paths ``image`` and ``mask``, and ``patient``, which is the case's name unless a ``cases.csv`` says otherwise.
+
+    Raises:
+        ValueError: when there are no cases, a case is there twice or without segmentation, ``validation_cases`` names
+            unknown ones, or ``cases.csv`` does not fit the files or has a patient in two parts.
+    """
+    root = Path(dataset_dir).absolute()
+    images = find_promise12_cases(root)
+    if not images:
+        raise ValueError(f"dataset_dir {root}: expected files named CaseNN.mhd, here or in folders below, got none.")
+    masks = {case: path.with_name(f"{case}_segmentation.mhd") for case, path in images.items()}
+    bare = [str(images[case]) for case, path in masks.items() if not path.is_file()]
+    if bare:
+        raise ValueError(
+            f"dataset_dir {root}: expected a CaseNN_segmentation.mhd beside every CaseNN.mhd, got {len(bare)} without: "
+            f"{shorten(bare)}. Images without masks are listed by find_images."
+        )
+    items = [{"image": str(images[case]), "mask": str(masks[case]), "patient": case} for case in images]
+    if (root / "cases.csv").is_file():
+        return _split_by_table(root / "cases.csv", dict(zip(images, items, strict=True)))
+    if validation_cases is None:
+        return split_by_patient(items, validation_fraction, seed)
+    wanted = [_case_name(case) for case in validation_cases]
+    published = [_case_name(case) for case in PROMISE12_VALIDATION]
+    source = f"validation_cases of {root}"
+    return split_published(items, wanted, published, validation_fraction, seed, source)
+
+
+def find_promise12_cases(dataset_dir: str | os.PathLike[str]) -> dict[str, Path]:
+    """Paths of the images ``CaseNN.mhd`` by the cases' names, in their order; hidden files and folders are not read.
+
+    Raises:
+        ValueError: when one is there twice.
+    """
+    root = Path(dataset_dir).absolute()
+    cases: dict[str, Path] = {}
+    for path in sorted(root.rglob("Case*.mhd"), key=lambda path: path.name):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if hidden or not re.fullmatch(r"Case\d+", path.stem):
+            continue
+        if path.stem in cases:
+            raise ValueError(f"dataset_dir {root}: expected each case once, got {cases[path.stem]} and {path}.")
+        cases[path.stem] = path
+    return cases
+
+
+def _case_name(case: int | str) -> str:
+    return case if isinstance(case, str) else f"Case{case:02d}"
+
+
+def _split_by_table(table: Path, items: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    with open(table, newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    columns = list(rows[0]) if rows else []
+    if not {"case", "split", "patient"} <= set(columns):
+        raise ValueError(f"{table}: expected the columns case, split and patient and at least one row, got {columns}.")
+    names = [row["case"] for row in rows]
+    strange = sorted(set(names) ^ set(items)) or sorted({name for name in names if names.count(name) > 1})
+    if strange:
+        raise ValueError(
+            f"{table}: expected one row for each case of the folder, got other ones for {shorten(strange)}."
+        )
+    parts: dict[str, list[dict[str, Any]]] = {"training": [], "validation": []}
+    for row in rows:
+        if row["split"] not in _PARTS or not row["patient"]:
+            raise ValueError(
+                f"{table}: expected a split of {_PARTS} and a patient for {row['case']}, got {row['split']!r} and "
+                f"{row['patient']!r}."
+            )
+        parts.setdefault(row["split"], []).append({**items[row["case"]], "patient": row["patient"]})
+    check_patients(parts, str(table))
+    return parts

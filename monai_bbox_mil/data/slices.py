@@ -1,0 +1,123 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Slices of volumes as a map-style data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import CacheDataset, Dataset, MetaTensor
+from monai.transforms import apply_transform
+from torch.utils.data import Dataset as TorchDataset
+from tqdm import tqdm
+
+from monai_bbox_mil.boxes import slice_box_tensor
+
+__all__ = ["SliceDataset"]
+
+
+class SliceDataset(TorchDataset):
+    """Every slice of every volume, once an epoch.
+
+    Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
+    it is asked for. Being map-style it can be shuffled and split by ``DistributedSampler``. A 2D image is one slice.
+
+    Args:
+        data: items of a MONAI data list, or any map-style data set of dictionaries.
+        transform: volume transforms; their leading deterministic part is cached, as in MONAI's ``CacheDataset``.
+        slice_transform: transforms of each slice's dictionary, run anew every time.
+        keys: what is cut, where it is there: channel-first images and masks ``(C, H, W, Z)`` to ``(C, H, W)``, and box
+            tensors ``(N, 7)`` to ``(N', 5)``.
+        slice_dim: spatial axis along which volumes are cut.
+        cache_rate: share of the volumes that is kept in memory. Others are loaded again for every one of their slices.
+        num_workers: threads that fill the cache.
+        progress: whether filling the cache shows a progress bar.
+
+    Raises:
+        ValueError: when there are no items, an item has no image under ``keys``, or its images differ in size.
+
+    Example:
+        >>> volumes = [{"image": torch.zeros(1, 8, 8, 3)}, {"image": torch.zeros(1, 8, 8, 2)}]
+        >>> slices = SliceDataset(volumes, progress=False)
+        >>> len(slices), slices[4]["image"].shape, slices[4]["slice_index"]
+        (5, torch.Size([1, 8, 8]), 1)
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable | None = None,
+        slice_transform: Callable | None = None,
+        keys: Sequence[str] = ("image", "label", "mask"),
+        slice_dim: int = -1,
+        cache_rate: float = 1.0,
+        num_workers: int | None = 1,
+        progress: bool = True,
+    ) -> None:
+        if len(data) == 0:
+            raise ValueError("data must hold at least one item, got none.")
+        self.keys = tuple(keys)
+        self.slice_dim = slice_dim
+        self.slice_transform = slice_transform
+        if transform is None:
+            self.volumes: Any = data
+        elif cache_rate > 0:
+            # The cached volumes are only read from: a copy for every slice would cost more than all else.
+            self.volumes = CacheDataset(
+                data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=progress, copy_cache=False
+            )
+        else:
+            self.volumes = Dataset(data, transform)
+        indices = tqdm(range(len(data)), desc="Counting slices", disable=not progress or cache_rate >= 1)
+        self.num_slices = [self._count_slices(self.volumes[i], i) for i in indices]
+        self._first = [0, *accumulate(self.num_slices)]
+
+    def __len__(self) -> int:
+        return self._first[-1]
+
+    def __getitem__(self, index: int) -> Any:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} slices.")
+        index %= len(self)
+        volume = int(np.searchsorted(self._first, index, side="right")) - 1
+        item = self._cut(self.volumes[volume], index - self._first[volume])
+        return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
+
+    def _count_slices(self, item: Mapping[str, Any], number: int) -> int:
+        shapes = {key: tuple(item[key].shape[1:]) for key in self.keys if key in item and item[key].ndim > 2}
+        if not shapes:
+            raise ValueError(
+                f"data[{number}] must hold an image under one of the keys {self.keys}, got the keys {tuple(item)}."
+            )
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"data[{number}] must hold images of one size, got {shapes}.")
+        shape = next(iter(shapes.values()))
+        if len(shape) not in (2, 3):
+            raise ValueError(f"data[{number}] must hold 2D or 3D images, got the spatial shape {shape}.")
+        return shape[self.slice_dim] if len(shape) == 3 else 1
+
+    def _cut(self, item: Mapping[str, Any], index: int) -> dict[str, Any]:
+        cut = dict(item, slice_index=index)
+        for key in (key for key in self.keys if key in cut):
+            if cut[key].ndim == 4:
+                cut[key] = _select(cut[key], self.slice_dim % 3, index)
+            elif cut[key].ndim == 2 and cut[key].shape[1] == 7:
+                cut[key] = slice_box_tensor(cut[key], index, self.slice_dim)
+        return cut
+
+
+def _select(volume: torch.Tensor, dim: int, index: int) -> torch.Tensor:
+    """One slice as a tensor of its own; a ``MetaTensor`` keeps its case and the slice's place in the world."""
+    pixels = torch.as_tensor(volume).as_subclass(torch.Tensor).select(dim + 1, index).clone()
+    if not isinstance(volume, MetaTensor):
+        return pixels
+    affine = volume.affine.clone()
+    affine[:3, 3] += index * affine[:3, dim]
+    kept = [i for i in range(3) if i != dim]
+    affine = affine[:, [*kept, dim, 3]]
+    name = {k: volume.meta[k] for k in ("filename_or_obj",) if k in volume.meta}
+    return MetaTensor(pixels, affine=affine, meta=name)

@@ -1,0 +1,126 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Training and validation parts that never share a patient."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+__all__ = ["check_files", "check_patients", "shorten", "split_by_patient", "split_published"]
+
+
+def split_by_patient(
+    items: Sequence[dict[str, Any]], validation_fraction: float = 0.2, seed: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """Split a data list at random, all items of a patient into one part.
+
+    The patients are sorted by name and a seeded draw takes ``round(validation_fraction * patients)`` of them, at least
+    one and not all; so the split depends on the set of patients, not on the order of the items.
+
+    Args:
+        items: dictionaries with the key ``patient``.
+        validation_fraction: part of the patients, from 0 (no validation) to below 1.
+        seed: of the draw.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``, items in their given order. A single patient goes to training.
+
+    Raises:
+        ValueError: when ``validation_fraction`` is out of range.
+
+    Example:
+        >>> parts = split_by_patient([{"patient": name} for name in "aabbcde"], validation_fraction=0.4)
+        >>> [item["patient"] for item in parts["training"]], [item["patient"] for item in parts["validation"]]
+        (['a', 'a', 'b', 'b', 'c'], ['d', 'e'])
+    """
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(f"validation_fraction must be from 0 to below 1, got {validation_fraction}.")
+    patients = sorted({item["patient"] for item in items})
+    count = max(0, min(max(round(validation_fraction * len(patients)), 1), len(patients) - 1))
+    chosen = random.Random(seed).sample(patients, count if validation_fraction > 0 else 0)
+    return _part(items, set(chosen))
+
+
+def split_published(
+    items: Sequence[dict[str, Any]],
+    validation: Sequence[str],
+    published: Sequence[str],
+    validation_fraction: float,
+    seed: int,
+    source: str,
+) -> dict[str, list[dict[str, Any]]]:
+    """Split by named patients, or at random, with a warning, where some of a published list are not there.
+
+    Args:
+        items: dictionaries with the key ``patient``.
+        validation: patients of the validation part.
+        published: the list of the paper. Only for this one is there a way out; a list of the caller's own must fit.
+        validation_fraction: for :func:`split_by_patient`.
+        seed: for :func:`split_by_patient`.
+        source: name of the argument and of the folder, for messages.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``.
+
+    Raises:
+        ValueError: when patients of the caller's own list are not there.
+    """
+    patients = {item["patient"] for item in items}
+    missing = [name for name in validation if name not in patients]
+    if not missing:
+        return _part(items, set(validation))
+    if set(validation) != set(published):
+        raise ValueError(f"{source}: expected patients of this data set, got unknown {shorten(missing)}.")
+    warnings.warn(
+        f"{source}: {len(missing)} of the {len(validation)} validation patients of the paper are not there "
+        f"({shorten(missing)}), so {validation_fraction:.0%} of the {len(patients)} patients were drawn with seed "
+        f"{seed} instead. Results are not comparable with the paper's.",
+        stacklevel=3,
+    )
+    return split_by_patient(items, validation_fraction, seed)
+
+
+def check_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str) -> None:
+    """Raise a ValueError that names the patients who are in more than one part of ``source``."""
+    names = {part: {item["patient"] for item in items if "patient" in item} for part, items in parts.items()}
+    for first, second in combinations(names, 2):
+        both = sorted(names[first] & names[second])
+        if both:
+            raise ValueError(
+                f"{source}: expected each patient in one part only, got {len(both)} patient(s) in both {first} and "
+                f"{second}: {shorten(both)}. Where these are different people, name them with the key 'patient'."
+            )
+
+
+def check_files(items: Iterable[Mapping[str, Any]], source: str) -> None:
+    """Raise a ValueError that lists the first of the missing files of ``image``, ``mask`` and ``box``."""
+    missing = []
+    for item in items:
+        for key in ("image", "mask", "box"):
+            value = item.get(key)
+            paths = value if key != "box" and isinstance(value, list) else [value]
+            missing += [path for path in paths if isinstance(path, str) and not os.path.exists(path)]
+    if missing:
+        raise ValueError(f"{source}: expected all files to exist, got {len(missing)} missing: {shorten(missing)}.")
+
+
+def shorten(names: Collection[object], limit: int = 5) -> str:
+    """The first few names, for messages.
+
+    Example:
+        >>> shorten(range(9))
+        '0, 1, 2, 3, 4, ...'
+    """
+    return ", ".join(str(name) for name in list(names)[:limit]) + (", ..." if len(names) > limit else "")
+
+
+def _part(items: Sequence[dict[str, Any]], validation: set[str]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        "training": [item for item in items if item["patient"] not in validation],
+        "validation": [item for item in items if item["patient"] in validation],
+    }

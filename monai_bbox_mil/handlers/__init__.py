@@ -1,0 +1,10 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers that :mod:`monai.handlers` lacks."""
+
+from monai_bbox_mil.handlers.case_report import CaseReport
+from monai_bbox_mil.handlers.checkpoints import latest_checkpoint
+from monai_bbox_mil.handlers.loss_parts import LossParts
+from monai_bbox_mil.handlers.threshold_calibrator import ThresholdCalibrator
+
+__all__ = ["CaseReport", "LossParts", "ThresholdCalibrator", "latest_checkpoint"]

@@ -1,0 +1,179 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of each case as CSV, and pictures of the best, the median and the worst."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from monai.data.utils import affine_to_spacing
+from monai.metrics import compute_dice, compute_hausdorff_distance
+from torch import Tensor
+
+from monai_bbox_mil.boxes import slice_box_tensor
+from monai_bbox_mil.handlers.picture_grid import CasePicture, save_picture_grid
+from monai_bbox_mil.metrics import box_region_iou
+
+__all__ = ["CaseReport"]
+
+_SCORES = ("dice", "hd95_mm", "box_iou")
+
+
+class CaseReport:
+    """Score each volume at its own resolution and write ``cases.csv``, ``summary.csv`` and ``cases.png``.
+
+    For each case and class: 3D Dice (1 where both are empty), 95 % Hausdorff distance in mm (undefined where either is
+    empty, and left blank) and the IoU of predicted and given box regions, slice by slice. Without masks only the last.
+
+    Reads, for each case, ``original`` (the image as loaded), ``label`` (its box tensor ``(N, 7)``), ``pred``
+    (``(C, H, W, Z)``, binary, geometry of ``original``) and, where there is one, ``mask`` (``(C, H, W, Z)``).
+
+    Args:
+        output_dir: folder for the three files.
+        class_names: one a channel.
+        threshold: recorded beside the scores.
+        num_pictures: rows of the picture grid.
+        name: logger's name; the engine's when ``None``.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        class_names: Sequence[str],
+        threshold: float | Sequence[float] | None = None,
+        num_pictures: int = 3,
+        name: str | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.class_names = tuple(class_names)
+        self.threshold = np.broadcast_to(np.nan if threshold is None else threshold, len(self.class_names)).tolist()
+        self.num_pictures = num_pictures
+        self._name = name
+        self._rows: list[dict[str, Any]] = []
+        self._pictures: dict[str, CasePicture] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Watch ``engine``, an evaluator whose output is decollated."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self) -> None:
+        self._rows, self._pictures = [], {}
+
+    def _add(self, engine: Engine) -> None:
+        items: Any = zip(engine.state.batch, engine.state.output)  # type: ignore[call-overload]
+        for batch, output in items:
+            case = {**batch, **output}
+            self._rows += self._score(case)
+            self._pictures[_case_name(case)] = _picture(case)
+
+    def _score(self, case: Mapping[str, Any]) -> list[dict[str, Any]]:
+        pred = case["pred"].as_subclass(Tensor).cpu()
+        if len(pred) != len(self.class_names):
+            raise ValueError(f"class_names {self.class_names} must name the {len(pred)} channels of pred.")
+        scores = {"box_iou": box_region_iou(pred, case["label"], slice_dim=-1)}
+        mask = case.get("mask")
+        if mask is not None:
+            mask = mask.as_subclass(Tensor).cpu()
+            if mask.shape != pred.shape:
+                raise ValueError(f"{_case_name(case)}: mask {tuple(mask.shape)} and pred {tuple(pred.shape)} differ.")
+            scores["dice"] = compute_dice(pred[None], mask[None], include_background=True, ignore_empty=False)[0]
+            scores["hd95_mm"] = _hausdorff_95(pred, mask, affine_to_spacing(case["original"].affine).tolist())
+        return [
+            {
+                "case": _case_name(case),
+                "patient": case.get("patient", _case_name(case)),
+                "class": name,
+                **{key: scores[key][channel].item() if key in scores else np.nan for key in _SCORES},
+                "pred_voxels": int(pred[channel].sum()),
+                "mask_voxels": np.nan if mask is None else int(mask[channel].sum()),
+                "threshold": self.threshold[channel],
+            }
+            for channel, name in enumerate(self.class_names)
+        ]
+
+    def _finish(self, engine: Engine) -> None:
+        rows, pictures = _gather(self._rows), dict(_gather(list(self._pictures.items())))
+        # A distributed sampler repeats cases to even out its ranks.
+        cases = pd.DataFrame(rows).drop_duplicates(["case", "class"]).sort_values(["case", "class"], kind="stable")
+        per_class = cases.groupby("class", sort=False)[list(_SCORES)]
+        summary = per_class.agg(["mean", "std", "median", "min", "count"]).stack(level=0, future_stack=True)
+        summary.index.names = ["class", "score"]
+        for score in _SCORES:
+            if cases[score].notna().any():
+                engine.state.metrics[f"mean_{score}"] = float(cases[score].mean())
+        if dist.is_initialized() and dist.get_rank() > 0:
+            return
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        cases.to_csv(self.output_dir / "cases.csv", index=False, float_format="%.5g")
+        summary.to_csv(self.output_dir / "summary.csv", float_format="%.5g")
+        order = cases.groupby("case")[["dice" if cases["dice"].notna().any() else "box_iou"]].mean().iloc[:, 0]
+        order = order.sort_values(ascending=False, na_position="last")
+        places = np.linspace(0, len(order) - 1, min(self.num_pictures, len(order))).round().astype(int)
+        shown = [pictures[n]._replace(title=f"{n}\n{order.name} {order[n]:.3f}") for n in order.index[places]]
+        save_picture_grid(self.output_dir / "cases.png", shown, self.class_names)
+        logger = logging.getLogger(self._name) if self._name else engine.logger
+        logger.info(f"Scores of each case:\n{cases.to_string(index=False, float_format='%.3f')}")
+        logger.info(f"Summary:\n{summary.to_string(float_format='%.3f')}\nwritten to {self.output_dir}")
+
+
+def _case_name(case: Mapping[str, Any]) -> str:
+    name = Path(str(case["original"].meta.get("filename_or_obj", "image"))).name
+    return name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
+def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor:
+    """``(C,)`` 95 % Hausdorff distance in mm; NaN where it is undefined."""
+    if pred.shape[-1] == 1:  # the surface of a single slice is its outline
+        pred, mask, spacing_mm = pred[..., 0], mask[..., 0], spacing_mm[:-1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*all 0.*")
+        distance = compute_hausdorff_distance(
+            pred[None].float(), mask[None].float(), include_background=True, percentile=95, spacing=spacing_mm
+        )[0]
+    return torch.where(torch.isfinite(distance), distance, torch.nan)
+
+
+def _picture(case: Mapping[str, Any]) -> CasePicture:
+    """The slice that shows most of the object: of the mask, or without one of the boxes."""
+    image, boxes = case["original"], torch.as_tensor(case["label"]).as_subclass(Tensor).cpu()
+    pred = case["pred"].as_subclass(Tensor).cpu().numpy()
+    mask = None if case.get("mask") is None else case["mask"].as_subclass(Tensor).cpu().numpy()
+    if mask is not None:
+        area = mask.sum((0, 1, 2))
+    else:
+        per_slice = [slice_box_tensor(boxes, z) for z in range(pred.shape[-1])]
+        area = np.array([((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])).sum().item() for b in per_slice])
+    z = int(area.argmax())
+    spacing_mm = affine_to_spacing(image.affine).tolist()
+    # World y grows toward the patient's front, which belongs at the top; a 2D picture has its rows from the top.
+    flat = len(np.atleast_1d(image.meta.get("spatial_shape", (0, 0, 0)))) == 2
+    return CasePicture(
+        title="",
+        image=image.as_subclass(Tensor)[0, ..., z].cpu().numpy().astype(np.float32),
+        boxes=slice_box_tensor(boxes, z).numpy(),
+        mask=None if mask is None else mask[..., z].astype(np.uint8),
+        pred=pred[..., z].astype(np.uint8),
+        aspect=spacing_mm[1] / spacing_mm[0],
+        upright=flat or float(image.affine[1, 1]) < 0,
+    )
+
+
+def _gather(values: list) -> list:
+    """The values of all ranks."""
+    if not dist.is_initialized():
+        return values
+    gathered: list = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, values)
+    return [value for part in gathered for value in part]

@@ -1,0 +1,58 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The terms of a loss as metrics of the trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+__all__ = ["LossParts"]
+
+
+class LossParts:
+    """Put the epoch's mean of each of a loss's ``parts`` into ``engine.state.metrics``, for logs and TensorBoard.
+
+    A loss without ``parts`` (MONAI's own) is left alone, so that one configuration serves both.
+
+    Args:
+        loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
+        prefix: put before each part's name.
+
+    Example:
+        >>> from monai_bbox_mil.losses import GeneralizedMILLoss
+        >>> loss = GeneralizedMILLoss()
+        >>> trainer = Engine(lambda _, batch: loss(torch.zeros(1, 1, 8, 8), batch))
+        >>> LossParts(loss).attach(trainer)
+        >>> sorted(trainer.run([torch.tensor([[[1.0, 1, 4, 4, 0]]])]).metrics)
+        ['train_loss', 'train_pairwise', 'train_unary']
+    """
+
+    def __init__(self, loss: Any, prefix: str = "train_") -> None:
+        self.loss = loss
+        self.prefix = prefix
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Watch ``engine``, a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    def _start(self) -> None:
+        self._sums, self._count = {}, 0
+
+    def _add(self) -> None:
+        for name, value in getattr(self.loss, "parts", {}).items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._count += 1
+
+    def _finish(self, engine: Engine) -> None:
+        for name, value in self._sums.items():
+            means = (value / self._count).tolist()
+            for channel, mean in enumerate(means):
+                suffix = f"_class{channel}" if len(means) > 1 else ""
+                engine.state.metrics[f"{self.prefix}{name}{suffix}"] = mean

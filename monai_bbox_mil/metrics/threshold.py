@@ -1,0 +1,85 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Thresholds calibrated from boxes alone, and their file beside the model.
+
+A bag loss asks for one high pixel a line, so its probabilities are not calibrated and 0.5 is no natural threshold. The
+threshold at which the prediction's tight boxes agree best with the given boxes is; no mask is read to find it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
+
+DEFAULT_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+"""0.05, 0.10, ... 0.95."""
+
+
+def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESHOLDS) -> list[float]:
+    """The threshold of highest mean box IoU for each class; the middle one where several are equally good.
+
+    Args:
+        box_iou: ``(C, T)`` mean box IoU of each class at each threshold.
+        thresholds: the ``T`` thresholds.
+
+    Returns:
+        one threshold a class; 0.5 for a class that no image held (all NaN).
+
+    Example:
+        >>> best_threshold(torch.tensor([[0.2, 0.8, 0.8, 0.8], [0.9, 0.1, 0.1, 0.1]]), (0.2, 0.4, 0.6, 0.8))
+        [0.6, 0.2]
+    """
+    if box_iou.ndim != 2 or box_iou.shape[1] != len(thresholds):
+        raise ValueError(f"box_iou must have the shape (C, {len(thresholds)}), got {tuple(box_iou.shape)}.")
+    chosen = []
+    for scores in torch.nan_to_num(box_iou, nan=-1.0):
+        best = (scores >= scores.max() - 1e-9).nonzero().flatten().tolist()
+        chosen.append(0.5 if scores.max() < 0 else float(thresholds[best[len(best) // 2]]))
+    return chosen
+
+
+def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **details: Any) -> None:
+    """Write thresholds, one a class, and any ``details`` of how they were found as JSON.
+
+    Raises:
+        ValueError: for a threshold outside ``(0, 1)``.
+    """
+    _check(threshold, "threshold")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(f"{path}.tmp")
+    unfinished.write_text(json.dumps({"threshold": list(threshold), **details}, indent=2) + "\n")
+    unfinished.replace(path)
+
+
+def load_threshold(path: str | os.PathLike) -> list[float]:
+    """Thresholds, one a class, from the file that :func:`save_threshold` wrote.
+
+    Raises:
+        FileNotFoundError: telling how to make the file or do without.
+        ValueError: for a file that holds no thresholds.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        threshold = content["threshold"]
+    except FileNotFoundError as e:
+        raise FileNotFoundError(
+            f"{path}: no calibrated threshold there. Training writes it beside the model; without it, give one: "
+            "--threshold 0.5"
+        ) from e
+    except (json.JSONDecodeError, KeyError, TypeError) as e:
+        raise ValueError(f"{path}: expected JSON with a list 'threshold', got something else ({e}).") from e
+    _check(threshold, str(path))
+    return [float(value) for value in threshold]
+
+
+def _check(threshold: Any, name: str) -> None:
+    if not isinstance(threshold, (list, tuple)) or not threshold or not all(0 < float(t) < 1 for t in threshold):
+        raise ValueError(f"{name}: thresholds must be one number in (0, 1) a class, got {threshold}.")

@@ -1,0 +1,198 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Array transforms between masks, boxes and box tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms.transform import Transform
+from monai.utils import convert_to_tensor
+from scipy import ndimage
+from torch import Tensor
+
+from monai_bbox_mil.boxes import boxes_to_mask, clip_boxes, pack_boxes, snap_boxes, unpack_boxes
+from monai_bbox_mil.transforms.box_files import read_boxes
+
+__all__ = ["BoxTensorToMask", "LoadBoxes", "MaskToBoxTensor", "PackBoxes", "UnpackBoxes"]
+
+
+class MaskToBoxTensor(Transform):
+    """Tight boxes of a mask: one for each connected component and class.
+
+    Args:
+        label_values: values of a label map (one channel) that become the classes 0, 1, ... in this order; other values
+            are background. ``None`` takes a one-channel mask as binary and refuses values other than 0 and 1. A mask
+            of several channels is one-hot, one class a channel, and needs none.
+        connectivity: how far apart neighbours of one component may be, in axis steps: 1 (4 neighbours in 2D, 6 in 3D)
+            up to the number of axes. At 1 every crossing line of a tight box surely meets its object.
+        margin: voxels by which boxes are loosened on each side, one number or one an axis; clipped to the image.
+        min_size: components of fewer voxels become *ignored* regions, neither positive nor negative.
+        slice_dim: spatial axis along which a volume is cut into slices whose components are boxed one by one, each box
+            one voxel thick there; ``None`` makes true 3D boxes.
+
+    Raises:
+        ValueError: for a mask of the wrong shape, with NaN, or with values that are neither 0, 1 nor listed.
+
+    Example:
+        >>> mask = torch.zeros(1, 8, 8)
+        >>> mask[0, 2:5, 3:7] = 1
+        >>> MaskToBoxTensor()(mask)
+        tensor([[2., 3., 5., 7., 0.]])
+        >>> MaskToBoxTensor(margin=1)(mask)
+        tensor([[1., 2., 6., 8., 0.]])
+    """
+
+    def __init__(
+        self,
+        label_values: Sequence[int] | None = None,
+        connectivity: int = 1,
+        margin: int | Sequence[int] = 0,
+        min_size: int = 0,
+        slice_dim: int | None = None,
+    ) -> None:
+        if connectivity < 1:
+            raise ValueError(f"connectivity must be at least 1, got {connectivity}.")
+        if min_size < 0:
+            raise ValueError(f"min_size must be at least 0 voxels, got {min_size}.")
+        if np.min(margin) < 0:
+            raise ValueError(f"margin must be at least 0 voxels, got {margin}.")
+        self.label_values = None if label_values is None else tuple(label_values)
+        self.connectivity = connectivity
+        self.margin = margin
+        self.min_size = min_size
+        self.slice_dim = slice_dim
+
+    def __call__(self, mask: NdarrayOrTensor) -> Tensor:
+        """Box tensor ``(N, 2*D + 1)`` of a mask ``(1, *spatial)`` or one-hot ``(C, *spatial)``."""
+        array = np.asarray(convert_to_tensor(mask, track_meta=False))
+        if array.ndim not in (3, 4):
+            raise ValueError(f"mask must have the shape (C, H, W) or (C, H, W, Z), got {array.shape}.")
+        dims = array.ndim - 1
+        structure = ndimage.generate_binary_structure(dims, min(self.connectivity, dims))
+        if self.slice_dim is not None:
+            if dims != 3:
+                raise ValueError(f"slice_dim needs a mask with three spatial axes, got the shape {array.shape}.")
+            structure = np.moveaxis(structure.copy(), self.slice_dim, 0)
+            structure[[0, 2]] = False
+            structure = np.moveaxis(structure, 0, self.slice_dim)
+        boxes, classes, ignored = [], [], []
+        for channel, region in enumerate(self._regions(array)):
+            components, _ = ndimage.label(region, structure)
+            sizes = np.bincount(components.ravel())
+            for number, found in enumerate(ndimage.find_objects(components), start=1):
+                boxes.append([s.start for s in found] + [s.stop for s in found])
+                classes.append(channel)
+                ignored.append(bool(sizes[number] < self.min_size))
+        tight = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 2 * dims)
+        margin = torch.as_tensor(np.broadcast_to(self.margin, dims).copy(), dtype=torch.float32)
+        if self.slice_dim is not None:
+            margin[self.slice_dim] = 0
+        loose, _ = clip_boxes(tight + torch.cat([-margin, margin]), array.shape[1:])
+        return pack_boxes(loose, torch.tensor(classes), torch.tensor(ignored))
+
+    def _regions(self, mask: np.ndarray) -> list[np.ndarray]:
+        if np.issubdtype(mask.dtype, np.floating) and not np.isfinite(mask).all():
+            raise ValueError("mask must hold finite numbers, got NaN or infinite ones.")
+        if len(mask) == 1 and self.label_values is not None:
+            return [mask[0] == value for value in self.label_values]
+        if not np.isin(mask, (0, 1)).all():
+            raise ValueError(
+                f"mask must hold only 0 and 1 unless label_values names the values of a label map of one channel, got "
+                f"the values {np.unique(mask)[:10].tolist()} in {len(mask)} channel(s)."
+            )
+        return list(mask.astype(bool))
+
+
+class LoadBoxes(Transform):
+    """Read box annotations and bring them into an image's index space.
+
+    Place it after the transforms that move the image (``Orientation``, ``Spacing``, crops, ...): their effect is taken
+    from the image's affine. The formats are those of :func:`monai_bbox_mil.transforms.box_files.read_boxes`: MONAI
+    detection style JSON, COCO JSON, YOLO txt, CSV and 3D Slicer markups ROI.
+
+    Args:
+        classes: the names (or numbers) of the classes in the order of the network's output channels; ``None`` where
+            the files hold channel numbers.
+        format: ``"auto"``, ``"json"``, ``"coco"``, ``"yolo"``, ``"csv"`` or ``"slicer"``.
+
+    Raises:
+        ValueError: for a file that cannot be read or does not fit the image.
+
+    Example:
+        >>> from monai.data import MetaTensor
+        >>> LoadBoxes()({"box": [[1, 2, 5, 6]], "label": [0]}, MetaTensor(torch.zeros(1, 8, 8)))
+        (tensor([[1., 2., 5., 6.]]), tensor([0]))
+    """
+
+    def __init__(self, classes: Sequence[str | int] | None = None, format: str = "auto") -> None:
+        self.classes = None if classes is None else tuple(classes)
+        self.format = format
+
+    def __call__(  # type: ignore[override]
+        self, source: str | os.PathLike | Mapping[str, Any], image: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes ``(N, 2*D)`` in voxels of ``image`` ``(C, *spatial)`` and classes ``(N,)``."""
+        return read_boxes(source, image, classes=self.classes, format=self.format)
+
+
+class PackBoxes(Transform):
+    """Boxes and their classes, as MONAI's detection transforms leave them, to a box tensor.
+
+    Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
+
+    Example:
+        >>> PackBoxes()(torch.tensor([[0.5, 1, 3, 9]]), torch.tensor([0]), (4, 4))
+        tensor([[0., 1., 3., 4., 0.]])
+    """
+
+    def __call__(  # type: ignore[override]
+        self, boxes: NdarrayOrTensor, classes: NdarrayOrTensor, spatial_shape: Sequence[int], ignored: Any = None
+    ) -> Tensor:
+        """Box tensor ``(N, 2*D + 1)`` from boxes ``(N, 2*D)``, classes ``(N,)`` and the image's spatial shape."""
+        corners: Tensor = convert_to_tensor(boxes, dtype=torch.float32, track_meta=False)
+        clipped, left = clip_boxes(snap_boxes(corners.reshape(-1, 2 * len(spatial_shape))), spatial_shape)
+        return pack_boxes(clipped, convert_to_tensor(classes, track_meta=False), ignored)[left]
+
+
+class UnpackBoxes(Transform):
+    """A box tensor to boxes, classes and ignored flags, the inverse of :class:`PackBoxes`; padding is dropped.
+
+    Example:
+        >>> UnpackBoxes()(torch.tensor([[0.0, 1, 3, 4, 0]]))
+        (tensor([[0., 1., 3., 4.]]), tensor([0]), tensor([False]))
+    """
+
+    def __call__(self, box_tensor: NdarrayOrTensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes ``(N, 2*D)``, classes ``(N,)`` and ignored ``(N,)`` of a box tensor ``(N, 2*D + 1)``."""
+        return unpack_boxes(convert_to_tensor(box_tensor, track_meta=False))
+
+
+class BoxTensorToMask(Transform):
+    """A box tensor to the mask of its regions.
+
+    Args:
+        num_classes: number of channels of the mask.
+        ignored: whether ignored regions are filled too.
+
+    Example:
+        >>> BoxTensorToMask(num_classes=1)(torch.tensor([[0.0, 1, 1, 3, 0]]), (2, 3))
+        tensor([[[0, 1, 1],
+                 [0, 0, 0]]], dtype=torch.uint8)
+    """
+
+    def __init__(self, num_classes: int, ignored: bool = False) -> None:
+        self.num_classes = num_classes
+        self.ignored = ignored
+
+    def __call__(  # type: ignore[override]
+        self, box_tensor: NdarrayOrTensor, spatial_shape: Sequence[int]
+    ) -> Tensor:
+        """Mask ``(num_classes, *spatial_shape)`` uint8 of a box tensor ``(N, 2*D + 1)``."""
+        rows = convert_to_tensor(box_tensor, track_meta=False)[None]
+        return boxes_to_mask(rows, spatial_shape, self.num_classes, self.ignored)[0].to(torch.uint8)

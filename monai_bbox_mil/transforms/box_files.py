@@ -1,0 +1,235 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Box annotations, in a file or inline, as boxes in an image's current index space.
+
+============  ==============  =====================================================================================
+``format``    file            boxes
+============  ==============  =====================================================================================
+``"json"``    ``.json``       ``{"box": [[..]], "label": [..], "box_mode": "xyzxyz", "space": "index"}``: any box
+                              mode of MONAI, standard mode if none; ``"space": "world"`` is RAS mm, or LPS mm with
+                              ``"coordinate_system": "LPS"``. A bare list of boxes is read too.
+``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height), ``categories``
+``"slicer"``  ``.mrk.json``   3D Slicer markups of type ROI, LPS mm unless they say RAS, rotated ones too
+``"yolo"``    ``.txt``        ``class cx cy w h`` a line, in parts of the image's width and height
+``"csv"``     ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
+                              ``class``, ``image`` or ``case``
+============  ==============  =====================================================================================
+
+Index coordinates are those of the image's file as MONAI loads it (x is axis 0), half-open, before any transform. World
+coordinates are continuous edges.
+
+Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
+without boxes is in the COCO ``images``, or has a CSV row without numbers. COCO crowds are left out with a warning.
+YOLO class numbers are positions in ``classes`` unless these are numbers themselves. The class of a Slicer ROI
+is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_bbox_mil.boxes import clip_boxes, snap_boxes
+from monai_bbox_mil.transforms.box_formats import READERS, FileBox, Source, label_key
+from monai_bbox_mil.transforms.box_geometry import (
+    ImageFrame,
+    boxes_to_world,
+    edge_affine,
+    enclosing_boxes,
+    image_frame,
+    map_points,
+)
+
+__all__ = ["read_boxes"]
+
+_SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv"}
+_TEXT_FORMATS = ("yolo", "csv")
+
+
+def read_boxes(
+    source: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor,
+    image: Tensor,
+    classes: Sequence[str | int] | None = None,
+    format: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Read box annotations into the index space of the image as it is now.
+
+    Whatever moved the image since it was loaded (``Orientation``, ``Spacing``, crops, flips, ...) is taken from its
+    affine. The corners travel, and the box around them comes back: exact after flips and turns by 90 degrees, the
+    enclosing box where the image or an annotation is oblique. Boxes are clipped to the image; one that a crop cut away
+    as a whole is dropped with a warning.
+
+    Args:
+        source: path of a file, or one already in memory: a mapping as in the JSON formats, or a list of boxes.
+        image: ``MetaTensor`` ``(C, H, W)`` or ``(C, H, W, Z)``. Formats that describe several images find theirs by
+            the base name of ``image.meta["filename_or_obj"]``.
+        classes: names or numbers of the classes, in the order of the output channels. ``None``: the labels are
+            0-based channels already, or the boxes have none and belong to channel 0.
+        format: ``"auto"`` goes by extension and content; else one of ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
+            ``"csv"``.
+
+    Returns:
+        boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64.
+
+    Raises:
+        TypeError: when ``source`` or ``image`` is of a wrong type.
+        ValueError: when the annotation is malformed, has an unknown class, or has a box outside of the image's file,
+            or when the image has lost what is needed to place it. The message names the file and the box.
+        OSError: when the file cannot be opened.
+
+    Example:
+        >>> from monai.data import MetaTensor
+        >>> from monai.transforms import Flip
+        >>> image = MetaTensor(torch.zeros(1, 10, 20), meta={"original_affine": torch.eye(4)})
+        >>> image = Flip(spatial_axis=0)(image)
+        >>> read_boxes({"box": [[1, 2, 4, 6]], "label": ["lesion"]}, image, classes=("lesion",))
+        (tensor([[6., 2., 9., 6.]]), tensor([0]))
+    """
+    if isinstance(classes, str):
+        raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
+    frame = image_frame(image)
+    name, content, format = _load(source, format, frame)
+    file = Source(name, frame, None if classes is None else tuple(classes))
+    space, found = READERS[format](content, file)
+    channels = [_channel(box, file) for box in found]
+    boxes, kept = _place(found, space, file)
+    return boxes, torch.tensor(channels, dtype=torch.int64)[kept]
+
+
+def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, str]:
+    """Name for messages, parsed JSON or text, and the format's name."""
+    if format not in ("auto", *READERS):
+        raise ValueError(f"format must be one of {('auto', *READERS)}, got {format!r}.")
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        return name, *_load_file(Path(name), format)
+    if not isinstance(source, (Mapping, Sequence, np.ndarray, Tensor)) or isinstance(source, bytes):
+        raise TypeError(f"source must be a path, a mapping or a list of boxes, got {type(source).__name__}.")
+    name = f"inline annotation of {frame.name}"
+    if format in _TEXT_FORMATS:
+        raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
+    return name, source, _json_format(source, name) if format == "auto" else format
+
+
+def _load_file(path: Path, format: str) -> tuple[Any, str]:
+    """Parsed JSON or text of a file, and the format's name."""
+    if format == "auto" and path.suffix.lower() not in _SUFFIXES:
+        raise ValueError(f"{path}: expected the extension {', '.join(_SUFFIXES)} or format=..., got {path.suffix!r}.")
+    if format == "auto":
+        format = _SUFFIXES[path.suffix.lower()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected a text file, got bytes that are not UTF-8.") from error
+    if format in _TEXT_FORMATS:
+        if format == "csv" and not text.strip():
+            raise ValueError(f"{path}: expected a header line, got an empty file.")
+        return text, format
+    if not text.strip():
+        raise ValueError(f"{path}: expected JSON, got an empty file.")
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON, got an error in line {error.lineno}: {error.msg}.") from error
+    return content, _json_format(content, str(path)) if format == "auto" else format
+
+
+def _json_format(content: Any, name: str) -> str:
+    """Which of the JSON formats this is, by its keys."""
+    if not isinstance(content, Mapping):
+        return "json"
+    for key, format in (("box", "json"), ("markups", "slicer"), ("images", "coco"), ("annotations", "coco")):
+        if key in content:
+            return format
+    raise ValueError(
+        f"{name}: expected the key 'box', or 'images' and 'annotations' (COCO), or 'markups' (3D Slicer), "
+        f"got {sorted(map(str, content))}."
+    )
+
+
+def _channel(box: FileBox, file: Source) -> int:
+    """The 0-based output channel of a box."""
+    if file.classes is None:
+        key = label_key(box.labels[0]) if box.labels else "0"
+        if key.isdecimal():
+            return int(key)
+        raise ValueError(
+            f"{box.place}: without classes a label must be a 0-based channel, got {box.labels[0]!r}; "
+            "give classes in the order of the channels."
+        )
+    known = [label_key(value) for value in file.classes]
+    for label in box.labels:
+        if label_key(label) in known:
+            return known.index(label_key(label))
+    if not box.labels and len(known) == 1:
+        return 0
+    got = " or ".join(repr(label) for label in box.labels) if box.labels else "no label"
+    raise ValueError(f"{box.place}: expected one of the classes {file.classes}, got {got}.")
+
+
+def _place(found: Sequence[FileBox], space: str, file: Source) -> tuple[Tensor, Tensor]:
+    """Boxes ``(N', 2*D)`` float32 in the image as it is now, and ``(N,)`` bool, which of ``found`` are left."""
+    frame = file.frame
+    if space == "index" and frame.original_affine is None:
+        raise ValueError(
+            f"{file.name}: index boxes need image.meta['original_affine'], which {frame.name} lacks after "
+            f"{', '.join(frame.operations)}; read the boxes earlier or give them in world coordinates."
+        )
+    columns = [*range(frame.dims), *range(3, 3 + frame.dims)]
+    if not found:
+        return torch.zeros(0, 2 * frame.dims), torch.zeros(0, dtype=torch.bool)
+    corners = torch.stack([box.corners for box in found])
+    _check_inside_original(corners, found, space, file)
+    to_image = torch.linalg.inv(edge_affine(frame.affine))
+    if space == "index" and frame.original_affine is not None:
+        to_image = to_image @ edge_affine(frame.original_affine)
+    boxes, _ = clip_boxes(enclosing_boxes(map_points(corners, to_image)), frame.shape)
+    # Rounding may leave a box that ends where the crop begins a sliver thinner than what snapping forgives.
+    snapped = snap_boxes(boxes)
+    kept = (snapped[:, :3] < snapped[:, 3:]).all(dim=1)
+    if not kept.all():
+        lost = [
+            box.place.removeprefix(f"{file.name}, ") for box, keep in zip(found, kept.tolist(), strict=True) if not keep
+        ]
+        warnings.warn(
+            f"{file.name}: {len(lost)} of {len(found)} boxes lie outside of {frame.name}, now "
+            f"{frame.shape[: frame.dims]} voxels after cropping, and are dropped: {', '.join(lost)}.",
+            stacklevel=3,
+        )
+    return boxes[kept][:, columns].float(), kept
+
+
+def _check_inside_original(corners: Tensor, found: Sequence[FileBox], space: str, file: Source) -> None:
+    """Refuse boxes that lie outside of the image even as it is in its file: their coordinates mean something else."""
+    frame = file.frame
+    if frame.original_shape is None or frame.original_affine is None:
+        return
+    to_file = torch.eye(4, dtype=torch.float64)
+    if space == "world":
+        to_file = torch.linalg.inv(edge_affine(frame.original_affine))
+    _, inside = clip_boxes(enclosing_boxes(map_points(corners, to_file)), frame.original_shape)
+    if inside.all():
+        return
+    first = int((~inside).nonzero()[0])
+    given = [round(value, 3) for value in enclosing_boxes(corners)[first].tolist()]
+    if space == "world":
+        whole = torch.tensor([[0, 0, 0, *frame.original_shape]])
+        extent = boxes_to_world(whole, frame.original_affine)[0]
+        where = f"which spans {[round(value, 3) for value in extent.tolist()]} mm RAS"
+        unit = "mm RAS"
+    else:
+        where = f"which has {frame.original_shape[: frame.dims]} voxels"
+        unit = "voxels"
+        given = [*given[: frame.dims], *given[3 : 3 + frame.dims]]
+    raise ValueError(
+        f"{found[first].place}: expected a box that meets {frame.name}, {where} in its file, got {given} {unit} "
+        "(min, then max); is the coordinate system right?"
+    )

@@ -1,0 +1,294 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes between an image's index space and the world.
+
+A half-open index box ``[min, max)`` covers the voxels ``min .. max - 1``, thus the continuous range
+``[min - 0.5, max - 0.5)`` around their centres. :func:`edge_affine` is the one place that knows about this half voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
+from monai.utils import ImageMetaKey, MetaKeys, TraceKeys
+from torch import Tensor
+
+__all__ = [
+    "ImageFrame",
+    "box_corners",
+    "boxes_from_world",
+    "boxes_to_world",
+    "edge_affine",
+    "enclosing_boxes",
+    "image_frame",
+    "map_points",
+    "volume_corners",
+]
+
+
+def edge_affine(affine: Tensor) -> Tensor:
+    """Matrix from the corners of half-open index boxes to the world.
+
+    Args:
+        affine: ``(D+1, D+1)``, from voxel centres (voxels) to the world (mm).
+
+    Returns:
+        ``(D+1, D+1)`` float64.
+
+    Example:
+        >>> edge_affine(torch.diag(torch.tensor([2.0, 2.0, 1.0])))[:2, 2]
+        tensor([-1., -1.], dtype=torch.float64)
+    """
+    affine = torch.as_tensor(affine, dtype=torch.float64)
+    half_voxel = torch.eye(len(affine), dtype=torch.float64)
+    half_voxel[:-1, -1] = -0.5
+    return affine @ half_voxel
+
+
+def box_corners(boxes: Tensor) -> Tensor:
+    """All corners of boxes.
+
+    Args:
+        boxes: ``(N, 2*D)``, in any unit.
+
+    Returns:
+        ``(N, 2**D, D)`` float64 in the same unit.
+
+    Example:
+        >>> box_corners(torch.tensor([[1, 2, 5, 6]])).tolist()
+        [[[1.0, 2.0], [1.0, 6.0], [5.0, 2.0], [5.0, 6.0]]]
+    """
+    boxes = torch.as_tensor(boxes, dtype=torch.float64)
+    dims = boxes.shape[-1] // 2
+    which = torch.cartesian_prod(*[torch.arange(2)] * dims)
+    ends = boxes.reshape(-1, 2, dims)
+    return ends[:, which, torch.arange(dims)]
+
+
+def enclosing_boxes(corners: Tensor) -> Tensor:
+    """Smallest axis-aligned boxes ``(N, 2*D)`` around points ``(N, K, D)``, in the same unit.
+
+    Example:
+        >>> enclosing_boxes(torch.tensor([[[3.0, 1.0], [0.0, 2.0]]])).tolist()
+        [[0.0, 1.0, 3.0, 2.0]]
+    """
+    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=-1)
+
+
+def map_points(points: Tensor, matrix: Tensor) -> Tensor:
+    """Move points ``(..., D)`` by a homogeneous matrix ``(D+1, D+1)``; both float64.
+
+    Example:
+        >>> map_points(torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 1.0, 5.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+        tensor([7., 1.])
+    """
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+
+def boxes_to_world(boxes: Tensor, affine: Tensor) -> Tensor:
+    """World extent of index boxes; of an oblique image the enclosing one.
+
+    Args:
+        boxes: ``(N, 2*D)`` half-open index boxes, voxels.
+        affine: ``(D+1, D+1)``, from voxel centres to the world.
+
+    Returns:
+        ``(N, 2*D)`` float64, mm: continuous edges along the world's axes.
+
+    Example:
+        >>> boxes_to_world(torch.tensor([[1, 2, 5, 6]]), torch.diag(torch.tensor([-2.0, 3.0, 1.0]))).tolist()
+        [[-9.0, 4.5, -1.0, 16.5]]
+    """
+    return enclosing_boxes(map_points(box_corners(boxes), edge_affine(affine)))
+
+
+def boxes_from_world(boxes: Tensor, affine: Tensor) -> Tensor:
+    """Index boxes around world boxes, the inverse of :func:`boxes_to_world` unless the image is oblique.
+
+    Args:
+        boxes: ``(N, 2*D)``, mm: continuous edges along the world's axes.
+        affine: ``(D+1, D+1)``, from voxel centres to the world.
+
+    Returns:
+        ``(N, 2*D)`` float64 half-open index boxes, voxels, not yet snapped to whole voxels.
+
+    Example:
+        >>> affine = torch.diag(torch.tensor([-2.0, 3.0, 1.0]))
+        >>> boxes_from_world(torch.tensor([[-9.0, 4.5, -1.0, 16.5]]), affine).tolist()
+        [[1.0, 2.0, 5.0, 6.0]]
+    """
+    return enclosing_boxes(map_points(box_corners(boxes), torch.linalg.inv(edge_affine(affine))))
+
+
+@dataclass(frozen=True)
+class ImageFrame:
+    """Where an image's voxels are, now and in its file. A 2D image is a volume of one slice here.
+
+    Attributes:
+        path: file of the image, ``None`` when it is not known.
+        dims: number of spatial axes of the image itself, 2 or 3.
+        shape: three sizes in voxels as the image is now.
+        affine: ``(4, 4)`` float64, voxel centres as they are now to RAS mm.
+        original_shape: three sizes in voxels as in the file, ``None`` when they are not known.
+        original_affine: the same as ``affine`` for the file's voxels, ``None`` when it is not known.
+        has_depth: whether the position across the slice is known; it is not for a 2D slice taken out of a volume.
+        operations: names of the traced transforms that the image went through.
+    """
+
+    path: str | None
+    dims: int
+    shape: tuple[int, ...]
+    affine: Tensor
+    original_shape: tuple[int, ...] | None
+    original_affine: Tensor | None
+    has_depth: bool
+    operations: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the image for messages."""
+        return self.path if self.path is not None else "the image (without filename_or_obj)"
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is one slice only, in the file or now, so that boxes may come without the last axis."""
+        return self.shape[2] == 1 or (self.original_shape is not None and self.original_shape[2] == 1)
+
+    @property
+    def plane_mm(self) -> tuple[float, float] | None:
+        """World z range of a flat image, mm; ``None`` when its plane is not at right angles to z."""
+        row = edge_affine(self.affine)[2]
+        low, high = sorted((float(row[3]), float(row[3] + row[2])))
+        return (low, high) if bool((row[:2].abs() < 1e-6 * row[2].abs()).all()) else None
+
+
+def image_frame(image: Tensor) -> ImageFrame:
+    """Collect from a MONAI image what is needed to place boxes in it.
+
+    Transforms that MONAI still holds back (lazy resampling) count as done, since whoever uses the boxes with the image
+    sees it after them.
+
+    Args:
+        image: channel-first ``(C, H, W)`` or ``(C, H, W, Z)``.
+
+    Raises:
+        TypeError: when ``image`` is no ``MetaTensor``.
+        ValueError: when it has not 2 or 3 spatial axes or its affine cannot be inverted.
+
+    Example:
+        >>> image_frame(MetaTensor(torch.zeros(1, 8, 9))).shape
+        (8, 9, 1)
+    """
+    if not isinstance(image, MetaTensor):
+        raise TypeError(f"image must be a channel-first monai.data.MetaTensor, got {type(image).__name__}.")
+    dims = image.ndim - 1
+    if dims not in (2, 3):
+        raise ValueError(f"image must be channel-first with 2 or 3 spatial axes, got the shape {tuple(image.shape)}.")
+    current = torch.as_tensor(image.peek_pending_affine(), dtype=torch.float64).cpu()
+    if current.ndim != 2 or not torch.isfinite(current).all() or torch.linalg.det(current) == 0:
+        raise ValueError(f"image.affine must be one invertible matrix, got {current.tolist()}.")
+    shape = tuple(int(size) for size in image.peek_pending_shape())
+    operations = tuple(
+        str(op.get(TraceKeys.CLASS_NAME)) for op in (*image.applied_operations, *image.pending_operations)
+    )
+    loaded_shape = [int(size) for size in np.ravel(image.meta.get(MetaKeys.SPATIAL_SHAPE, ()))]
+    original = _original_affine(image.meta, current, operations)
+    if original is not None and len(current) == 3:
+        # SqueezeDim shrinks the affine but leaves the original one: both must speak of the same two axes.
+        original = to_affine_nd(2, original)
+    return ImageFrame(
+        path=_file_of(image.meta),
+        dims=dims,
+        shape=(*shape, 1)[:3],
+        affine=to_affine_nd(3, current),
+        original_shape=_original_shape(image.meta, dims, shape, loaded_shape, operations),
+        original_affine=None if original is None else to_affine_nd(3, original),
+        has_depth=dims == 3 or (len(current) == 4 and (*loaded_shape, 1, 1, 1)[2] == 1),
+        operations=operations,
+    )
+
+
+def _file_of(meta: Mapping[Any, Any]) -> str | None:
+    """File of the image; of a stack of files the first, as MONAI's ``LoadImage`` names it."""
+    path = meta.get(ImageMetaKey.FILENAME_OR_OBJ)
+    if isinstance(path, (list, tuple)) and path:
+        path = path[0]
+    return str(path) if isinstance(path, (str, PathLike)) and str(path) else None
+
+
+def _original_affine(meta: Mapping[Any, Any], current: Tensor, operations: tuple[str, ...]) -> Tensor | None:
+    """Affine of the file as loaded, ``None`` when it was lost."""
+    # ResampleToMatch replaces the whole metadata, the original affine included, by the target image's.
+    if "ResampleToMatch" in operations:
+        return None
+    original = meta.get(MetaKeys.ORIGINAL_AFFINE)
+    if original is not None:
+        return torch.as_tensor(original, dtype=torch.float64).cpu()
+    if not operations:
+        return current
+    # MONAI's readers that store no affine (PIL, NumPy) leave the identity; an image made in memory may have had any.
+    return torch.eye(4, dtype=torch.float64) if _file_of(meta) is not None else None
+
+
+def _original_shape(
+    meta: Mapping[Any, Any], dims: int, shape: tuple[int, ...], loaded: list[int], operations: tuple[str, ...]
+) -> tuple[int, ...] | None:
+    """Three sizes in voxels of the file as loaded, ``None`` when they are not known."""
+    while len(loaded) > dims and loaded[-1] == 1:
+        loaded = loaded[:-1]
+    # Not to be trusted: the target's shape after ResampleToMatch; the turned shape that NibabelReader's
+    # as_closest_canonical stores beside the file's own affine; sizes among which NumpyReader counted the channels.
+    trusted = "ResampleToMatch" not in operations and not meta.get("as_closest_canonical", False)
+    if trusted and len(loaded) in (2, dims):
+        return (*loaded, 1)[:3]
+    return None if operations else (*shape, 1)[:3]
+
+
+def volume_corners(low: Sequence[float], high: Sequence[float], space: str, place: str, frame: ImageFrame) -> Tensor:
+    """Corners of a box in a file; a 2D box gets its third axis from the image's only slice.
+
+    Args:
+        low: 2 or 3 minima, in voxels of the image's file or in mm.
+        high: as many maxima.
+        space: ``"index"`` or ``"world"``.
+        place: where the box stands, for messages.
+        frame: of the image.
+
+    Returns:
+        ``(8, 3)`` float64, in the same unit.
+
+    Raises:
+        ValueError: for a box without extent, or with another number of axes than the image can do with.
+
+    Example:
+        >>> frame = image_frame(MetaTensor(torch.zeros(1, 8, 9)))
+        >>> volume_corners([1, 2], [5, 6], "index", "box[0]", frame)[-1]
+        tensor([5., 6., 1.], dtype=torch.float64)
+    """
+    low, high = list(low), list(high)
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise ValueError(f"{place}: expected min < max on every axis, got min {low} and max {high}.")
+    if len(low) == 2:
+        if not frame.is_flat:
+            raise ValueError(
+                f"{place}: a 2D box needs an image of one slice, or the slice's number, got {frame.name} "
+                f"with {frame.shape} voxels."
+            )
+        ends = (0.0, float((frame.original_shape or frame.shape)[2])) if space == "index" else frame.plane_mm
+        if ends is None:
+            raise ValueError(f"{place}: a 2D box in world coordinates needs an axial slice, which {frame.name} is not.")
+        low, high = [*low, ends[0]], [*high, ends[1]]
+    elif frame.dims == 2 and space == "index":
+        raise ValueError(f"{place}: expected a box with 2 axes as {frame.name} has, got 3.")
+    elif not frame.has_depth:
+        raise ValueError(
+            f"{place}: cannot place a 3D box in {frame.name}, a 2D slice of a volume; read the boxes on the volume."
+        )
+    return box_corners(torch.tensor([[*low, *high]], dtype=torch.float64))[0]

@@ -1,0 +1,246 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Dictionary wrappers of :mod:`monai_bbox_mil.transforms.array`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms.inverse import TraceableTransform
+from monai.transforms.transform import MapTransform
+
+from monai_bbox_mil.transforms.array import BoxTensorToMask, LoadBoxes, MaskToBoxTensor, PackBoxes, UnpackBoxes
+
+__all__ = [
+    "BoxTensorToMaskD",
+    "BoxTensorToMaskDict",
+    "BoxTensorToMaskd",
+    "LoadBoxesD",
+    "LoadBoxesDict",
+    "LoadBoxesd",
+    "MaskToBoxTensorD",
+    "MaskToBoxTensorDict",
+    "MaskToBoxTensord",
+    "PackBoxesD",
+    "PackBoxesDict",
+    "PackBoxesd",
+    "UnpackBoxesD",
+    "UnpackBoxesDict",
+    "UnpackBoxesd",
+]
+
+
+class MaskToBoxTensord(MapTransform):
+    """Dictionary version of :class:`~monai_bbox_mil.transforms.MaskToBoxTensor`.
+
+    Args:
+        keys: masks.
+        box_keys: where the box tensors go, one a mask; the masks stay.
+        label_values, connectivity, margin, min_size, slice_dim: as in the array version.
+        allow_missing_keys: whether an absent mask is passed over.
+
+    Example:
+        >>> import torch
+        >>> MaskToBoxTensord("mask")({"mask": torch.ones(1, 2, 2)})["label"]
+        tensor([[0., 0., 2., 2., 0.]])
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        box_keys: KeysCollection = "label",
+        label_values: Sequence[int] | None = None,
+        connectivity: int = 1,
+        margin: int | Sequence[int] = 0,
+        min_size: int = 0,
+        slice_dim: int | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.box_keys = _as_many(box_keys, self.keys, "box_keys")
+        self.converter = MaskToBoxTensor(label_values, connectivity, margin, min_size, slice_dim)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key, box_key in self.key_iterator(d, self.box_keys):
+            d[box_key] = self.converter(d[key])
+        return d
+
+
+class LoadBoxesd(MapTransform):
+    """Dictionary version of :class:`~monai_bbox_mil.transforms.LoadBoxes`.
+
+    Args:
+        keys: box files or inline annotations, replaced by boxes ``(N, 2*D)``.
+        image_key: the image that the boxes belong to.
+        class_keys: where the classes ``(N,)`` go.
+        classes, format: as in the array version.
+        allow_missing_keys: whether an absent annotation is passed over.
+
+    Example:
+        >>> import torch
+        >>> data = {"image": torch.zeros(1, 8, 8), "box": {"box": [[1, 2, 5, 6]], "label": [0]}}
+        >>> LoadBoxesd("box")(data)["box"]
+        tensor([[1., 2., 5., 6.]])
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "box",
+        image_key: str = "image",
+        class_keys: KeysCollection = "box_class",
+        classes: Sequence[str | int] | None = None,
+        format: str = "auto",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.class_keys = _as_many(class_keys, self.keys, "class_keys")
+        self.loader = LoadBoxes(classes, format)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key, class_key in self.key_iterator(d, self.class_keys):
+            d[key], d[class_key] = self.loader(d[key], d[self.image_key])
+        return d
+
+
+class PackBoxesd(MapTransform):
+    """Dictionary version of :class:`~monai_bbox_mil.transforms.PackBoxes`.
+
+    Args:
+        keys: boxes ``(N, 2*D)``; removed, with their classes and ignored flags, once packed.
+        image_key: the image whose spatial shape the boxes are clipped to.
+        class_keys: classes ``(N,)`` of the boxes.
+        ignored_keys: ignored flags ``(N,)`` of the boxes, where there are any.
+        box_tensor_keys: where the box tensors go.
+        allow_missing_keys: whether absent boxes are passed over.
+
+    Example:
+        >>> import torch
+        >>> data = {"image": torch.zeros(1, 8, 8), "box": torch.ones(1, 4) * torch.tensor([1, 2, 5, 6])}
+        >>> PackBoxesd("box")({**data, "box_class": torch.tensor([0])})["label"]
+        tensor([[1., 2., 5., 6., 0.]])
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "box",
+        image_key: str = "image",
+        class_keys: KeysCollection = "box_class",
+        ignored_keys: KeysCollection = "box_ignored",
+        box_tensor_keys: KeysCollection = "label",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.class_keys = _as_many(class_keys, self.keys, "class_keys")
+        self.ignored_keys = _as_many(ignored_keys, self.keys, "ignored_keys")
+        self.box_tensor_keys = _as_many(box_tensor_keys, self.keys, "box_tensor_keys")
+        self.packer = PackBoxes()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key, class_key, ignored_key, target in self.key_iterator(
+            d, self.class_keys, self.ignored_keys, self.box_tensor_keys
+        ):
+            boxes, classes, ignored = d.pop(key), d.pop(class_key), d.pop(ignored_key, None)
+            # MONAI's trace of what happened to the boxes: it differs in length between images and cannot be collated.
+            d.pop(TraceableTransform.trace_key(key), None)
+            d[target] = self.packer(boxes, classes, d[self.image_key].shape[1:], ignored)
+        return d
+
+
+class UnpackBoxesd(MapTransform):
+    """Dictionary version of :class:`~monai_bbox_mil.transforms.UnpackBoxes`, the inverse of :class:`PackBoxesd`.
+
+    Put it before MONAI's detection transforms (``RandFlipBoxd``, ``RandRotateBox90d``, ...), which move boxes with
+    their image, and :class:`PackBoxesd` after them.
+
+    Args:
+        keys: box tensors ``(N, 2*D + 1)``; removed once unpacked.
+        box_keys: where the boxes ``(N, 2*D)`` go.
+        class_keys: where the classes ``(N,)`` go.
+        ignored_keys: where the ignored flags ``(N,)`` go.
+        allow_missing_keys: whether absent box tensors are passed over.
+
+    Example:
+        >>> import torch
+        >>> UnpackBoxesd("label")({"label": torch.tensor([[1.0, 2, 5, 6, 0]])})["box"]
+        tensor([[1., 2., 5., 6.]])
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "label",
+        box_keys: KeysCollection = "box",
+        class_keys: KeysCollection = "box_class",
+        ignored_keys: KeysCollection = "box_ignored",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.box_keys = _as_many(box_keys, self.keys, "box_keys")
+        self.class_keys = _as_many(class_keys, self.keys, "class_keys")
+        self.ignored_keys = _as_many(ignored_keys, self.keys, "ignored_keys")
+        self.unpacker = UnpackBoxes()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key, *targets in self.key_iterator(d, self.box_keys, self.class_keys, self.ignored_keys):
+            d.update(zip(targets, self.unpacker(d.pop(key))))
+        return d
+
+
+class BoxTensorToMaskd(MapTransform):
+    """Dictionary version of :class:`~monai_bbox_mil.transforms.BoxTensorToMask`.
+
+    Args:
+        keys: box tensors ``(N, 2*D + 1)``, kept.
+        mask_keys: where the masks ``(num_classes, *spatial)`` go.
+        num_classes, ignored: as in the array version.
+        image_key: the image whose spatial shape the masks get.
+        allow_missing_keys: whether absent box tensors are passed over.
+
+    Example:
+        >>> import torch
+        >>> data = {"image": torch.zeros(1, 2, 3), "label": torch.tensor([[0.0, 1, 1, 3, 0]])}
+        >>> BoxTensorToMaskd("label", num_classes=1)(data)["box_mask"].tolist()
+        [[[0, 1, 1], [0, 0, 0]]]
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "label",
+        mask_keys: KeysCollection = "box_mask",
+        num_classes: int = 1,
+        ignored: bool = False,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_keys = _as_many(mask_keys, self.keys, "mask_keys")
+        self.image_key = image_key
+        self.converter = BoxTensorToMask(num_classes, ignored)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key, mask_key in self.key_iterator(d, self.mask_keys):
+            d[mask_key] = self.converter(d[key], d[self.image_key].shape[1:])
+        return d
+
+
+def _as_many(keys: KeysCollection, like: Sequence[Hashable], name: str) -> tuple[Hashable, ...]:
+    """``keys`` as a tuple as long as ``like``."""
+    result = (keys,) if isinstance(keys, str) or not isinstance(keys, Sequence) else tuple(keys)
+    if len(result) != len(like):
+        raise ValueError(f"{name} must name one key for each of {tuple(like)}, got {result}.")
+    return result
+
+
+MaskToBoxTensorD = MaskToBoxTensorDict = MaskToBoxTensord
+LoadBoxesD = LoadBoxesDict = LoadBoxesd
+PackBoxesD = PackBoxesDict = PackBoxesd
+UnpackBoxesD = UnpackBoxesDict = UnpackBoxesd
+BoxTensorToMaskD = BoxTensorToMaskDict = BoxTensorToMaskd

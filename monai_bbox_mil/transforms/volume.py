@@ -1,0 +1,112 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Images of any kind to volumes, and label maps to one channel a class."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms.transform import MapTransform, Transform
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+__all__ = [
+    "EnsureVolume",
+    "EnsureVolumeD",
+    "EnsureVolumeDict",
+    "EnsureVolumed",
+    "LabelToChannels",
+    "LabelToChannelsD",
+    "LabelToChannelsDict",
+    "LabelToChannelsd",
+]
+
+
+class EnsureVolume(Transform):
+    """A 2D image becomes a volume of one slice; a volume stays as it is.
+
+    Raises:
+        ValueError: for an image with other than two or three spatial axes.
+
+    Example:
+        >>> EnsureVolume()(torch.zeros(1, 4, 5)).shape
+        torch.Size([1, 4, 5, 1])
+    """
+
+    def __call__(self, img: NdarrayOrTensor) -> Tensor:
+        """``(C, H, W)`` or ``(C, H, W, Z)`` to ``(C, H, W, Z)``."""
+        image: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
+        if image.ndim not in (3, 4):
+            name = f" ({image.meta.get('filename_or_obj')})" if isinstance(image, MetaTensor) else ""
+            raise ValueError(f"image must be channel-first with 2 or 3 spatial axes, got {tuple(image.shape)}{name}.")
+        return image if image.ndim == 4 else image.unsqueeze(-1)
+
+
+class LabelToChannels(Transform):
+    """A label map to one binary channel a class, in the order of the network's output channels.
+
+    Masks of one class that came in several files, one a lesion, are joined when ``label_values`` holds one value.
+
+    Args:
+        label_values: values of the classes 0, 1, ...; other values are background.
+
+    Raises:
+        ValueError: when there are no values, or several and the mask has several channels.
+
+    Example:
+        >>> LabelToChannels((1, 2))(torch.tensor([[[0, 1, 2, 3]]])).tolist()
+        [[[0, 1, 0, 0]], [[0, 0, 1, 0]]]
+    """
+
+    def __init__(self, label_values: Sequence[int] = (1,)) -> None:
+        self.label_values = tuple(label_values)
+        if not self.label_values:
+            raise ValueError("label_values must name at least one value, got none.")
+
+    def __call__(self, img: NdarrayOrTensor) -> Tensor:
+        """``(1, *spatial)`` (or ``(files, *spatial)`` for one class) to ``(len(label_values), *spatial)`` uint8."""
+        mask: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
+        if len(mask) > 1 and len(self.label_values) > 1:
+            raise ValueError(
+                f"mask must be a label map of one channel for the values {self.label_values}, got {len(mask)} channels."
+            )
+        return torch.cat([(mask == value).any(dim=0, keepdim=True) for value in self.label_values]).to(torch.uint8)
+
+
+class EnsureVolumed(MapTransform):
+    """Dictionary version of :class:`EnsureVolume`."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.converter = EnsureVolume()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.converter(d[key])
+        return d
+
+
+class LabelToChannelsd(MapTransform):
+    """Dictionary version of :class:`LabelToChannels`."""
+
+    def __init__(
+        self, keys: KeysCollection, label_values: Sequence[int] = (1,), allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.converter = LabelToChannels(label_values)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.converter(d[key])
+        return d
+
+
+EnsureVolumeD = EnsureVolumeDict = EnsureVolumed
+LabelToChannelsD = LabelToChannelsDict = LabelToChannelsd

@@ -1,0 +1,56 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Random boxes, objects and logits for property tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+
+@st.composite
+def boxes(draw, shape):
+    """One box inside an image of this shape: ``2*D`` whole numbers."""
+    low = [draw(st.integers(0, size - 1)) for size in shape]
+    return low + [draw(st.integers(a + 1, size)) for a, size in zip(low, shape)]
+
+
+@st.composite
+def targets(draw, shape, num_classes, batch=2, max_boxes=3):
+    """Nested list of a batch's rows, padding and ignored regions among them."""
+    codes = st.sampled_from([*range(num_classes), -1, *(-2 - c for c in range(num_classes))])
+    rows = draw(st.integers(1, max_boxes))
+    return [[[*draw(boxes(shape)), draw(codes)] for _ in range(rows)] for _ in range(batch)]
+
+
+shapes = st.one_of(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+)
+_ANGLES = (-75.0, -60.0, -45.0, -40.0, -20.0, 10.0, 20.0, 40.0, 45.0, 60.0, 80.0)
+# Increasing, so that no list of three is taken for a range; with 0, so that no box is without lines.
+angle_sets = st.lists(st.sampled_from(_ANGLES), max_size=3, unique=True).map(lambda angles: sorted([0.0, *angles]))
+seeds = st.integers(0, 2**31 - 1)
+
+
+def random_logits(seed, *shape, scale=2.0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator) * scale
+
+
+def random_object(seed, size):
+    """A 4-connected object (6-connected in 3D) by a random walk that stays in a box of ``size``: its voxels."""
+    rng = np.random.default_rng(seed)
+    place = [int(rng.integers(s)) for s in size]
+    visited = {tuple(place)}
+    for _ in range(int(rng.integers(1, 6 * max(size)))):
+        axis = int(rng.integers(len(size)))
+        place[axis] = int(np.clip(place[axis] + rng.choice([-1, 1]), 0, size[axis] - 1))
+        visited.add(tuple(place))
+    return visited
+
+
+def tight_box(voxels):
+    points = np.array(sorted(voxels))
+    return [*points.min(0).tolist(), *(points.max(0) + 1).tolist()]

@@ -56,7 +56,7 @@ def atlas_datalist(
     Raises:
         ValueError: when there are no images, one has no mask, or ``validation_patients`` names unknown ones.
     """
-    root = Path(dataset_dir).absolute()
+    root = Path(os.path.abspath(dataset_dir))
     images = find_atlas_images(root)
     if not images:
         raise ValueError(f"dataset_dir {root}: expected images {_IMAGE}, got none.")
@@ -81,7 +81,7 @@ def atlas_datalist(
 
 def find_atlas_images(dataset_dir: str | os.PathLike[str]) -> list[Path]:
     """Paths of the images, sorted by site, subject and session; none where it is another data set."""
-    root = Path(dataset_dir).absolute()
+    root = Path(os.path.abspath(dataset_dir))
     for above in ("", "*/", "*/*/"):
         images = sorted(path for path in root.glob(above + _IMAGE) if not path.name.startswith("."))
         if images:

@@ -68,13 +68,13 @@ def get_datalist(
     Raises:
         ValueError: when nothing of this is there, or what is there does not fit.
     """
-    root = Path(dataset_dir).absolute()
+    root = Path(os.path.abspath(dataset_dir))
     if datalist is not None:
-        return load_datalist(root, datalist, validation_fraction=validation_fraction, seed=seed)
+        return _load_parts(root, datalist, None, validation_fraction, seed)
     if (root / "dataset.json").is_file():
         return decathlon_datalist(root, validation_fraction, seed)
     if (root / "datalist.json").is_file():
-        return load_datalist(root, validation_fraction=validation_fraction, seed=seed)
+        return _load_parts(root, "datalist.json", None, validation_fraction, seed)
     if find_promise12_cases(root):
         return promise12_datalist(root)
     if find_atlas_images(root):
@@ -92,7 +92,7 @@ def load_datalist(
     section: str | None = None,
     validation_fraction: float = 0.2,
     seed: int = 0,
-) -> Any:
+) -> dict[str, list[dict[str, Any]]] | list[dict[str, Any]]:
     """Read a MONAI data list, Decathlon or detection style, into items of ``image``, ``mask`` or ``box``, ``patient``.
 
     - ``label`` as a path, or a list of paths, becomes ``mask``; a ``mask`` stays.
@@ -121,28 +121,8 @@ def load_datalist(
         ValueError: when the file is absent, is no JSON, or has none of the lists; when an entry is malformed; when a
             patient is in two parts; when files are missing.
     """
-    root = Path(dataset_dir).absolute()
-    path = root / datalist
-    if section not in (None, *_SECTIONS):
-        raise ValueError(f"section must be None or one of {_SECTIONS}, got {section!r}.")
-    content = _read_json(path)
-    found = [name for name in _SECTIONS if content.get(name)]
-    if not found:
-        raise ValueError(f"{path}: expected a non-empty list {', '.join(_SECTIONS)}, got the keys {list(content)}.")
-    base = next((b for b in (root, path.parent) if (b / _first_image(content[found[0]])).exists()), root)
-    parts = {name: _read_section(path, name, content[name], base) for name in found}
-    _name_patients([item for items in parts.values() for item in items])
-    if "training" in parts and "validation" not in parts:
-        parts.update(split_by_patient(parts["training"], validation_fraction, seed))
-    parts = {"training": [], "validation": [], **parts}
-    check_patients(parts, str(path))
-    if section is None:
-        check_files((item for items in parts.values() for item in items), str(path))
-        return parts
-    if section not in parts:
-        raise ValueError(f"{path}: expected the list {section!r}, got {found}.")
-    check_files(parts[section], str(path))
-    return parts[section]
+    parts = _load_parts(Path(os.path.abspath(dataset_dir)), datalist, section, validation_fraction, seed)
+    return parts if section is None else parts[section]
 
 
 def decathlon_datalist(
@@ -163,10 +143,7 @@ def decathlon_datalist(
     Raises:
         ValueError: as :func:`load_datalist`.
     """
-    parts: dict[str, list[dict[str, Any]]] = load_datalist(
-        dataset_dir, "dataset.json", validation_fraction=validation_fraction, seed=seed
-    )
-    return parts
+    return _load_parts(Path(os.path.abspath(dataset_dir)), "dataset.json", None, validation_fraction, seed)
 
 
 def find_images(
@@ -198,7 +175,7 @@ def find_images(
         ...     [Path(item["image"]).name for item in find_images(folder)]
         ['a.mhd', 'b.nii.gz']
     """
-    root = Path(folder).absolute()
+    root = Path(os.path.abspath(folder))
     if not root.is_dir():
         raise ValueError(
             f"folder {root}: expected a folder with images, got {'a file' if root.exists() else 'nothing'}."
@@ -216,6 +193,31 @@ def find_images(
             + (f" but {len(images)} passed over as masks: {shorten([p.name for p in images])}." if images else ".")
         )
     return [{"image": str(path)} for path in kept]
+
+
+def _load_parts(
+    root: Path, datalist: str | os.PathLike[str], section: str | None, validation_fraction: float, seed: int
+) -> dict[str, list[dict[str, Any]]]:
+    """All parts of a data list file; the files of all, or of the one section, are there."""
+    path = root / datalist
+    if section not in (None, *_SECTIONS):
+        raise ValueError(f"section must be None or one of {_SECTIONS}, got {section!r}.")
+    content = _read_json(path)
+    found = [name for name in _SECTIONS if content.get(name)]
+    if not found:
+        raise ValueError(f"{path}: expected a non-empty list {', '.join(_SECTIONS)}, got the keys {list(content)}.")
+    base = next((b for b in (root, path.parent) if (b / _first_image(content[found[0]])).exists()), root)
+    parts = {name: _read_section(path, name, content[name], base) for name in found}
+    _name_patients([item for items in parts.values() for item in items])
+    if "training" in parts and "validation" not in parts:
+        parts.update(split_by_patient(parts["training"], validation_fraction, seed))
+    parts = {"training": [], "validation": [], **parts}
+    check_patients(parts, str(path))
+    if section is not None and section not in parts:
+        raise ValueError(f"{path}: expected the list {section!r}, got {found}.")
+    wanted = parts if section is None else [section]
+    check_files((item for name in wanted for item in parts[name]), str(path))
+    return parts
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -259,8 +261,7 @@ def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[
 def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) -> dict[str, Any]:
     item: dict[str, Any] = {"image": joined["image"]}
     label, box = entry.get("label"), entry.get("box")
-    inline = isinstance(box, list)
-    classes = label if inline and isinstance(label, list) else None
+    classes = label if isinstance(box, list) and isinstance(label, list) else None
     paths = label if isinstance(label, list) else [label]
     is_path = classes is None and bool(paths) and all(isinstance(path, str) for path in paths)
     if label is not None and classes is None and not is_path:
@@ -269,7 +270,7 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
         )
     if "mask" in entry or is_path:
         item["mask"] = joined["mask" if "mask" in entry else "label"]
-    if inline:
+    if isinstance(box, list):
         annotation: dict[str, Any] = {"box": box}
         if classes is not None:
             if len(classes) != len(box):

@@ -42,7 +42,7 @@ def make_phantom(
     spacing_mm: Sequence[float] = (1.5, 1.5, 4.0),
     overwrite: bool = False,
     progress: bool = True,
-) -> list[dict[str, str]]:
+) -> dict[str, list[dict[str, str]]]:
     """Write a phantom data set in PROMISE12's layout, or reuse the one that is there.
 
     ``CaseNN.mhd/.raw`` (int16), ``CaseNN_segmentation.mhd/.raw`` (uint8), a ``cases.csv`` that makes the last quarter
@@ -61,8 +61,8 @@ def make_phantom(
         progress: whether to show a progress bar.
 
     Returns:
-        A dictionary a patient: ``image``, ``mask`` (absolute paths) and ``patient``. For the two parts of ``cases.csv``
-        use :func:`monai_bbox_mil.data.datalists.get_datalist`.
+        ``{"training": [...], "validation": [...]}``, a dictionary a patient of ``image``, ``mask`` (absolute paths) and
+        ``patient``: what :func:`monai_bbox_mil.data.datalists.get_datalist` reads from the folder.
 
     Raises:
         ValueError: for arguments out of range; where the folder holds a phantom of other parameters and ``overwrite``
@@ -72,16 +72,16 @@ def make_phantom(
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     data = make_phantom(folder, num_patients=2, image_size=(48, 48), progress=False)
-        >>> [item["patient"] for item in data]
-        ['Case00', 'Case01']
+        >>> data["training"][0]["patient"], data["validation"][0]["patient"]
+        ('Case00', 'Case01')
     """
     parameters = _check_parameters(num_patients, seed, image_size, num_slices, spacing_mm)
-    folder = Path(output_dir).absolute()
+    folder = Path(os.path.abspath(output_dir))
     cases = [f"Case{index:02d}" for index in range(num_patients)]
-    datalist = [
-        {"image": str(folder / f"{case}.mhd"), "mask": str(folder / f"{case}_segmentation.mhd"), "patient": case}
-        for case in cases
-    ]
+    datalist: dict[str, list[dict[str, str]]] = {"training": [], "validation": []}
+    for case, split in zip(cases, _splits(num_patients), strict=True):
+        mask = str(folder / f"{case}_segmentation.mhd")
+        datalist[split].append({"image": str(folder / f"{case}.mhd"), "mask": mask, "patient": case})
     if _is_complete(folder, parameters, overwrite):
         return datalist
 
@@ -163,13 +163,17 @@ def _write_manifest(scratch: Path, folder: Path, parameters: dict[str, Any], com
     _write_text(scratch, folder, _MANIFEST, json.dumps({**parameters, "complete": complete}, indent=2) + "\n")
 
 
+def _splits(num_patients: int) -> list[str]:
+    # Two or three patients have no quarter, but still one to validate on; a single one is for training.
+    validation = max(num_patients // 4, min(num_patients - 1, 1))
+    return ["training"] * (num_patients - validation) + ["validation"] * validation
+
+
 def _cases_csv(cases: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("case", "split", "patient"))
-    # Two or three patients have no quarter, but still one to validate on; a single one is for training.
-    first = len(cases) - max(len(cases) // 4, min(len(cases) - 1, 1))
-    writer.writerows((case, "training" if i < first else "validation", case) for i, case in enumerate(cases))
+    writer.writerows(zip(cases, _splits(len(cases)), cases, strict=True))
     return text.getvalue()
 
 

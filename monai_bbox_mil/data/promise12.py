@@ -52,7 +52,7 @@ def promise12_datalist(
         ValueError: when there are no cases, a case is there twice or without segmentation, ``validation_cases`` names
             unknown ones, or ``cases.csv`` does not fit the files or has a patient in two parts.
     """
-    root = Path(dataset_dir).absolute()
+    root = Path(os.path.abspath(dataset_dir))
     images = find_promise12_cases(root)
     if not images:
         raise ValueError(f"dataset_dir {root}: expected files named CaseNN.mhd, here or in folders below, got none.")
@@ -80,7 +80,7 @@ def find_promise12_cases(dataset_dir: str | os.PathLike[str]) -> dict[str, Path]
     Raises:
         ValueError: when one is there twice.
     """
-    root = Path(dataset_dir).absolute()
+    root = Path(os.path.abspath(dataset_dir))
     cases: dict[str, Path] = {}
     for path in sorted(root.rglob("Case*.mhd"), key=lambda path: path.name):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from monai.networks.blocks.convolutions import Convolution
 from torch import Tensor, nn
-from torch.jit import is_tracing  # type: ignore[attr-defined]
+from torch.jit import is_tracing
 from torch.nn import functional as F  # noqa: N812
 
 __all__ = ["ENet"]
@@ -68,12 +68,8 @@ class _ENetBottleneck(nn.Module):
         hidden = in_channels // _SQUEEZE
         middle: nn.Module = _conv(hidden, hidden, 3, dilation=dilation)
         if asymmetric:
-            middle = nn.Sequential(
-                nn.Conv2d(hidden, hidden, (5, 1), padding=(2, 0)), _conv(hidden, hidden, (1, 5))
-            )
-        self.branch = nn.Sequential(
-            _conv(in_channels, hidden), middle, _conv(hidden, out_channels, dropout=dropout)
-        )
+            middle = nn.Sequential(nn.Conv2d(hidden, hidden, (5, 1), padding=(2, 0)), _conv(hidden, hidden, (1, 5)))
+        self.branch = nn.Sequential(_conv(in_channels, hidden), middle, _conv(hidden, out_channels, dropout=dropout))
         if shortcut is None:
             shortcut = nn.Identity() if in_channels == out_channels else _conv(in_channels, out_channels)
         self.shortcut = shortcut
@@ -92,9 +88,7 @@ class _ENetDown(nn.Module):
         hidden = in_channels // _SQUEEZE
         self.pool = nn.MaxPool2d(2, return_indices=True)
         self.branch = nn.Sequential(
-            Convolution(
-                2, in_channels, hidden, strides=2, kernel_size=2, padding=0, act="prelu", norm="batch"
-            ),
+            Convolution(2, in_channels, hidden, strides=2, kernel_size=2, padding=0, act="prelu", norm="batch"),
             _conv(hidden, hidden, 3),
             _conv(hidden, out_channels, dropout=dropout),
         )
@@ -198,9 +192,7 @@ class ENet(nn.Module):
         self.down1 = _ENetDown(half, quarter, low)
         self.stage1 = nn.Sequential(*(_ENetBottleneck(quarter, quarter, low) for _ in range(4)))
         self.down2 = _ENetDown(quarter, deep, low)
-        self.stage2 = nn.Sequential(
-            *self._context(deep, low, high), _ENetBottleneck(deep, deep, low, dilation=16)
-        )
+        self.stage2 = nn.Sequential(*self._context(deep, low, high), _ENetBottleneck(deep, deep, low, dilation=16))
         last_shortcut = nn.Conv2d(deep, quarter, kernel_size=3, padding=1)
         self.stage3 = nn.Sequential(
             *self._context(deep, low, high),
@@ -208,9 +200,7 @@ class ENet(nn.Module):
         )
         self.up1 = _ENetUp(2 * quarter, quarter, low)
         self.up1_act = nn.PReLU()
-        self.stage4 = nn.Sequential(
-            _ENetBottleneck(quarter, quarter, high), _ENetBottleneck(quarter, half, high)
-        )
+        self.stage4 = nn.Sequential(_ENetBottleneck(quarter, quarter, high), _ENetBottleneck(quarter, half, high))
         self.up2 = nn.Sequential(_ENetUp(2 * half, half, low), _ENetBottleneck(half, half, high))
         self.up2_act = nn.PReLU()
         self.up3 = nn.Sequential(
@@ -262,7 +252,7 @@ class ENet(nn.Module):
                 would see a single pixel at the deepest level in training mode.
         """
         # In a trace the sizes are tensors: comparing them would warn and freeze the answer.
-        if not is_tracing():  # type: ignore[no-untyped-call]
+        if not is_tracing():
             self._check(x)
         height, width = x.shape[2], x.shape[3]
         x = F.pad(x, (0, -width % self.divisor, 0, -height % self.divisor))
@@ -288,9 +278,7 @@ class ENet(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.in_channels or x.numel() == 0:
-            raise ValueError(
-                f"x must be a non-empty batch (B, {self.in_channels}, H, W), got shape {list(x.shape)}."
-            )
+            raise ValueError(f"x must be a non-empty batch (B, {self.in_channels}, H, W), got shape {list(x.shape)}.")
         if self.training and x.shape[0] == 1 and max(x.shape[2], x.shape[3]) <= self.divisor:
             raise ValueError(
                 "x must hold more than one image, or an image with an axis longer than "

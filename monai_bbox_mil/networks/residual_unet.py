@@ -10,7 +10,7 @@ from typing import Any
 
 from monai.networks.blocks.convolutions import Convolution
 from torch import Tensor, nn
-from torch.jit import is_tracing  # type: ignore[attr-defined]
+from torch.jit import is_tracing
 from torch.nn import functional as F  # noqa: N812
 
 __all__ = ["ResidualUNet"]
@@ -101,8 +101,7 @@ class ResidualUNet(nn.Module):
         self.divisor = 2 ** (len(features) - 1)
 
         self.encoder = nn.ModuleList(
-            _ResidualUNetStage(before, after, _ENCODER_ACT)
-            for before, after in pairwise((in_channels, *features[:-1]))
+            _ResidualUNetStage(before, after, _ENCODER_ACT) for before, after in pairwise((in_channels, *features[:-1]))
         )
         self.pool = nn.MaxPool2d(2)
         self.bridge = _ResidualUNetStage(features[-2], features[-1], _ENCODER_ACT)
@@ -132,7 +131,7 @@ class ResidualUNet(nn.Module):
                 would see a single pixel at the deepest level in training mode.
         """
         # In a trace the sizes are tensors: comparing them would warn and freeze the answer.
-        if not is_tracing():  # type: ignore[no-untyped-call]
+        if not is_tracing():
             self._check(x)
         height, width = x.shape[2], x.shape[3]
         x = F.pad(x, (0, -width % self.divisor, 0, -height % self.divisor))
@@ -150,9 +149,7 @@ class ResidualUNet(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.in_channels or x.numel() == 0:
-            raise ValueError(
-                f"x must be a non-empty batch (B, {self.in_channels}, H, W), got shape {list(x.shape)}."
-            )
+            raise ValueError(f"x must be a non-empty batch (B, {self.in_channels}, H, W), got shape {list(x.shape)}.")
         if self.training and x.shape[0] == 1 and max(x.shape[2], x.shape[3]) <= self.divisor:
             raise ValueError(
                 "x must hold more than one image, or an image with an axis longer than "

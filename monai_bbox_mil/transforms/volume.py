@@ -53,7 +53,8 @@ class LabelToChannels(Transform):
     Masks of one class that came in several files, one a lesion, are joined when ``label_values`` holds one value.
 
     Args:
-        label_values: values of the classes 0, 1, ...; other values are background.
+        label_values: values of the classes 0, 1, ...; other values are background. ``None`` takes every value above 0
+            for the one class.
 
     Raises:
         ValueError: when there are no values, or several and the mask has several channels.
@@ -63,14 +64,16 @@ class LabelToChannels(Transform):
         [[[0, 1, 0, 0]], [[0, 0, 1, 0]]]
     """
 
-    def __init__(self, label_values: Sequence[int] = (1,)) -> None:
-        self.label_values = tuple(label_values)
-        if not self.label_values:
+    def __init__(self, label_values: Sequence[int] | None = (1,)) -> None:
+        self.label_values = None if label_values is None else tuple(label_values)
+        if self.label_values == ():
             raise ValueError("label_values must name at least one value, got none.")
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
-        """``(1, *spatial)`` (or ``(files, *spatial)`` for one class) to ``(len(label_values), *spatial)`` uint8."""
+        """``(1, *spatial)`` (or ``(files, *spatial)`` for one class) to ``(classes, *spatial)`` uint8."""
         mask: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
+        if self.label_values is None:
+            return (mask > 0).any(dim=0, keepdim=True).to(torch.uint8)
         if len(mask) > 1 and len(self.label_values) > 1:
             raise ValueError(
                 f"mask must be a label map of one channel for the values {self.label_values}, got {len(mask)} channels."
@@ -96,7 +99,7 @@ class LabelToChannelsd(MapTransform):
     """Dictionary version of :class:`LabelToChannels`."""
 
     def __init__(
-        self, keys: KeysCollection, label_values: Sequence[int] = (1,), allow_missing_keys: bool = False
+        self, keys: KeysCollection, label_values: Sequence[int] | None = (1,), allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.converter = LabelToChannels(label_values)

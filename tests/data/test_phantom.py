@@ -16,6 +16,7 @@ import pytest
 from monai.transforms import LoadImage
 
 from monai_bbox_mil.data import phantom as module
+from monai_bbox_mil.data.datalists import get_datalist
 from monai_bbox_mil.data.phantom import make_phantom, simulate_patient
 
 SMALL = {"num_patients": 3, "image_size": (48, 48), "num_slices": (6, 8), "spacing_mm": (3.0, 3.0, 6.0)}
@@ -159,12 +160,11 @@ class TestImaging:
 
 class TestArguments:
     def test_a_patient_does_not_depend_on_the_others(self, written):
-        folder, data = written
         arguments = [SMALL[key] for key in ("image_size", "num_slices", "spacing_mm")]
         expected = simulate_patient(0, 2, *arguments)
         loader = LoadImage(image_only=True)
-        assert np.array_equal(loader(data[2]["image"]).numpy(), expected.image)
-        assert np.array_equal(loader(data[2]["mask"]).numpy(), expected.mask)
+        assert np.array_equal(loader(written[1]["validation"][0]["image"]).numpy(), expected.image)
+        assert np.array_equal(loader(written[1]["validation"][0]["mask"]).numpy(), expected.mask)
 
     def test_seeds_differ(self):
         first, second = (simulate_patient(seed, 0, (48, 48), (6, 6), (3, 3, 6)) for seed in (0, 1))
@@ -209,16 +209,20 @@ class TestFiles:
         cases = ["Case00", "Case01", "Case02"]
         names = [f"{c}{kind}.{suffix}" for c in cases for kind in ("", "_segmentation") for suffix in ("mhd", "raw")]
         assert {path.name for path in folder.iterdir()} == {*names, "cases.csv", "phantom.json"}
-        assert data == [
+        items = [
             {"image": str(folder / f"{c}.mhd"), "mask": str(folder / f"{c}_segmentation.mhd"), "patient": c}
             for c in cases
         ]
+        assert data == {"training": items[:2], "validation": items[2:]}
         headers = [(folder / f"Case00{kind}.mhd").read_text() for kind in ("", "_segmentation")]
         assert "MET_SHORT" in headers[0] and "MET_UCHAR" in headers[1]
         assert "ElementDataFile = Case00.raw" in headers[0]
 
+    def test_list_is_the_folders(self, written):
+        assert written[1] == get_datalist(written[0])
+
     def test_spacing_survives(self, written):
-        for item in written[1]:
+        for item in written[1]["training"]:
             for key in ("image", "mask"):
                 volume = LoadImage(image_only=True)(item[key])
                 assert np.allclose(volume.pixdim.numpy(), (3, 3, 6))
@@ -226,9 +230,10 @@ class TestFiles:
 
     @pytest.mark.parametrize(("number", "validation"), [(1, 0), (2, 1), (3, 1), (4, 1), (12, 3)])
     def test_split(self, number, validation):
-        rows = list(csv.DictReader(module._cases_csv([f"Case{i:02d}" for i in range(number)]).splitlines()))
+        cases = [f"Case{i:02d}" for i in range(number)]
+        rows = list(csv.DictReader(module._cases_csv(cases).splitlines()))
         assert [row["split"] for row in rows] == ["training"] * (number - validation) + ["validation"] * validation
-        assert all(row["case"] == row["patient"] for row in rows)
+        assert [row["case"] for row in rows] == [row["patient"] for row in rows] == cases
 
     def test_same_seed_same_bytes(self, written, tmp_path):
         make_phantom(tmp_path, progress=False, **SMALL)
@@ -302,20 +307,22 @@ class TestFiles:
         root = Path(module.__file__).parents[2]
         # An empty package in place of the real one, whose imports, MONAI among them, would take most of the time.
         code = (
-            "import itk, sys, types\n"
+            "import hashlib, json, pathlib, sys, types\n"
             "package = sys.modules['monai_bbox_mil.data'] = types.ModuleType('monai_bbox_mil.data')\n"
             f"package.__path__ = [{str(Path(module.__file__).parent)!r}]\n"
             "from monai_bbox_mil.data.phantom import make_phantom\n"
-            f"data = make_phantom(sys.argv[1], progress=False, **{SMALL!r})\n"
-            "for item in data:\n"
-            "    for key in ('image', 'mask'):\n"
-            "        itk.imread(item[key])\n"
+            f"make_phantom(sys.argv[1], progress=False, **{SMALL!r})\n"
+            "files = [path for path in pathlib.Path(sys.argv[1]).iterdir() if path.suffix in ('.mhd', '.raw')]\n"
+            "print(json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}))\n"
         )
         target = tmp_path / "shared"
-        runs = [
-            subprocess.Popen([sys.executable, "-c", code, str(target)], stderr=subprocess.PIPE, cwd=root)
-            for _ in range(2)
-        ]
-        errors = [run.communicate(timeout=120)[1].decode() for run in runs]
-        assert [run.returncode for run in runs] == [0, 0], errors
-        assert digests(target) == digests(written[0])
+        command = [sys.executable, "-c", code, str(target)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        runs = [subprocess.Popen(command, cwd=root, text=True, **pipes) for _ in range(2)]
+        outputs = [run.communicate(timeout=120) for run in runs]
+        assert [run.returncode for run in runs] == [0, 0], outputs
+        expected = digests(written[0])
+        assert digests(target) == expected
+        # What each process finds as soon as the function has returned to it, while the other may still be writing.
+        volumes = {name: digest for name, digest in expected.items() if name.startswith("Case")}
+        assert [json.loads(output) for output, _ in outputs] == [volumes, volumes]

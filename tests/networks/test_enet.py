@@ -47,9 +47,7 @@ def test_initial_weights_are_those_of_the_published_code():
 
 
 def test_dropout_probabilities():
-    dropouts = [
-        module.p for module in ENet(dropout_prob=(0.2, 0.3)).modules() if isinstance(module, nn.Dropout)
-    ]
+    dropouts = [module.p for module in ENet(dropout_prob=(0.2, 0.3)).modules() if isinstance(module, nn.Dropout)]
     # 0.2: 4 bottlenecks of stage 1, 2 down, 8 dilated, 2 up; 0.3: 4 each in stages 2 and 3, 3 in the decoder.
     assert Counter(dropouts) == {0.2: 16, 0.3: 11}
 

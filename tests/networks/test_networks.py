@@ -89,9 +89,7 @@ def _fill(network: nn.Module) -> None:
 @pytest.mark.parametrize("build", SMALL)
 @pytest.mark.parametrize("size", [(1, 1), (7, 50), (16, 16), (33, 64)])
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 1), (3, 2)])
-def test_logits_have_the_size_of_the_image(
-    build: Build, size: tuple[int, int], in_channels: int, out_channels: int
-):
+def test_logits_have_the_size_of_the_image(build: Build, size: tuple[int, int], in_channels: int, out_channels: int):
     network = build(in_channels, out_channels).eval()
     assert network(torch.randn(2, in_channels, *size)).shape == (2, out_channels, *size)
 
@@ -120,9 +118,7 @@ def test_output_is_linear_in_the_head(build: Build):
 
 
 @pytest.mark.parametrize("build", SMALL)
-@pytest.mark.parametrize(
-    "shape", [(1, 2, 16, 16), (1, 16, 16), (1, 1, 16, 16, 16), (0, 1, 16, 16), (1, 1, 0, 16)]
-)
+@pytest.mark.parametrize("shape", [(1, 2, 16, 16), (1, 16, 16), (1, 1, 16, 16, 16), (0, 1, 16, 16), (1, 1, 0, 16)])
 def test_wrong_shape_is_told(build: Build, shape: tuple[int, ...]):
     with pytest.raises(ValueError) as error:
         build()(torch.zeros(shape))
@@ -132,9 +128,7 @@ def test_wrong_shape_is_told(build: Build, shape: tuple[int, ...]):
 @pytest.mark.parametrize(("build", "longest"), [(small_residual_unet, 16), (small_enet, 8)])
 def test_a_single_deep_pixel_cannot_train(build: Build, longest: int):
     network = build().train()
-    with pytest.raises(
-        ValueError, match=rf"x must hold .* longer than {longest} pixels.*\[1, 1, {longest}, 3\]"
-    ):
+    with pytest.raises(ValueError, match=rf"x must hold .* longer than {longest} pixels.*\[1, 1, {longest}, 3\]"):
         network(torch.zeros(1, 1, longest, 3))
     assert network(torch.zeros(2, 1, longest, 3)).shape == (2, 1, longest, 3)
     assert network(torch.zeros(1, 1, 3, longest + 1)).shape == (1, 1, 3, longest + 1)
@@ -256,9 +250,7 @@ def test_autocast(build: Build):
         loss = network(torch.randn(2, 1, 20, 24)).float().square().mean()
     loss.backward()
     assert torch.isfinite(loss)
-    assert all(
-        torch.isfinite(parameter.grad).all() for parameter in network.parameters() if parameter.requires_grad
-    )
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters() if parameter.requires_grad)
 
 
 @pytest.mark.parametrize("build", SMALL)

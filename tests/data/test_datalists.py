@@ -1,0 +1,551 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Data lists: what is read from each layout, what is refused, and that no patient is ever in two parts."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+
+from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
+from monai_bbox_mil.data.datalists import decathlon_datalist, find_images, get_datalist, load_datalist
+from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
+from monai_bbox_mil.data.splits import split_by_patient
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+real_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real images are not beside the repository")
+
+ATLAS_SCANNED_TWICE = {"031948", "031950", "031952", "031954", "031955", "031957", "031959", "031961", "031972"}
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def write_cases(folder: Path, numbers) -> None:
+    for number in numbers:
+        touch(
+            *(folder / f"Case{number:02d}{end}" for end in (".mhd", ".raw", "_segmentation.mhd", "_segmentation.raw"))
+        )
+
+
+def write_list(folder: Path, content: object, name: str = "datalist.json") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def patients(items) -> list[str]:
+    return [item["patient"] for item in items]
+
+
+@pytest.fixture
+def promise12(tmp_path):
+    write_cases(tmp_path / "TrainingData_Part1", range(26))
+    write_cases(tmp_path / "TrainingData_Part2", range(26, 38))
+    write_cases(tmp_path / "TrainingData_Part3", range(38, 50))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    root = tmp_path_factory.mktemp("atlas")
+    for number in range(31768, 31988):
+        subject = f"{number:06d}"
+        for session in ("t01", "t02") if subject in ATLAS_SCANNED_TWICE else ("t01",):
+            folder = root / "ATLAS_R1.1" / f"Site{number % 9 + 1}" / subject / session
+            touch(folder / f"{subject}_t1w_deface_stx.nii.gz", folder / f"{subject}_LesionSmooth_stx.nii.gz")
+            if number == 31769:
+                touch(folder / f"{subject}_LesionSmooth_1_stx.nii.gz")
+    return root
+
+
+class TestSplitByPatient:
+    @given(
+        st.lists(st.sampled_from("abcdefghij"), max_size=30),
+        st.floats(0, 1, exclude_max=True),
+        st.integers(0, 5),
+    )
+    def test_no_patient_in_both_parts_and_none_lost(self, names, fraction, seed):
+        items = [{"patient": name, "image": number} for number, name in enumerate(names)]
+        parts = split_by_patient(items, fraction, seed)
+        assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
+        both = parts["training"] + parts["validation"]
+        assert sorted(item["image"] for item in both) == list(range(len(names)))
+        number = len(set(names))
+        if number > 1 and fraction > 0:
+            expected = min(max(round(fraction * number), 1), number - 1)
+            assert len(set(patients(parts["validation"]))) == expected
+        else:
+            assert parts["validation"] == []
+
+    def test_order_does_not_matter_and_the_seed_does(self):
+        items = [{"patient": f"{number:02d}"} for number in range(30)]
+        shuffled = random.Random(1).sample(items, len(items))
+        drawn = [set(patients(split_by_patient(i, seed=s)["validation"])) for i, s in ((items, 0), (shuffled, 0))]
+        assert drawn[0] == drawn[1] and len(drawn[0]) == 6
+        assert drawn[0] != set(patients(split_by_patient(items, seed=1)["validation"]))
+
+    @pytest.mark.parametrize("fraction", [-0.1, 1, 20])
+    def test_error(self, fraction):
+        with pytest.raises(ValueError, match=rf"validation_fraction must be from 0 to below 1, got {fraction}"):
+            split_by_patient([{"patient": "a"}], fraction)
+
+
+class TestPromise12:
+    def test_split_of_the_paper(self, promise12):
+        parts = promise12_datalist(promise12)
+        assert patients(parts["validation"]) == [f"Case{number:02d}" for number in PROMISE12_VALIDATION]
+        assert len(parts["training"]) == 40
+        assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
+        # Of the cases before it 2, 16, 19, 24, 25 and 26 are in the other part.
+        assert parts["training"][27 - 6] == {
+            "image": str(promise12 / "TrainingData_Part2" / "Case27.mhd"),
+            "mask": str(promise12 / "TrainingData_Part2" / "Case27_segmentation.mhd"),
+            "patient": "Case27",
+        }
+
+    def test_split_is_the_draw_of_the_public_code(self):
+        assert sorted(random.Random(0).sample(range(50), 10)) == list(PROMISE12_VALIDATION)
+
+    @pytest.mark.parametrize("cases", [(3, 1), ("Case01", "Case03"), ["Case01", 3]])
+    def test_own_cases(self, tmp_path, cases):
+        write_cases(tmp_path, range(5))
+        parts = promise12_datalist(tmp_path, cases)
+        assert patients(parts["training"]) == ["Case00", "Case02", "Case04"]
+        assert patients(parts["validation"]) == ["Case01", "Case03"]
+
+    def test_fewer_cases_than_the_paper_has(self, tmp_path):
+        write_cases(tmp_path, range(10))
+        with pytest.warns(UserWarning, match=r"9 of the 10 validation patients of the paper are not there \(Case16, "):
+            parts = promise12_datalist(tmp_path, validation_fraction=0.3, seed=4)
+        assert parts == promise12_datalist(tmp_path, None, validation_fraction=0.3, seed=4)
+        assert len(parts["validation"]) == 3
+
+    def test_hidden_files_are_not_read(self, tmp_path):
+        write_cases(tmp_path, range(2))
+        write_cases(tmp_path / ".phantom-left", range(2))
+        touch(tmp_path / "._Case01.mhd", tmp_path / "CaseX.mhd")
+        assert len(promise12_datalist(tmp_path, [0])["training"]) == 1
+
+    def test_table(self, tmp_path):
+        write_cases(tmp_path, range(4))
+        rows = ["case,phase,patient,split", "Case03,0,p1,test", "Case00,7,p2,training", "Case01,0,p2,training"]
+        (tmp_path / "cases.csv").write_text("\n".join([*rows, "Case02,0,p3,validation"]) + "\n")
+        parts = promise12_datalist(tmp_path)
+        assert {name: patients(items) for name, items in parts.items()} == {
+            "training": ["p2", "p2"],
+            "validation": ["p3"],
+            "test": ["p1"],
+        }
+        assert parts["test"][0]["mask"].endswith("Case03_segmentation.mhd")
+
+    @pytest.mark.parametrize(
+        ("rows", "message"),
+        [
+            ("case,split\nCase00,training", r"cases.csv: expected the columns .*, got \['case', 'split'\]"),
+            ("", r"cases.csv: expected the columns .* at least one row, got \[\]"),
+            ("case,split,patient\nCase00,training,a", r"one row for each case .* other ones for Case01\."),
+            (
+                "case,split,patient\nCase00,training,a\nCase01,training,b\nCase07,training,c",
+                r"one row for each case .* other ones for Case07\.",
+            ),
+            (
+                "case,split,patient\nCase00,training,a\nCase01,training,b\nCase01,validation,c",
+                r"one row for each case .* other ones for Case01\.",
+            ),
+            ("case,split,patient\nCase00,train,a\nCase01,training,b", r"for Case00, got 'train' and 'a'"),
+            ("case,split,patient\nCase00,training,\nCase01,training,b", r"for Case00, got 'training' and ''"),
+            (
+                "case,split,patient\nCase00,training,a\nCase01,validation,a",
+                r"got 1 patient\(s\) in both training and validation: a\.",
+            ),
+        ],
+    )
+    def test_table_errors(self, tmp_path, rows, message):
+        write_cases(tmp_path, range(2))
+        (tmp_path / "cases.csv").write_text(rows)
+        with pytest.raises(ValueError, match=message):
+            promise12_datalist(tmp_path)
+
+    def test_errors(self, tmp_path):
+        with pytest.raises(ValueError, match=r"expected files named CaseNN\.mhd, here or in folders below, got none"):
+            promise12_datalist(tmp_path / "absent")
+        write_cases(tmp_path / "a", range(3))
+        with pytest.raises(ValueError, match=r"expected patients of this data set, got unknown Case09\."):
+            promise12_datalist(tmp_path, [1, 9])
+        write_cases(tmp_path / "b", [2])
+        with pytest.raises(ValueError, match=r"expected each case once, got .*Case02\.mhd and .*Case02\.mhd"):
+            promise12_datalist(tmp_path)
+        (tmp_path / "b" / "Case02.mhd").unlink()
+        (tmp_path / "a" / "Case02_segmentation.mhd").unlink()
+        with pytest.raises(ValueError, match=r"beside every CaseNN\.mhd, got 1 without: .*Case02\.mhd\. .*find_images"):
+            promise12_datalist(tmp_path)
+
+
+class TestAtlas:
+    def test_split_of_the_paper(self, atlas):
+        parts = atlas_datalist(atlas)
+        counts = {name: (len(items), len(set(patients(items)))) for name, items in parts.items()}
+        assert counts == {"training": (203, 195), "validation": (26, 25)}
+        assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
+        assert patients(parts["validation"]).count("031950") == 2
+        assert parts == atlas_datalist(atlas / "ATLAS_R1.1")
+
+    def test_split_is_the_shuffle_of_the_public_code(self):
+        subjects = [f"{number:06d}" for number in range(31768, 31988)]
+        random.Random(0).shuffle(subjects)
+        assert sorted(subjects[:25]) == list(ATLAS_VALIDATION)
+
+    def test_masks(self, atlas):
+        parts = atlas_datalist(atlas)
+        by_patient = {item["patient"]: item for item in parts["training"]}
+        assert Path(by_patient["031768"]["mask"]).name == "031768_LesionSmooth_stx.nii.gz"
+        assert [Path(path).name for path in by_patient["031769"]["mask"]] == [
+            "031769_LesionSmooth_1_stx.nii.gz",
+            "031769_LesionSmooth_stx.nii.gz",
+        ]
+        assert Path(by_patient["031769"]["image"]).parent == Path(by_patient["031769"]["mask"][0]).parent
+
+    def test_drawn_split(self, atlas):
+        parts = atlas_datalist(atlas, None, seed=1)
+        assert len(set(patients(parts["validation"]))) == 25
+        assert set(patients(parts["validation"])) != set(ATLAS_VALIDATION)
+
+    def test_merging_as_documented(self, tmp_path):
+        folder = tmp_path / "Site1" / "000001" / "t01"
+        folder.mkdir(parents=True)
+        volumes = {"t1w_deface_stx": 10.0, "LesionSmooth_stx": 0.9999999998, "LesionSmooth_1_stx": 254.99999994}
+        for position, (name, value) in enumerate(volumes.items()):
+            volume = np.zeros((4, 5, 6))
+            volume[position] = value
+            nib.save(nib.Nifti1Image(volume, np.diag([-1.0, 1, 1, 1])), folder / f"000001_{name}.nii.gz")
+        load = Compose([LoadImaged(["image", "mask"]), EnsureChannelFirstd(["image", "mask"])])
+        several = load(atlas_datalist(tmp_path, None)["training"][0])
+        assert several["mask"].shape == (2, 4, 5, 6)
+        merged = several["mask"].amax(dim=0, keepdim=True) > 0
+        assert merged.nonzero()[:, 1].unique().tolist() == [1, 2]
+        (folder / "000001_LesionSmooth_1_stx.nii.gz").unlink()
+        one = load(atlas_datalist(tmp_path, None)["training"][0])
+        assert one["mask"].shape == (1, 4, 5, 6)
+        assert (one["mask"].amax(dim=0, keepdim=True) > 0).sum() == 5 * 6
+
+    def test_a_part_of_the_data_set(self, tmp_path):
+        for number in range(4):
+            folder = tmp_path / "Site1" / f"00000{number}" / "t01"
+            touch(folder / f"00000{number}_t1w_deface_stx.nii.gz", folder / f"00000{number}_LesionSmooth_stx.nii.gz")
+        with pytest.warns(UserWarning, match=r"25 of the 25 validation patients of the paper are not there"):
+            parts = atlas_datalist(tmp_path)
+        assert (len(parts["training"]), len(parts["validation"])) == (3, 1)
+        parts = atlas_datalist(tmp_path, ["000002"])
+        assert patients(parts["validation"]) == ["000002"]
+        with pytest.raises(ValueError, match=r"validation_patients of .* got unknown 000009\."):
+            atlas_datalist(tmp_path, ["000002", "000009"])
+
+    def test_errors(self, tmp_path):
+        with pytest.raises(ValueError, match=r"expected images Site\*/.*_t1w_deface_stx\.nii\.gz, got none"):
+            atlas_datalist(tmp_path)
+        touch(tmp_path / "Site2" / "000007" / "t01" / "000007_t1w_deface_stx.nii.gz")
+        with pytest.raises(ValueError, match=r"beside every image, got 1 without: .*000007_t1w_deface_stx"):
+            atlas_datalist(tmp_path)
+
+
+class TestLoadDatalist:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for number in range(6):
+            touch(tmp_path / "images" / f"p{number}.nii.gz", tmp_path / "masks" / f"p{number}.nii.gz")
+        touch(tmp_path / "boxes" / "p0.json")
+        return tmp_path
+
+    def entries(self, numbers, **more):
+        return [{"image": f"images/p{n}.nii.gz", "label": f"./masks/p{n}.nii.gz", **more} for n in numbers]
+
+    def test_masks(self, folder):
+        write_list(folder, {"name": "x", "training": self.entries([0, 1]), "validation": self.entries([2])})
+        parts = load_datalist(folder)
+        assert parts["validation"] == [
+            {
+                "image": str(folder / "images" / "p2.nii.gz"),
+                "mask": str(folder / "masks" / "p2.nii.gz"),
+                "patient": "p2",
+            }
+        ]
+        assert patients(parts["training"]) == ["p0", "p1"]
+        assert set(parts) == {"training", "validation"}
+
+    def test_lists_of_files(self, folder):
+        entry = {
+            "image": ["images/p0.nii.gz", "images/p1.nii.gz"],
+            "label": ["masks/p0.nii.gz", "masks/p1.nii.gz"],
+        }
+        (item,) = load_datalist(write_list(folder, {"training": [entry]}), section="training")
+        assert item["image"] == [str(folder / "images" / f"p{n}.nii.gz") for n in (0, 1)]
+        assert item["mask"] == [str(folder / "masks" / f"p{n}.nii.gz") for n in (0, 1)]
+        assert item["patient"] == "p0"
+
+    def test_plain_test_list_and_sections(self, folder):
+        content = {"training": self.entries([0, 1, 2]), "test": ["images/p4.nii.gz", "./images/p5.nii.gz"]}
+        write_list(folder, content)
+        expected = [{"image": str(folder / "images" / f"p{n}.nii.gz")} for n in (4, 5)]
+        assert load_datalist(folder, section="test") == expected
+        parts = load_datalist(folder)
+        assert parts["test"] == expected
+        for name in parts:
+            assert load_datalist(folder, section=name) == parts[name]
+
+    def test_only_the_section_asked_for_needs_its_files(self, folder):
+        write_list(folder, {"training": self.entries([0, 1]), "test": ["images/absent.nii.gz"]})
+        assert len(load_datalist(folder, section="training")) == 1
+        with pytest.raises(ValueError, match=r"got 1 missing: .*images/absent\.nii\.gz"):
+            load_datalist(folder)
+
+    def test_only_a_test_part(self, folder):
+        parts = load_datalist(write_list(folder, {"test": self.entries([3])}))
+        assert (parts["training"], parts["validation"], patients(parts["test"])) == ([], [], ["p3"])
+
+    @pytest.mark.parametrize("empty", [{}, {"validation": []}])
+    def test_validation_is_drawn_where_there_is_none(self, folder, empty):
+        entries = [{**entry, "patient": f"q{i // 2}"} for i, entry in enumerate(self.entries(range(6)))]
+        write_list(folder, {"training": entries, **empty})
+        parts = load_datalist(folder, validation_fraction=0.34, seed=3)
+        assert len(parts["training"]) == 4 and len(set(patients(parts["validation"]))) == 1
+        assert parts == load_datalist(folder, validation_fraction=0.34, seed=3)
+        assert parts == split_by_patient(load_datalist(folder, validation_fraction=0)["training"], 0.34, 3)
+
+    def test_inline_boxes(self, folder):
+        entry = {
+            "image": "images/p0.nii.gz",
+            "box": [[1, 2, 3, 4, 5, 6]],
+            "label": [1],
+            "box_mode": "xyzwhd",
+            "space": "world",
+            "fold": 3,
+        }
+        empty = {"image": "images/p1.nii.gz", "box": [], "label": []}
+        named = {"image": "images/p2.nii.gz", "box": [[1, 2, 3, 4]], "label": ["masks"]}
+        both = {"image": "images/p3.nii.gz", "box": [[1, 2, 3, 4]], "label": "masks/p3.nii.gz"}
+        kept = {"image": "images/p4.nii.gz", "box": {"box": [], "label": []}, "mask": "masks/p4.nii.gz"}
+        items = load_datalist(write_list(folder, {"test": [entry, empty, named, both, kept]}), section="test")
+        assert items[0] == {
+            "image": str(folder / "images" / "p0.nii.gz"),
+            "box": {"box": [[1, 2, 3, 4, 5, 6]], "label": [1], "box_mode": "xyzwhd", "space": "world"},
+            "patient": "p0",
+        }
+        assert items[1]["box"] == {"box": [], "label": []}
+        # There is a folder of that name, which must not turn the class into a path.
+        assert items[2]["box"] == {"box": [[1, 2, 3, 4]], "label": ["masks"]} and "mask" not in items[2]
+        assert items[3]["box"] == {"box": [[1, 2, 3, 4]]}
+        assert items[3]["mask"] == str(folder / "masks" / "p3.nii.gz")
+        assert items[4]["box"] == {"box": [], "label": []}
+        assert items[4]["mask"] == str(folder / "masks" / "p4.nii.gz")
+
+    def test_inline_boxes_are_what_the_transform_reads(self, folder):
+        transforms = pytest.importorskip("monai_bbox_mil.transforms")
+        entry = {"image": "images/p0.nii.gz", "box": [[1, 2, 3, 4]], "label": [1]}
+        (item,) = load_datalist(write_list(folder, {"test": [entry]}), section="test")
+        image = MetaTensor(np.zeros((1, 8, 8), dtype=np.float32), meta={"original_affine": np.eye(4)})
+        read = transforms.LoadBoxesd("box")({**item, "image": image})
+        assert read["box"].tolist() == [[1, 2, 3, 4]] and read["box_class"].tolist() == [1]
+
+    def test_box_files(self, folder):
+        entry = {"image": "images/p0.nii.gz", "box": "boxes/p0.json"}
+        (item,) = load_datalist(write_list(folder, {"test": [entry]}), section="test")
+        assert item["box"] == str(folder / "boxes" / "p0.json") and "mask" not in item
+
+    def test_datalist_elsewhere(self, folder, tmp_path_factory):
+        lists = tmp_path_factory.mktemp("lists")
+        write_list(lists, {"test": ["images/p0.nii.gz"]}, "fold.json")
+        expected = [{"image": str(folder / "images" / "p0.nii.gz")}]
+        assert load_datalist(folder, lists / "fold.json", "test") == expected
+        write_list(folder / "images", {"test": ["p0.nii.gz"]}, "fold.json")
+        assert load_datalist(folder, "images/fold.json", "test") == expected
+
+    def test_absolute_paths_stay(self, folder, tmp_path_factory):
+        write_list(folder, {"test": [str(folder / "images" / "p0.nii.gz")]})
+        assert load_datalist(folder, section="test") == [{"image": str(folder / "images" / "p0.nii.gz")}]
+
+    def test_patients(self, tmp_path):
+        images = ["a/sub-7_ses-1.nii.gz", "b/sub-7_ses-2.nii.gz", "a/x.mha", "b/x.mha", "a/y.v2.nrrd", "a/z.nii.gz"]
+        touch(*(tmp_path / image for image in images), tmp_path / "7")
+        entries = [{"image": image} for image in images]
+        entries[-1]["patient"] = 7
+        items = load_datalist(write_list(tmp_path, {"test": entries}), section="test")
+        # A file of the name of a patient, which must not turn the name into a path.
+        assert patients(items) == ["sub-7", "sub-7", "a/x", "b/x", "y.v2", "7"]
+
+    def test_a_patient_in_two_parts(self, folder):
+        content = {"training": self.entries([0], patient="Ann"), "validation": self.entries([1], patient="Ann")}
+        message = r"datalist\.json: .* got 1 patient\(s\) in both training and validation: Ann\. .*key 'patient'"
+        with pytest.raises(ValueError, match=message):
+            load_datalist(write_list(folder, content))
+        # One part is enough to fall over the other.
+        with pytest.raises(ValueError, match=message):
+            load_datalist(folder, section="training")
+        content = {"training": self.entries([0, 1]), "test": self.entries([1])}
+        with pytest.raises(ValueError, match=r"in both training and test: p1\."):
+            load_datalist(write_list(folder, content), validation_fraction=0)
+
+    def test_missing_files_are_counted(self, folder):
+        entries = [*self.entries([0, 6, 7, 8]), {"image": "images/p1.nii.gz", "box": "boxes/p1.json"}]
+        with pytest.raises(ValueError, match=r"datalist\.json: .* got 7 missing: .*images/p6\.nii\.gz, .*, \.\.\.\.$"):
+            load_datalist(write_list(folder, {"training": entries}))
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("{nonsense", r"datalist .*datalist\.json: expected JSON, got "),
+            ("[1]", r"expected an object .*, got a list\."),
+            ({"trainings": [{}]}, r"expected a non-empty list training, .*, got the keys \['trainings'\]"),
+            ({"training": [], "test": []}, r"expected a non-empty list .*, got the keys \['training', 'test'\]"),
+            ({"training": {"image": "a"}}, r"expected training to be a list, got a dict\."),
+            ({"training": ["a.nii.gz"]}, r"expected training\[0\] to be an object with an image, got 'a\.nii\.gz'"),
+            ({"training": [{"label": "a"}]}, r"expected training\[0\] .* with an image, got \{'label': 'a'\}"),
+            ({"test": ["a", 3]}, r"expected test\[0\] to be an object with an image, got 'a'"),
+            ({"training": [{"image": "a", "label": [1, 2]}]}, r"training\[0\]: expected label .*, got \[1, 2\]"),
+            ({"training": [{"image": "a", "label": 3}]}, r"training\[0\]: expected label to be a mask's path.*, got 3"),
+            (
+                {"training": [{"image": "a", "box": [[1, 2, 3, 4]], "label": [0, 1]}]},
+                r"training\[0\]: expected a label for each of 1 boxes, got 2\.",
+            ),
+        ],
+    )
+    def test_errors(self, tmp_path, content, message):
+        with pytest.raises(ValueError, match=message):
+            load_datalist(write_list(tmp_path, content))
+
+    def test_error_absent_or_unknown(self, folder):
+        with pytest.raises(ValueError, match=r"datalist .*datalist\.json: expected a JSON file, got nothing\."):
+            load_datalist(folder)
+        with pytest.raises(ValueError, match=r"expected a JSON file, got a folder\."):
+            load_datalist(folder, "images")
+        write_list(folder, {"training": self.entries([0])})
+        with pytest.raises(ValueError, match=r"section must be None or one of .*, got 'train'\."):
+            load_datalist(folder, section="train")
+        with pytest.raises(ValueError, match=r"expected the list 'test', got \['training'\]\."):
+            load_datalist(folder, section="test")
+
+
+class TestFindImages:
+    def test_images_only(self, tmp_path):
+        names = ["Case01.mhd", "Case01.raw", "Case01_segmentation.mhd", "b.NII.GZ", "a.png", "a_seg.nii.gz", "x.txt"]
+        touch(*(tmp_path / name for name in [*names, "._a.png", "below/c.png", "segment.png"]))
+        found = [Path(item["image"]).name for item in find_images(tmp_path)]
+        assert found == ["Case01.mhd", "a.png", "b.NII.GZ", "segment.png"]
+        assert all(set(item) == {"image"} and Path(item["image"]).is_absolute() for item in find_images(tmp_path))
+
+    def test_arguments(self, tmp_path):
+        touch(tmp_path / "a.png", tmp_path / "a_seg.png", tmp_path / "b.nii")
+        assert len(find_images(tmp_path, mask_suffixes=())) == 3
+        assert [Path(item["image"]).name for item in find_images(tmp_path, [".nii"])] == ["b.nii"]
+
+    def test_errors(self, tmp_path):
+        with pytest.raises(ValueError, match=r"folder .*absent: expected a folder with images, got nothing\."):
+            find_images(tmp_path / "absent")
+        with pytest.raises(ValueError, match=r"expected images ending in \.nii\.gz, \.nii, .*, got none\.$"):
+            find_images(tmp_path)
+        touch(tmp_path / "a_segmentation.mhd")
+        with pytest.raises(ValueError, match=r"got none but 1 passed over as masks: a_segmentation\.mhd\."):
+            find_images(tmp_path)
+        with pytest.raises(ValueError, match=r"expected a folder with images, got a file\."):
+            find_images(tmp_path / "a_segmentation.mhd")
+
+
+class TestGetDatalist:
+    def test_picks_by_content(self, tmp_path):
+        touch(tmp_path / "Site1" / "031785" / "t01" / "031785_t1w_deface_stx.nii.gz")
+        touch(tmp_path / "Site1" / "031785" / "t01" / "031785_LesionSmooth_stx.nii.gz")
+        touch(tmp_path / "i1.nii.gz", tmp_path / "i2.nii.gz")
+
+        def chosen(*arguments):
+            return patients(get_datalist(tmp_path, *arguments)["training"])
+
+        with pytest.warns(UserWarning, match="validation_patients"):
+            assert chosen() == ["031785"]
+        write_cases(tmp_path / "nested", [3])
+        with pytest.warns(UserWarning, match="validation_cases"):
+            assert chosen() == ["Case03"]
+        write_list(tmp_path, {"training": [{"image": "i1.nii.gz", "patient": "datalist"}]})
+        assert chosen() == ["datalist"]
+        write_list(tmp_path, {"training": [{"image": "i1.nii.gz", "patient": "decathlon"}]}, "dataset.json")
+        assert chosen() == ["decathlon"]
+        write_list(tmp_path, {"training": [{"image": "i1.nii.gz", "patient": "own"}]}, "own.json")
+        assert chosen("own.json") == ["own"]
+
+    @pytest.mark.parametrize("name", ["dataset.json", "datalist.json", "own.json"])
+    def test_passes_the_draw_on(self, tmp_path, name):
+        touch(*(tmp_path / f"{number}.nii" for number in range(10)))
+        write_list(tmp_path, {"training": [{"image": f"{number}.nii"} for number in range(10)]}, name)
+        parts = get_datalist(tmp_path, name if name == "own.json" else None, validation_fraction=0.4, seed=7)
+        assert len(parts["validation"]) == 4
+        assert parts == split_by_patient(sorted(sum(parts.values(), []), key=lambda item: item["image"]), 0.4, 7)
+
+    def test_errors(self, tmp_path):
+        with pytest.raises(ValueError, match=r"dataset_dir .*absent: expected dataset\.json .*, got no such folder\."):
+            get_datalist(tmp_path / "absent")
+        with pytest.raises(ValueError, match=r"got an empty folder\."):
+            get_datalist(tmp_path)
+        touch(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+        with pytest.raises(ValueError, match=r"CaseNN\.mhd \(PROMISE12\) or Site.* \(ATLAS\), got a\.nii\.gz, b\.nii"):
+            get_datalist(tmp_path)
+        with pytest.raises(ValueError, match=r"datalist .*own\.json: expected a JSON file, got nothing"):
+            get_datalist(tmp_path, "own.json")
+        # An error in what was recognised is told, not passed over.
+        touch(tmp_path / "Case00.mhd")
+        with pytest.raises(ValueError, match=r"got 1 without: .*Case00\.mhd"):
+            get_datalist(tmp_path)
+
+
+class TestDecathlon:
+    def test_as_published(self, tmp_path):
+        for number in range(5):
+            touch(tmp_path / "imagesTr" / f"la_00{number}.nii.gz", tmp_path / "labelsTr" / f"la_00{number}.nii.gz")
+        touch(tmp_path / "imagesTs" / "la_009.nii.gz")
+        training = [{"image": f"./imagesTr/la_00{n}.nii.gz", "label": f"./labelsTr/la_00{n}.nii.gz"} for n in range(5)]
+        content = {"name": "LeftAtrium", "labels": {"0": "background", "1": "atrium"}, "numTraining": 5}
+        write_list(tmp_path, {**content, "training": training, "test": ["./imagesTs/la_009.nii.gz"]}, "dataset.json")
+        parts = decathlon_datalist(tmp_path)
+        assert [len(parts[name]) for name in ("training", "validation", "test")] == [4, 1, 1]
+        assert parts["training"][0]["mask"].startswith(str(tmp_path / "labelsTr"))
+        assert parts["test"] == [{"image": str(tmp_path / "imagesTs" / "la_009.nii.gz")}]
+
+    def test_error(self, tmp_path):
+        with pytest.raises(ValueError, match=r"dataset\.json: expected a JSON file, got nothing"):
+            decathlon_datalist(tmp_path)
+
+
+@real_data
+class TestRealData:
+    @pytest.mark.parametrize(
+        ("name", "images", "people"),
+        [
+            ("sunnybrook_lv", (52, 14), (26, 7)),
+            ("soop_flair", (580, 120), (580, 120)),
+            ("hippocampus", (160, 40), (160, 40)),
+        ],
+    )
+    def test_counts(self, name, images, people):
+        parts = get_datalist(SHARED / name)
+        assert tuple(len(parts[part]) for part in ("training", "validation")) == images
+        assert tuple(len(set(patients(parts[part]))) for part in ("training", "validation")) == people
+        assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
+
+    @pytest.mark.parametrize("name", ["sunnybrook_lv", "soop_flair", "hippocampus"])
+    def test_files_load(self, name):
+        item = get_datalist(SHARED / name)["validation"][0]
+        loaded = Compose([LoadImaged(["image", "mask"]), EnsureChannelFirstd(["image", "mask"])])(item)
+        assert loaded["image"].shape == loaded["mask"].shape and loaded["mask"].max() >= 1
+
+    def test_images_without_their_masks(self):
+        assert len(find_images(SHARED / "sunnybrook_lv")) == 66

@@ -1,0 +1,128 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import DataLoader, DistributedSampler, MetaTensor
+from monai.transforms import Compose, Lambdad, RandFlipd
+
+from monai_bbox_mil.data import SliceDataset, pad_box_collate
+
+
+def volumes():
+    """Two volumes of 3 and 2 slices whose voxels hold 10 * volume + slice, with one box in slice 1 of the first."""
+    items = []
+    for number, slices in enumerate((3, 2)):
+        image = torch.arange(slices).expand(1, 4, 5, slices) + 10.0 * number
+        box = torch.tensor([[1.0, 1, 1, 3, 4, 2, 0]]) if number == 0 else torch.empty(0, 7)
+        items.append({"image": image, "label": box, "patient": f"p{number}"})
+    return items
+
+
+def test_every_slice_comes_once():
+    slices = SliceDataset(volumes(), progress=False)
+    assert [int(item["image"].unique()) for item in slices] == [0, 1, 2, 10, 11]
+    assert [item["slice_index"] for item in slices] == [0, 1, 2, 0, 1]
+    assert [item["patient"] for item in slices] == ["p0"] * 3 + ["p1"] * 2
+    assert [item["label"].tolist() for item in slices] == [[], [[1, 1, 3, 4, 0]], [], [], []]
+    assert slices[-1]["image"].unique().tolist() == [11]
+    with pytest.raises(IndexError, match="index 5 is out of range for 5 slices"):
+        slices[5]
+
+
+@pytest.mark.parametrize("cache_rate", [0.0, 0.5, 1.0])
+def test_caching_changes_nothing_but_the_work(cache_rate):
+    calls = []
+
+    def count(image):
+        calls.append(1)
+        return image + 1
+
+    slices = SliceDataset(volumes(), Compose([Lambdad("image", count)]), cache_rate=cache_rate, progress=False)
+    assert [int(item["image"].unique()) for item in slices] == [1, 2, 3, 11, 12]
+    assert len(calls) == {1.0: 2, 0.5: 1 + 1 + 2, 0.0: 2 + 5}[cache_rate]
+
+
+def test_a_slice_can_be_changed_without_harm_to_its_volume():
+    slices = SliceDataset(volumes(), Compose([Lambdad("image", lambda image: image + 0)]), progress=False)
+    slices[0]["image"] += 100
+    assert int(slices[0]["image"].unique()) == 0
+
+
+def test_masks_are_cut_and_boxes_left_alone():
+    items = [{"image": torch.zeros(1, 4, 5, 3), "label": torch.arange(3.0).expand(2, 4, 5, 3)}]
+    assert [int(item["label"].unique()) for item in SliceDataset(items, progress=False)] == [0, 1, 2]
+
+
+def test_other_axes_and_2d_images():
+    items = [{"image": torch.arange(4.0)[None, :, None, None].expand(1, 4, 5, 3)}]
+    slices = SliceDataset(items, slice_dim=0, progress=False)
+    assert len(slices) == 4
+    assert slices[2]["image"].shape == (1, 5, 3)
+    assert int(slices[2]["image"].unique()) == 2
+    flat = SliceDataset([{"image": torch.ones(1, 4, 5), "label": torch.ones(1, 5)}], progress=False)
+    assert len(flat) == 1
+    assert flat[0]["label"].shape == (1, 5)
+
+
+def test_a_slice_knows_its_case_and_place():
+    affine = torch.tensor([[2.0, 0, 0, 10], [0, 3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]], dtype=torch.float64)
+    image = MetaTensor(torch.zeros(1, 4, 5, 3), affine=affine, meta={"filename_or_obj": "case.nii"})
+    cut = SliceDataset([{"image": image}], progress=False)[2]["image"]
+    assert cut.meta["filename_or_obj"] == "case.nii"
+    assert cut.affine[:3, 3].tolist() == [10, 20, 38]
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "data must hold at least one item"),
+        ([{"picture": torch.zeros(1, 2, 2)}], r"data\[0\] must hold an image under one of the keys .*'picture'"),
+        (
+            [{"image": torch.zeros(1, 4, 5, 3), "label": torch.zeros(1, 4, 5, 2)}],
+            r"data\[0\] must hold images of one size, got .*\(4, 5, 3\).*\(4, 5, 2\)",
+        ),
+        ([{"image": torch.zeros(1, 2, 2, 2, 2)}], r"data\[0\] must hold 2D or 3D images"),
+    ],
+)
+def test_bad_items_are_told(items, message):
+    with pytest.raises(ValueError, match=message):
+        SliceDataset(items, progress=False)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_loader_with_workers_and_padding(num_workers):
+    loader = DataLoader(
+        SliceDataset(volumes(), progress=False), batch_size=3, num_workers=num_workers, collate_fn=pad_box_collate
+    )
+    first, second = loader
+    assert first["image"].shape == (3, 1, 4, 5)
+    assert first["label"].tolist() == [[[0, 0, 0, 0, -1]], [[1, 1, 3, 4, 0]], [[0, 0, 0, 0, -1]]]
+    assert second["label"].shape == (2, 1, 5)
+
+
+def test_ranks_share_the_slices():
+    slices = SliceDataset(volumes(), progress=False)
+    seen = []
+    for rank in range(2):
+        sampler = DistributedSampler(slices, even_divisible=False, num_replicas=2, rank=rank, shuffle=True, seed=1)
+        seen += [int(slices[i]["image"].unique()) for i in sampler]
+    assert sorted(seen) == [0, 1, 2, 10, 11]
+
+
+def test_random_transforms_are_reproducible():
+    def run(seed):
+        flips = Compose([RandFlipd("image", prob=0.5, spatial_axis=1)]).set_random_state(seed)
+        items = [{"image": torch.arange(5.0).expand(1, 4, 5)[..., None].expand(1, 4, 5, 8)}]
+        slices = SliceDataset(items, slice_transform=flips, progress=False)
+        return [int(item["image"][0, 0, 0]) for item in slices]
+
+    assert run(3) == run(3)
+    assert len({tuple(run(seed)) for seed in range(5)}) > 1
+
+
+def test_collation_leaves_other_keys_to_monai():
+    batch = pad_box_collate([{"label": torch.zeros(1, 4, 4), "boxes": torch.ones(n, 7)} for n in (0, 2)], ("boxes",))
+    assert batch["label"].shape == (2, 1, 4, 4)
+    assert batch["boxes"].shape == (2, 2, 7)

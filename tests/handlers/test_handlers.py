@@ -1,0 +1,136 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import MetaTensor
+from PIL import Image
+
+from monai_bbox_mil.handlers import CaseReport, LossParts, ThresholdCalibrator, latest_checkpoint
+from monai_bbox_mil.handlers.picture_grid import save_picture_grid
+from monai_bbox_mil.losses import GeneralizedMILLoss
+
+
+def case(name, pred_rows, mask_rows=(2, 6), spacing_mm=(1.0, 2.0, 5.0)):
+    """A volume of three slices with a square in the middle one; pred and mask differ in their rows."""
+    affine = torch.diag(torch.tensor([*spacing_mm, 1.0], dtype=torch.float64))
+    original = MetaTensor(torch.rand(1, 12, 12, 3), affine=affine, meta={"filename_or_obj": f"data/{name}.nii.gz"})
+    masks = []
+    for low, high in (pred_rows, mask_rows):
+        mask = torch.zeros(1, 12, 12, 3)
+        mask[0, low:high, 2:6, 1] = 1
+        masks.append(mask)
+    label = torch.tensor([[mask_rows[0], 2, 1, mask_rows[1], 6, 2, 0]], dtype=torch.float32)
+    return {"original": original, "mask": masks[1], "patient": name}, {"pred": masks[0], "label": label}
+
+
+def run_report(cases, folder, **options):
+    def step(engine, number):
+        engine.state.batch = [cases[number][0]]
+        return [cases[number][1]]
+
+    engine = Engine(step)
+    CaseReport(folder, ["organ"], threshold=0.4, **options).attach(engine)
+    return engine.run(range(len(cases)))
+
+
+def test_scores_by_hand(tmp_path):
+    state = run_report([case("a", (2, 6)), case("b", (2, 8)), case("c", (9, 9))], tmp_path)
+    table = pd.read_csv(tmp_path / "cases.csv").set_index("case")
+    assert table["dice"].tolist() == pytest.approx([1, 2 * 16 / 40, 0], abs=1e-4)
+    assert table["box_iou"].tolist() == pytest.approx([1, 16 / 24, 0], abs=1e-4)
+    assert table["hd95_mm"].tolist()[:2] == pytest.approx([0, 2])  # two rows of 1 mm too many
+    assert np.isnan(table.loc["c", "hd95_mm"])
+    assert table["pred_voxels"].tolist() == [16, 24, 0]
+    assert table["threshold"].tolist() == [0.4] * 3
+    assert state.metrics["mean_dice"] == pytest.approx((1 + 0.8) / 3)
+    summary = pd.read_csv(tmp_path / "summary.csv").set_index(["class", "score"])
+    assert summary.loc[("organ", "dice"), "mean"] == pytest.approx(0.6)
+    assert summary.loc[("organ", "hd95_mm"), "count"] == 2
+
+
+def test_the_picture_shows_best_median_and_worst(tmp_path):
+    run_report([case(n, (2, 6 + i)) for i, n in enumerate("abcde")], tmp_path)
+    with Image.open(tmp_path / "cases.png") as picture:
+        assert picture.size[0] > 800
+        assert picture.size[1] > 800
+        colors = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    assert ((colors[:, 1] - colors[:, 0]) > 60).sum() > 500  # green boxes and masks
+
+
+def test_without_masks_only_boxes_are_scored(tmp_path):
+    inputs, outputs = case("a", (2, 8))
+    del inputs["mask"]
+    state = run_report([(inputs, outputs)], tmp_path)
+    table = pd.read_csv(tmp_path / "cases.csv")
+    assert table["box_iou"].tolist() == pytest.approx([16 / 24], abs=1e-4)
+    assert table[["dice", "hd95_mm", "mask_voxels"]].isna().all(axis=None)
+    assert "mean_dice" not in state.metrics
+    assert (tmp_path / "cases.png").is_file()
+
+
+def test_single_slices_are_measured_along_their_outline(tmp_path):
+    inputs, outputs = case("a", (2, 7))
+    inputs = {**inputs, "original": inputs["original"][..., 1:2], "mask": inputs["mask"][..., 1:2]}
+    label = torch.tensor([[2.0, 2, 0, 6, 6, 1, 0]])
+    run_report([(inputs, {"pred": outputs["pred"][..., 1:2], "label": label})], tmp_path)
+    assert pd.read_csv(tmp_path / "cases.csv")["hd95_mm"].tolist() == pytest.approx([1.0])
+
+
+def test_a_prediction_of_another_size_is_told(tmp_path):
+    inputs, outputs = case("a", (2, 6))
+    with pytest.raises(ValueError, match=r"a: mask \(1, 12, 12, 3\) and pred \(1, 12, 12, 2\) differ"):
+        run_report([(inputs, {**outputs, "pred": outputs["pred"][..., :2]})], tmp_path)
+    with pytest.raises(ValueError, match="pictures must hold at least one case"):
+        save_picture_grid(tmp_path / "x.png", [], ["a"])
+
+
+def test_parts_are_averaged_over_the_epoch():
+    loss = GeneralizedMILLoss(pairwise_weight=2.0)
+    target = torch.tensor([[[1.0, 1, 4, 4, 0], [0.0, 0, 3, 3, 1]]])
+    totals = []
+
+    def step(engine, shift):
+        totals.append(loss(torch.full((1, 2, 6, 6), float(shift)), target).item())
+
+    engine = Engine(step)
+    LossParts(loss).attach(engine)
+    metrics = engine.run([-1, 2]).metrics
+    assert set(metrics) == {f"train_{n}_class{c}" for n in ("loss", "unary", "pairwise") for c in (0, 1)}
+    assert (metrics["train_loss_class0"] + metrics["train_loss_class1"]) / 2 == pytest.approx(sum(totals) / 2)
+
+
+def test_a_loss_without_parts_is_left_alone():
+    engine = Engine(lambda *_: None)
+    LossParts(torch.nn.MSELoss()).attach(engine)
+    assert engine.run([1]).metrics == {}
+
+
+def test_calibration_finds_the_threshold_of_best_boxes(tmp_path):
+    prob = torch.full((2, 1, 10, 10), 0.1)
+    prob[:, :, 1:8, 1:8] = 0.3
+    prob[:, :, 2:6, 2:6] = 0.42
+    label = torch.tensor([[[2.0, 2, 6, 6, 0]]] * 2)
+    engine = Engine(lambda *_: {"pred": prob, "label": label})
+    ThresholdCalibrator(tmp_path / "threshold.json").attach(engine)
+    state = engine.run([0])
+    found = json.loads((tmp_path / "threshold.json").read_text())
+    assert found["threshold"] == [0.4]
+    assert found["num_images"] == 2
+    assert found["calibrated_from"] == "boxes"
+    assert state.metrics["box_iou"] == 1
+
+
+def test_the_latest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
+    for epoch in (9, 10, 2):
+        (tmp_path / f"checkpoint_epoch={epoch}.pt").touch()
+    (tmp_path / "checkpoint_epoch=11.pt.tmp").touch()
+    assert latest_checkpoint(tmp_path).endswith("checkpoint_epoch=10.pt")
+    with pytest.raises(FileNotFoundError, match="no checkpoint_epoch=N.pt to resume from"):
+        latest_checkpoint(tmp_path / "nothing")

@@ -35,7 +35,7 @@ _MANIFEST = "phantom.json"
 
 def make_phantom(
     output_dir: str | os.PathLike[str],
-    num_patients: int = 12,
+    num_patients: int = 16,
     seed: int = 0,
     image_size: Sequence[int] = (96, 96),
     num_slices: Sequence[int] = (10, 16),

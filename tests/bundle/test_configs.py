@@ -1,0 +1,104 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What MONAI's tools expect of the bundle's files."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+import monai_bbox_mil
+from tests.bundle.conftest import CONFIGS, places
+
+OVERLAYS = ["promise12", "atlas", "decathlon"]
+
+
+def parse(*names):
+    return ConfigParser(ConfigParser.load_config_files([str(CONFIGS / f"{name}.yaml") for name in names]))
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"), [(["train"], "train"), (["train", "evaluate"], "infer"), (["inference"], "infer")]
+)
+def test_all_required_properties_are_there(names, kind, phantom, trained):
+    files = [str(CONFIGS / f"{name}.yaml") for name in names]
+    overrides = {**places(trained, phantom), "bundle_root": str(CONFIGS.parent), "progress": False}
+    workflow = ConfigWorkflow(workflow_type=kind, config_file=files, **overrides)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_inference_sees_images_as_training_does():
+    train, inference = parse("train"), parse("inference")
+    for key in ("network_def", "label_values", "in_channels", "spacing_mm", "image_size", "bundle_root", "device"):
+        assert inference[key] == train[key], key
+    loaded = [t for t in inference["preprocessing#transforms"] if "EnsureVolume" not in t["_target_"]][1:]
+    for mine, theirs in zip(loaded, train["image_transforms"], strict=True):
+        different = {k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)}
+        assert different <= {"keys", "mode", "allow_missing_keys"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("base", ["train", "inference"])
+def test_overlays_fit_training_and_inference(base, overlay):
+    parser = parse(base, overlay)
+    network = parser.get_parsed_content("network_def")
+    classes = len(parser["label_values"])
+    assert len(parser["class_names"]) == classes
+    with torch.no_grad():
+        assert network.eval()(torch.zeros(1, 1, *parser["image_size"])).shape == (1, classes, *parser["image_size"])
+
+
+def test_overlays_hold_what_the_paper_states():
+    promise12, atlas = parse("train", "promise12"), parse("train", "atlas")
+    for parser, batch, rate, parameters in ((promise12, 16, 1e-4, 19_644_961), (atlas, 80, 5e-4, 459_530)):
+        optimizer = parser.get_parsed_content("optimizer")
+        assert isinstance(optimizer, torch.optim.Adam)
+        assert optimizer.defaults["lr"] == rate
+        assert tuple(optimizer.defaults["betas"]) == (0.9, 0.99)
+        assert parser["batch_size"] == batch
+        assert sum(p.numel() for p in parser.get_parsed_content("network_def").parameters()) == parameters
+    assert promise12.get_parsed_content("box_loss").angles_deg == (-40, -20, 0, 20, 40)
+    assert atlas.get_parsed_content("box_loss").angles_deg == (-60, -30, 0, 30, 60)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_target_exists_and_is_written_in_full(path):
+    from pydoc import locate
+
+    targets = re.findall(r"_target_: (\S+)", path.read_text())
+    for target in targets:
+        assert "." in target, target
+        assert locate(target) is not None, target
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_hyperparameter_has_a_comment(path):
+    bare = [
+        line
+        for line in path.read_text().splitlines()
+        if re.match(r"[a-z_0-9#]+: *[^ &\"$#][^#]*$", line) and not line.startswith(("in_channels", "seed"))
+    ]
+    assert [line for line in bare if not line.rstrip().endswith(":")] == []
+
+
+def test_metadata_describes_the_network():
+    meta = json.loads((CONFIGS / "metadata.json").read_text())
+    assert meta["version"] == monai_bbox_mil.__version__
+    assert meta["version"] in meta["changelog"]
+    assert "meta_schema_20240725" in meta["schema"]
+    image, pred = meta["network_data_format"]["inputs"]["image"], meta["network_data_format"]["outputs"]["pred"]
+    network = parse("train").get_parsed_content("network_def").eval()
+    with torch.no_grad():
+        result = network(torch.zeros(1, image["num_channels"], *image["spatial_shape"]))
+    assert list(result.shape[1:]) == [pred["num_channels"], *pred["spatial_shape"]]
+    assert pred["channel_def"] == {"0": "background", "1": "object"}
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "docs/README.md", "docs/data_license.txt", "configs/logging.conf"])
+def test_the_files_of_a_bundle_are_there(name):
+    assert (CONFIGS.parent / name).stat().st_size > 100

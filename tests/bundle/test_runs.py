@@ -1,0 +1,236 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Training, evaluation and inference end to end, through MONAI's own entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import LoadImage
+from PIL import Image
+
+from monai_bbox_mil.data import get_datalist
+from monai_bbox_mil.transforms import MaskToBoxTensor
+from tests.bundle.conftest import CONFIGS, TINY, places, run_bundle
+
+
+def test_training_leaves_model_threshold_checkpoint_and_events(trained):
+    models = {path.name for path in (trained / "models").iterdir()}
+    assert models == {"model.pt", "threshold.json", "checkpoint_epoch=2.pt"}
+    found = json.loads((trained / "models" / "threshold.json").read_text())
+    assert found["calibrated_from"] == "boxes"
+    assert 0 < found["threshold"][0] < 1
+    assert found["num_images"] > 0
+    assert list((trained / "eval").glob("events.out.tfevents.*"))
+
+
+def test_the_model_is_a_plain_state_dict(trained):
+    parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / "train.yaml")]))
+    parser.update(TINY)
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(trained / "models" / "model.pt", weights_only=True))
+
+
+def test_training_goes_on_from_a_checkpoint(trained, phantom, tmp_path):
+    shutil.copytree(trained / "models", tmp_path / "models")
+    run_bundle("train", max_epochs=3, resume=True, **places(tmp_path, phantom), **TINY)
+    states = [
+        torch.load(p / f"models/checkpoint_epoch={e}.pt", weights_only=True) for p, e in ((trained, 2), (tmp_path, 3))
+    ]
+    two, three = (state["trainer"]["iteration"] for state in states)
+    assert three * 2 == two * 3 > 0
+    assert states[1]["lr_scheduler"]["last_epoch"] == 3
+    with pytest.raises(RuntimeError) as error:
+        run_bundle("train", resume=True, **places(tmp_path / "new", phantom), **TINY)
+    assert "no checkpoint_epoch=N.pt to resume from" in str(error.getrepr(chain=True))
+
+
+def test_evaluation_scores_and_shows_every_validation_case(trained, phantom):
+    run_bundle("train", "evaluate", **places(trained, phantom), **TINY)
+    table = pd.read_csv(trained / "eval" / "cases.csv")
+    expected = [item["patient"] for item in get_datalist(phantom)["validation"]]
+    assert table["patient"].tolist() == expected
+    assert table["dice"].between(0, 1).all()
+    assert table["box_iou"].between(0, 1).all()
+    mask = LoadImage()(get_datalist(phantom)["validation"][0]["mask"])
+    assert table["mask_voxels"][0] == int((mask == 1).sum())  # at the image's own size, not the network's
+    with Image.open(trained / "eval" / "cases.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_evaluation_without_a_threshold_says_what_to_do(trained, phantom, tmp_path):
+    (tmp_path / "models").mkdir()
+    shutil.copy(trained / "models" / "model.pt", tmp_path / "models")
+    with pytest.raises(RuntimeError) as error:
+        run_bundle("train", "evaluate", **places(tmp_path, phantom), **TINY)
+    assert "no calibrated threshold there" in str(error.getrepr(chain=True))
+    run_bundle("train", "evaluate", threshold=0.5, **places(tmp_path, phantom), **TINY)
+    assert (pd.read_csv(tmp_path / "eval" / "cases.csv")["threshold"] == 0.5).all()
+
+
+def test_full_supervision_is_one_override(phantom, tmp_path):
+    run_bundle("train", max_epochs=1, supervision="full", **places(tmp_path, phantom), **TINY)
+    run_bundle("train", "evaluate", **places(tmp_path, phantom), **TINY)
+    assert (pd.read_csv(tmp_path / "eval" / "cases.csv")["threshold"] == 0.5).all()
+
+
+@pytest.mark.parametrize("kind", ["files", "inline"])
+def test_training_from_box_annotations_alone(phantom, tmp_path, kind):
+    """A data list of images and boxes, no mask anywhere, in the index space of images that training resamples."""
+    parts = {}
+    for part, items in get_datalist(phantom).items():
+        parts[part] = []
+        for item in items:
+            boxes = MaskToBoxTensor(slice_dim=-1)(LoadImage(ensure_channel_first=True)(item["mask"]))
+            entry = {"image": item["image"], "patient": item["patient"]}
+            if kind == "inline":
+                entry |= {"box": boxes[:, :6].tolist(), "label": boxes[:, 6].long().tolist(), "box_mode": "xyzxyz"}
+            else:
+                table = pd.DataFrame(boxes[:, :6], columns=["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"])
+                table.assign(label="organ").to_csv(tmp_path / f"{item['patient']}.csv", index=False)
+                entry["box"] = f"{item['patient']}.csv"
+            parts[part].append(entry)
+    (tmp_path / "boxes.json").write_text(json.dumps(parts))
+    options = {"datalist": str(tmp_path / "boxes.json"), "spacing_mm": [2.0, 2.0]}
+    options["box_classes"] = ["organ"] if kind == "files" else None
+    run_bundle("train", max_epochs=1, **places(tmp_path, tmp_path), **options, **TINY)
+    run_bundle("train", "evaluate", **places(tmp_path, tmp_path), **options, **TINY)
+    table = pd.read_csv(tmp_path / "eval" / "cases.csv")
+    assert table["box_iou"].notna().all()
+    assert table["dice"].isna().all()
+
+
+def test_boxes_from_files_are_the_boxes_from_masks(phantom, tmp_path):
+    """Both ways of the same annotation lead to one training target."""
+    item = get_datalist(phantom)["training"][0]
+    boxes = MaskToBoxTensor(slice_dim=-1)(LoadImage(ensure_channel_first=True)(item["mask"]))
+    parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / "train.yaml")]))
+    parser.update({**TINY, "ckpt_dir": str(tmp_path)})
+    preprocessing = parser.get_parsed_content("train#preprocessing")
+    from_mask = preprocessing(item)["label"]
+    inline = {"box": boxes[:, :6].tolist(), "label": boxes[:, 6].long().tolist()}
+    from_boxes = preprocessing({"image": item["image"], "box": inline})["label"]
+    assert len(from_mask) > 0
+    assert sorted(from_mask.tolist()) == sorted(from_boxes.tolist())
+
+
+def test_inference_keeps_geometry_and_file_type(trained, phantom, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    source = get_datalist(phantom)["validation"][0]["image"]
+    for file in (source, source.replace(".mhd", ".raw")):
+        shutil.copy(file, images)
+    array = np.asarray(LoadImage()(source))
+    affine = np.array([[-1.5, 0, 0, 4], [0, 1.5, 0, -7], [0, 0, 4, 1], [0, 0, 0, 1.0]])
+    nibabel.save(nibabel.Nifti1Image(array.astype(np.int16), affine), images / "volume.nii.gz")
+    Image.fromarray((array[..., 2].T * 255 / array.max()).astype(np.uint8)).save(images / "slice.png")
+    run_bundle("inference", dataset_dir=str(images), ckpt_dir=str(trained / "models"),
+               output_dir=str(tmp_path / "masks"), **TINY)  # fmt: skip
+    written = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    case = os.path.basename(source).removesuffix(".mhd")
+    assert [n for n in written if not n.endswith("raw")] == [
+        f"{case}_segmentation.mhd", "slice_segmentation.png", "volume_segmentation.nii.gz"
+    ]  # fmt: skip
+    for path in images.iterdir():
+        if path.suffix != ".raw":
+            stem, dot, extension = path.name.partition(".")
+            image = LoadImage()(path)
+            mask = LoadImage()(tmp_path / "masks" / f"{stem}_segmentation{dot}{extension}")
+            assert mask.shape == image.shape
+            assert torch.allclose(mask.affine, image.affine, atol=1e-4)
+            assert set(mask.unique().tolist()) <= {0, 1}
+
+
+def test_inference_agrees_with_evaluation(trained, phantom, tmp_path):
+    """The mask that is written is the prediction that was scored."""
+    run_bundle("train", "evaluate", **places(trained, phantom), **TINY)
+    run_bundle("inference", dataset_dir=str(phantom), ckpt_dir=str(trained / "models"),
+               output_dir=str(tmp_path / "masks"), **TINY)  # fmt: skip
+    row = pd.read_csv(trained / "eval" / "cases.csv").iloc[0]
+    mask = LoadImage()(tmp_path / "masks" / f"{row['case']}_segmentation.mhd")
+    assert int(mask.sum()) == row["pred_voxels"]
+
+
+def test_an_empty_folder_and_a_wrong_one_are_told(tmp_path):
+    for config, folder in (("inference", tmp_path), ("train", tmp_path), ("train", tmp_path / "nowhere")):
+        with pytest.raises(RuntimeError) as error:
+            run_bundle(config, **places(tmp_path, folder), **TINY)
+        assert str(folder) in str(error.getrepr(chain=True))
+
+
+def test_a_patient_in_both_parts_is_refused(phantom, tmp_path):
+    item = get_datalist(phantom)["training"][0]
+    entry = {"image": item["image"], "label": item["mask"], "patient": "p1"}
+    (tmp_path / "list.json").write_text(json.dumps({"training": [entry], "validation": [entry]}))
+    with pytest.raises(RuntimeError) as error:
+        run_bundle("train", datalist=str(tmp_path / "list.json"), **places(tmp_path, tmp_path), **TINY)
+    assert "p1" in str(error.getrepr(chain=True))
+
+
+def command_line(*arguments):
+    pairs = [f"--{key}={value}" for key, value in TINY.items()]
+    return [*arguments, *pairs, "--max_epochs=1"]
+
+
+def test_the_command_line_from_another_folder(phantom, tmp_path):
+    module = [sys.executable, "-m", "monai.bundle", "run", f"--config_file={CONFIGS / 'train.yaml'}"]
+    options = [f"--{key}={value}" for key, value in places(tmp_path, phantom).items()]
+    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parents[1])}
+    done = subprocess.run(
+        command_line(*module, *options), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "models" / "threshold.json").is_file()
+
+
+def test_two_processes_train_and_evaluate_one_model(phantom, tmp_path):
+    options = [f"--{key}={value}" for key, value in places(tmp_path, phantom).items()]
+    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parents[1]), "OMP_NUM_THREADS": "1"}
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "monai.bundle",
+    ]
+    for names in (("train", "multi_gpu_train"), ("train", "evaluate", "multi_gpu_evaluate")):
+        files = [str(CONFIGS / f"{name}.yaml") for name in names]
+        run = command_line(*launcher, "run", f"--config_file={files}", *options)
+        done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    state = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    assert not any(key.startswith("module.") for key in state)
+    table = pd.read_csv(tmp_path / "eval" / "cases.csv")
+    assert table["patient"].tolist() == [item["patient"] for item in get_datalist(phantom)["validation"]]
+
+
+@pytest.mark.parametrize(
+    ("folder", "options"),
+    [
+        ("sunnybrook_lv", {"spacing_mm": [8.0, 8.0]}),
+        ("soop_flair", {"spacing_mm": [6.0, 6.0]}),
+        ("hippocampus", {"spacing_mm": [2.0, 2.0], "label_values": [1, 2]}),
+    ],
+)
+def test_real_images_by_naming_their_folder(real_data, tmp_path, folder, options):
+    listed = get_datalist(real_data / folder)
+    assert min(len(part) for part in listed.values()) >= 14
+    few = {part: items[:2] for part, items in listed.items()}
+    options |= {"data_items": few}
+    run_bundle("train", max_epochs=1, **places(tmp_path, real_data / folder), **options, **TINY)
+    run_bundle("train", "evaluate", **places(tmp_path, real_data / folder), **options, **TINY)
+    table = pd.read_csv(tmp_path / "eval" / "cases.csv")
+    assert len(table) == 2 * len(options.get("label_values", [1]))
+    assert (table["mask_voxels"] > 0).all()

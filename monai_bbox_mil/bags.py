@@ -67,7 +67,13 @@ def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
     return angles
 
 
-def box_bags(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int, angles_deg: Sequence[float]) -> Bags:
+def box_bags(
+    box_tensor: Tensor,
+    spatial_shape: Sequence[int],
+    num_classes: int,
+    angles_deg: Sequence[float],
+    device: torch.device | None = None,
+) -> Bags:
     """Positive bags: the crossing lines (2D) or crossing planes (3D) of every box.
 
     For each ordered pair of axes ``(a, b)`` and each angle, lines run from the low to the high side of ``a`` and are
@@ -81,9 +87,7 @@ def box_bags(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int,
         spatial_shape: ``D`` sizes in voxels.
         num_classes: ``C``.
         angles_deg: angles in degrees, see :func:`resolve_angles`.
-
-    Returns:
-        the bags, on the box tensor's device.
+        device: where the bags are wanted; the box tensor's when ``None``.
 
     Example:
         >>> bags = box_bags(torch.tensor([[[0., 1, 2, 3, 0]]]), (2, 3), 1, [0])
@@ -121,7 +125,7 @@ def box_bags(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int,
     start = first[group] + line
     line_index = group_origin[group] + start * other_stride[group]
 
-    device = box_tensor.device
+    device = device or box_tensor.device
     bag, step = _ragged_arange(run[group], device)
     step += (run.cumsum(0) - run)[group].to(device)[bag]
     pixel = line_index.to(device)[bag] + step_index.to(device)[step]

@@ -62,8 +62,7 @@ def generalized_mil_loss(
     modulation = gamma if unary == "focal" else 0.0
     positive_weight, negative_weight = (beta, 1 - beta) if unary == "focal" else (1.0, 1.0)
 
-    bags = box_bags(target, spatial_shape, num_classes, angles_deg)
-    pixel, bag, channel = (t.to(logits.device) for t in bags)
+    pixel, bag, channel = box_bags(target, spatial_shape, num_classes, angles_deg, logits.device)
     log_p = log_smooth_max(logsigmoid(logits).flatten()[pixel], bag, len(channel), smooth_max, alpha)
     sums = _sum_by_class(_focal(log_p, modulation), channel, num_classes) * positive_weight
     num_positive = _count_by_class(channel, num_classes)

@@ -38,6 +38,23 @@ def test_training_leaves_model_threshold_checkpoint_and_events(trained):
     assert {"train_iteration_loss", "train_loss", "train_unary", "train_pairwise", "val_loss"} <= tags
 
 
+def test_the_model_is_that_of_the_lowest_validation_loss(trained, phantom):
+    """The loss on the validation boxes, by the logs, and that of the stored weights are one."""
+    events = [EventAccumulator(str(p)).Reload() for p in (trained / "eval").glob("events.out.tfevents.*")]
+    (logged,) = [e.Scalars("val_loss") for e in events if "val_loss" in e.Tags()["scalars"]]
+    parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / "train.yaml")]))
+    parser.update({**TINY, **places(trained, phantom)})
+    network, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
+    network.load_state_dict(torch.load(trained / "models" / "model.pt", weights_only=True))
+    network.eval()
+    total = count = 0
+    for batch in parser.get_parsed_content("validate#dataloader"):
+        with torch.no_grad():
+            total += loss(network(batch["image"]), batch["label"]).item() * len(batch["image"])
+        count += len(batch["image"])
+    assert total / count == pytest.approx(min(scalar.value for scalar in logged), rel=1e-4)
+
+
 def test_the_model_is_a_plain_state_dict(trained):
     parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / "train.yaml")]))
     parser.update(TINY)

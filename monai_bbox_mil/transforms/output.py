@@ -30,7 +30,10 @@ __all__ = [
     "ThresholdClassesd",
 ]
 
-_EXTENSIONS = (".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png")
+# A lossy format would change a mask's values.
+_SAVED_AS = {e: e for e in (".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png")} | dict.fromkeys(
+    (".jpg", ".jpeg", ".bmp"), ".png"
+)
 
 
 class ThresholdClasses(Transform):
@@ -80,8 +83,8 @@ class ThresholdClasses(Transform):
 class SaveLikeInput(Transform):
     """Save a mask in the file type of the image it belongs to.
 
-    The file is ``{output_dir}/{name of the image}{postfix}{extension of the image}``; geometry comes from the mask's
-    own meta data.
+    The file is ``{output_dir}/{name of the image}{postfix}{extension of the image}``, ``.png`` for ``.jpg`` and
+    ``.bmp``; geometry comes from the mask's own meta data.
 
     Args:
         output_dir: folder, made if it is not there.
@@ -106,9 +109,9 @@ class SaveLikeInput(Transform):
         name = mask.meta.get("filename_or_obj") if isinstance(mask, MetaTensor) else None
         if not name:
             raise ValueError("mask must be a MetaTensor that knows its image's file (meta['filename_or_obj']).")
-        extension = next((e for e in _EXTENSIONS if Path(name).name.lower().endswith(e)), None)
+        extension = next((saved for e, saved in _SAVED_AS.items() if Path(name).name.lower().endswith(e)), None)
         if extension is None:
-            raise ValueError(f"{name}: masks can be written as {', '.join(_EXTENSIONS)}, not as this file's type.")
+            raise ValueError(f"{name}: masks can be written for {', '.join(_SAVED_AS)}, not for this file's type.")
         if extension not in self._savers:
             self._savers[extension] = SaveImage(
                 output_dir=self.output_dir,

@@ -204,7 +204,7 @@ def test_thresholds_of_classes():
 
 
 def write_image(path, array):
-    if path.suffix == ".png":
+    if path.suffix in (".png", ".jpg"):
         Image.fromarray(array[..., 0].T.astype(np.uint8)).save(path)
     elif path.suffix in (".gz", ".nii"):
         affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -3], [0, 0, 4, 7], [0, 0, 0, 1]])
@@ -218,15 +218,15 @@ def write_image(path, array):
         itk.imwrite(image, str(path))
 
 
-@pytest.mark.parametrize("extension", [".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png"])
+@pytest.mark.parametrize("extension", [".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png", ".jpg"])
 def test_masks_are_saved_like_their_images(tmp_path, extension):
-    array = np.random.default_rng(0).integers(0, 200, (5, 6, 1 if extension == ".png" else 4))
+    array = np.random.default_rng(0).integers(0, 200, (5, 6, 1 if extension in (".png", ".jpg") else 4))
     path = tmp_path / f"case.v1{extension}"
     write_image(path, array)
     image = EnsureVolume()(LoadImage(ensure_channel_first=True)(path))
     mask = (image > 100).to(torch.uint8)
     SaveLikeInput(tmp_path / "out")(mask)
-    saved = tmp_path / "out" / f"case.v1_segmentation{extension}"
+    saved = tmp_path / "out" / f"case.v1_segmentation{extension.replace('jpg', 'png')}"
     again = EnsureVolume()(LoadImage(ensure_channel_first=True)(saved))
     assert torch.equal(torch.as_tensor(again), torch.as_tensor(mask).float())
     assert torch.allclose(again.affine, image.affine, atol=1e-5)
@@ -235,7 +235,7 @@ def test_masks_are_saved_like_their_images(tmp_path, extension):
 def test_masks_of_unnamed_or_odd_images_are_told(tmp_path):
     with pytest.raises(ValueError, match="mask must be a MetaTensor that knows its image's file"):
         SaveLikeInput(tmp_path)(torch.zeros(1, 2, 2))
-    with pytest.raises(ValueError, match="x.dcm: masks can be written as .nii.gz"):
+    with pytest.raises(ValueError, match="x.dcm: masks can be written for .nii.gz"):
         SaveLikeInput(tmp_path)(MetaTensor(torch.zeros(1, 2, 2), meta={"filename_or_obj": "x.dcm"}))
 
 

@@ -81,7 +81,8 @@ class LoadBoxesd(MapTransform):
 
     Example:
         >>> import torch
-        >>> data = {"image": torch.zeros(1, 8, 8), "box": {"box": [[1, 2, 5, 6]], "label": [0]}}
+        >>> from monai.data import MetaTensor
+        >>> data = {"image": MetaTensor(torch.zeros(1, 8, 8)), "box": {"box": [[1, 2, 5, 6]], "label": [0]}}
         >>> LoadBoxesd("box")(data)["box"]
         tensor([[1., 2., 5., 6.]])
     """

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -42,8 +43,9 @@ class EnsureVolume(Transform):
         """``(C, H, W)`` or ``(C, H, W, Z)`` to ``(C, H, W, Z)``."""
         image: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
         if image.ndim not in (3, 4):
-            name = f" ({image.meta.get('filename_or_obj')})" if isinstance(image, MetaTensor) else ""
-            raise ValueError(f"image must be channel-first with 2 or 3 spatial axes, got {tuple(image.shape)}{name}.")
+            raise ValueError(
+                f"{_name(image)} must be channel-first with 2 or 3 spatial axes, got the shape {tuple(image.shape)}."
+            )
         return image if image.ndim == 4 else image.unsqueeze(-1)
 
 
@@ -78,11 +80,22 @@ class LabelToChannels(Transform):
             raise ValueError(
                 f"mask must be a label map of one channel for the values {self.label_values}, got {len(mask)} channels."
             )
-        return torch.cat([(mask == value).any(dim=0, keepdim=True) for value in self.label_values]).to(torch.uint8)
+        channels = torch.cat([(mask == value).any(dim=0, keepdim=True) for value in self.label_values])
+        if not channels.any() and (mask != 0).any():
+            warnings.warn(
+                f"{_name(mask)} holds none of the label_values {self.label_values}, but the values "
+                f"{mask.unique()[:10].tolist()}: it counts as empty.",
+                stacklevel=2,
+            )
+        return channels.to(torch.uint8)
 
 
 class EnsureVolumed(MapTransform):
-    """Dictionary version of :class:`EnsureVolume`."""
+    """Dictionary version of :class:`EnsureVolume`; all keys must hold images of one size.
+
+    Raises:
+        ValueError: when the images differ in size, as those of two cases would.
+    """
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -92,6 +105,10 @@ class EnsureVolumed(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             d[key] = self.converter(d[key])
+        sizes = {key: tuple(d[key].shape[1:]) for key in self.key_iterator(d)}
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{key} ({_name(d[key])}) of {size} voxels" for key, size in sizes.items())
+            raise ValueError(f"the images of one item must be of one size, got {found}.")
         return d
 
 
@@ -109,6 +126,11 @@ class LabelToChannelsd(MapTransform):
         for key in self.key_iterator(d):
             d[key] = self.converter(d[key])
         return d
+
+
+def _name(image: Tensor) -> str:
+    """The image's file, for messages."""
+    return str(image.meta.get("filename_or_obj", "image")) if isinstance(image, MetaTensor) else "image"
 
 
 EnsureVolumeD = EnsureVolumeDict = EnsureVolumed

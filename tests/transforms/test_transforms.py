@@ -18,6 +18,7 @@ from monai_bbox_mil import transforms
 from monai_bbox_mil.transforms import (
     BoxTensorToMaskd,
     EnsureVolume,
+    EnsureVolumed,
     LabelToChannels,
     LoadBoxesd,
     MaskToBoxTensor,
@@ -183,12 +184,28 @@ def test_files_of_one_class_are_joined():
         LabelToChannels(())
 
 
+def test_a_mask_without_the_named_values_is_told():
+    mask = MetaTensor(scene() * 100, meta={"filename_or_obj": "mask.png"})
+    with pytest.warns(UserWarning, match=r"mask.png holds none of the label_values \(1, 2\), but the values \[0.*100"):
+        assert not LabelToChannels((1, 2))(mask).any()
+
+
+def test_image_and_mask_of_different_size_are_told():
+    named = {k: MetaTensor(torch.zeros(1, 4, n), meta={"filename_or_obj": f"{k}.png"}) for k, n in zip("ab", (5, 6))}
+    with pytest.raises(
+        ValueError, match=r"must be of one size, got a \(a.png\) of \(4, 5, 1\) voxels, b \(b.png\) of \(4, 6"
+    ):
+        EnsureVolumed(["a", "b"])(named)
+
+
 def test_images_become_volumes():
     assert EnsureVolume()(torch.zeros(1, 4, 5, 3)).shape == (1, 4, 5, 3)
     flat = EnsureVolume()(MetaTensor(torch.zeros(1, 4, 5), meta={"filename_or_obj": "a.png"}))
     assert flat.shape == (1, 4, 5, 1)
     assert flat.meta["filename_or_obj"] == "a.png"
-    with pytest.raises(ValueError, match=r"channel-first with 2 or 3 spatial axes, got \(1, 2, 2, 2, 2\) \(b.nii\)"):
+    with pytest.raises(
+        ValueError, match=r"b.nii must be channel-first with 2 or 3 spatial axes, got the shape \(1, 2, 2, 2, 2\)"
+    ):
         EnsureVolume()(MetaTensor(torch.zeros(1, 2, 2, 2, 2), meta={"filename_or_obj": "b.nii"}))
 
 

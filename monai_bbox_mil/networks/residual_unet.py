@@ -10,8 +10,8 @@ from typing import Any
 
 from monai.networks.blocks.convolutions import Convolution
 from torch import Tensor, nn
-from torch.jit import is_tracing
-from torch.nn import functional as F  # noqa: N812
+
+from monai_bbox_mil.networks.any_size import pad_to_multiple
 
 __all__ = ["ResidualUNet"]
 
@@ -130,11 +130,8 @@ class ResidualUNet(nn.Module):
             ValueError: if ``x`` has another number of dimensions or channels or is empty, or if batch norm
                 would see a single pixel at the deepest level in training mode.
         """
-        # In a trace the sizes are tensors: comparing them would warn and freeze the answer.
-        if not is_tracing():
-            self._check(x)
-        height, width = x.shape[2], x.shape[3]
-        x = F.pad(x, (0, -width % self.divisor, 0, -height % self.divisor))
+        size = x.shape
+        x = pad_to_multiple(x, self.in_channels, self.divisor, self.training)
 
         skips: list[Tensor] = []
         for stage in self.encoder:
@@ -145,13 +142,4 @@ class ResidualUNet(nn.Module):
         for up in self.decoder:
             x = up(x, skips.pop())
         logits: Tensor = self.head(x)
-        return logits.narrow(2, 0, height).narrow(3, 0, width)
-
-    def _check(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != self.in_channels or x.numel() == 0:
-            raise ValueError(f"x must be a non-empty batch (B, {self.in_channels}, H, W), got shape {list(x.shape)}.")
-        if self.training and x.shape[0] == 1 and max(x.shape[2], x.shape[3]) <= self.divisor:
-            raise ValueError(
-                "x must hold more than one image, or an image with an axis longer than "
-                f"{self.divisor} pixels, to train with batch norm, got shape {list(x.shape)}."
-            )
+        return logits.narrow(2, 0, size[2]).narrow(3, 0, size[3])

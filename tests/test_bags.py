@@ -115,9 +115,11 @@ def test_an_object_off_its_box_misses_a_bag():
 
 
 def test_a_box_too_short_for_an_angle_has_no_line_there():
-    assert len(box_bags(one_box([0, 0, 10, 3]), (10, 3), 1, [45]).channel) == 2 * 0 + len(
-        box_lines([0, 0, 10, 3], [45])[1, 0, 45]
-    )
+    """Ten rows, three columns: no diagonal leads from top to bottom, eight lead from left to right."""
+    lines = box_lines([0, 0, 10, 3], [45])
+    assert len(lines[0, 1, 45]) == 0
+    assert len(lines[1, 0, 45]) == 8
+    assert len(box_bags(one_box([0, 0, 10, 3]), (10, 3), 1, [45]).channel) == 8
 
 
 def test_a_hand_drawn_scene():

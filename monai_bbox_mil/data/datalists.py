@@ -242,11 +242,9 @@ def _first_image(entries: Any) -> str:
 def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         raise ValueError(f"{path}: expected {name} to be a list, got a {type(entries).__name__}.")
-    if name == "test" and all(isinstance(entry, str) for entry in entries):
+    plain = name == "test" and all(isinstance(entry, str) for entry in entries)
+    if plain:
         entries = [{"image": entry} for entry in entries]
-        plain = True
-    else:
-        plain = False
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not entry.get("image"):
             raise ValueError(f"{path}: expected {name}[{number}] to be an object with an image, got {entry!r:.200}.")

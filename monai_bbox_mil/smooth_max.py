@@ -1,9 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Maximum and smooth maxima of probabilities over ragged bags, in log space.
+"""Maximum and smooth maxima of probabilities over bags of pixels.
 
-Source: Wang & Xia, MICCAI 2021, Eq. 6 and 7. All functions take and return logarithms, so that a bag of saturated
-pixels (``p = 1e-40``) keeps its value and its gradient.
+Source: Wang & Xia, MICCAI 2021, Eq. 6 and 7. The smooth maxima are functions of sums over the bag, so each pixel's
+exponentials are taken once, in however many bags it is. Values come as logits and go as logarithms of probabilities, so
+that a bag of saturated pixels (``p = 1e-30``) keeps its value and its gradient.
 
 With ``q = 1 - p`` both smooth maxima obey ``1 - M_alpha(p) = M_{-alpha}(q)``: the complement of a smooth maximum is
 the smooth *minimum* of the complements. A negative ``alpha`` is therefore all that a negative bag needs.
@@ -12,90 +13,81 @@ the smooth *minimum* of the complements. A negative ``alpha`` is therefore all t
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
-__all__ = ["SmoothMax", "log_smooth_max"]
+__all__ = ["MAX_ALPHA", "Bags", "SmoothMax", "log_smooth_max"]
 
 SmoothMax = Literal["alpha_softmax", "alpha_quasimax", "max"]
 
+MAX_ALPHA = 50.0
+"""Largest sharpness: ``exp(alpha)`` times the pixels of a bag must be a float32. Beyond, ``"max"`` is the same."""
 
-def log_smooth_max(log_x: Tensor, bag: Tensor, num_bags: int, method: SmoothMax, alpha: float = 4.0) -> Tensor:
-    """Logarithm of the (smooth) maximum of ``x`` in ``[0, 1]`` over each bag; the minimum for a negative ``alpha``.
+
+class Bags(Protocol):
+    """``M`` bags of pixels; a pixel may be in many bags."""
+
+    @property
+    def size(self) -> Tensor:
+        """``(M,)`` number of pixels of each bag."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """``(M,)`` sum over each bag of one real or complex number a pixel."""
+
+    def max(self, values: Tensor) -> Tensor:
+        """``(M,)`` largest of the real ``values`` of each bag."""
+
+
+def log_smooth_max(logits: Tensor, bags: Bags, method: SmoothMax, alpha: float = 4.0) -> Tensor:
+    """Logarithm of the (smooth) maximum over each bag of ``p = sigmoid(logits)``; the minimum for a negative ``alpha``.
 
     Args:
-        log_x: ``(K,)`` logarithms of the values of all bags.
-        bag: ``(K,)`` int64 number of each value's bag; every bag has at least one value.
-        num_bags: ``M``.
+        logits: one finite number a pixel, in the shape that ``bags`` takes. One so small that ``p`` leaves the range of
+            its type counts as the smallest that does not (-82 in float32 at ``alpha`` 4) and keeps its gradient.
+        bags: which pixels belong together.
         method: ``"alpha_softmax"`` (Eq. 6), ``"alpha_quasimax"`` (Eq. 7) or ``"max"`` (only the sign of ``alpha``
-            counts; equal largest values share the gradient).
-        alpha: sharpness, not 0.
+            counts).
+        alpha: sharpness, not 0, at most 50 in size.
 
     Returns:
         ``(M,)`` logarithms, at most 0 up to rounding.
 
     Raises:
-        ValueError: for an unknown method or ``alpha`` 0.
+        ValueError: for an unknown method or an ``alpha`` out of range.
 
     Example:
-        >>> x, bag = torch.tensor([0.1, 0.9, 0.5]), torch.tensor([0, 0, 1])
-        >>> log_smooth_max(x.log(), bag, 2, "max").exp()
-        tensor([0.9000, 0.5000])
-        >>> log_smooth_max(x.log(), bag, 2, "alpha_softmax", 4.0).exp()
-        tensor([0.8687, 0.5000])
-        >>> log_smooth_max(x.log(), bag, 2, "alpha_quasimax", 4.0).exp()
-        tensor([0.7367, 0.5000])
+        >>> from monai_bbox_mil.bags import BoxPatches, CrossingLines
+        >>> patches = BoxPatches(torch.tensor([[[0., 0, 1, 2, 0]]]), (1, 1, 1, 2), torch.device("cpu"))
+        >>> rows_and_columns = CrossingLines(patches, [0])  # one row of two pixels, two columns of one
+        >>> logits = torch.tensor([0.1, 0.9]).logit()[patches.pixel]
+        >>> log_smooth_max(logits, rows_and_columns, "alpha_softmax", 4.0).exp()
+        tensor([0.1000, 0.9000, 0.8687])
+        >>> log_smooth_max(logits, rows_and_columns, "alpha_quasimax", 4.0).exp()
+        tensor([0.1000, 0.9000, 0.7367])
     """
-    if alpha == 0:
-        raise ValueError("alpha must not be 0.")
+    if not 0 < abs(alpha) <= MAX_ALPHA:
+        raise ValueError(f"alpha must not be 0, nor larger than {MAX_ALPHA:g} in size, got {alpha}.")
     if method == "max":
-        # The start value must never be equal to a pixel: it would take a share of the gradient.
-        reduce, start = ("amax", -math.inf) if alpha > 0 else ("amin", math.inf)
-        return log_x.new_full((num_bags,), start).scatter_reduce(0, bag, log_x, reduce)
+        return logsigmoid(bags.max(logits) if alpha > 0 else -bags.max(-logits))
+    if method not in ("alpha_softmax", "alpha_quasimax"):
+        raise ValueError(f"smooth_max must be 'alpha_softmax', 'alpha_quasimax' or 'max', got {method!r}.")
+    # Below the floor a value is p e^(alpha p) < tiny. Adding the difference as a constant keeps the gradient.
+    floor = math.log(torch.finfo(logits.dtype).tiny) + 5 + max(0.0, -alpha)
+    logits = logits + (logits.detach().clamp(min=floor) - logits.detach())
+    p = logits.sigmoid()
     if method == "alpha_softmax":
-        weight = alpha * log_x.exp()
-        return _logsumexp(weight + log_x, bag, num_bags) - _logsumexp(weight, bag, num_bags)
-    if method == "alpha_quasimax":
-        return _log_quasimax(log_x, bag, num_bags, alpha)
-    raise ValueError(f"smooth_max must be 'alpha_softmax', 'alpha_quasimax' or 'max', got {method!r}.")
-
-
-def _log_quasimax(log_x: Tensor, bag: Tensor, num_bags: int, alpha: float) -> Tensor:
-    """``log(log(mean(exp(alpha x))) / alpha)`` without cancellation for small ``x``.
-
-    ``expm1(t) = t phi(t)`` gives ``log|mean(expm1(alpha x))| = log|alpha| + logmeanexp(log x + log phi(alpha x))``,
-    which is exact however small ``x`` is.
-    """
-    x = log_x.exp()
-    count = torch.zeros_like(x[:1]).expand(num_bags).index_add(0, bag, torch.ones_like(x))
-    log_mean = _logsumexp(log_x + _log_phi(alpha * x), bag, num_bags) - count.log() + math.log(abs(alpha))
+        weight = (alpha * p).exp()
+        sums = bags.sum(torch.complex(p * weight, weight))
+        return sums.real.log() - sums.imag.log()
+    # log(mean(e^(alpha p))) / alpha: by expm1 and log1p where the mean is near 1, or small p would be lost; as it
+    # stands where it is near 0, which only a negative alpha can make it.
+    excess = torch.expm1(alpha * p)
     if alpha > 0:
-        # log(log1p(e^L)) = L - e^L/2 + O(e^2L), needed where e^L vanishes beside 1.
-        small = log_mean < -15
-        direct = torch.nn.functional.softplus(log_mean.where(~small, 0.0), threshold=50).log()
-        return torch.where(small, log_mean - log_mean.where(small, 0.0).exp() / 2, direct) - math.log(alpha)
-    # Near x = 1 the mean of expm1(alpha x) approaches -1 and log1p of it loses all digits; the plain formula is exact
-    # there.
-    small = log_mean < math.log(0.5)
-    shrunk = log_mean.where(small, math.log(0.5))
-    tiny = shrunk < -15
-    near_zero = torch.where(tiny, shrunk + shrunk.exp() / 2, (-torch.log1p(-shrunk.where(~tiny, -1.0).exp())).log())
-    plain = count.log() - _logsumexp(alpha * x, bag, num_bags)
-    return torch.where(small, near_zero, plain.where(~small, 1.0).log()) - math.log(-alpha)
-
-
-def _log_phi(t: Tensor) -> Tensor:
-    """``log(expm1(t) / t)``, finite for any finite ``t`` and smooth through 0."""
-    size = t.abs()
-    flat = size < 1e-4
-    safe = size.where(~flat, 1.0)
-    log_phi_negative = torch.where(flat, -size / 2 + size**2 / 24, (-torch.expm1(-safe) / safe).log())
-    return t.clamp(min=0) + log_phi_negative
-
-
-def _logsumexp(x: Tensor, bag: Tensor, num_bags: int) -> Tensor:
-    """``(M,)`` log of the sum of ``exp(x)`` over each bag."""
-    top = x.detach().new_zeros(num_bags).scatter_reduce(0, bag, x.detach(), "amax", include_self=False)
-    return top + torch.zeros_like(top).index_add(0, bag, (x - top[bag]).exp()).log()
+        return (torch.log1p(bags.sum(excess) / bags.size) / alpha).log()
+    sums = bags.sum(torch.complex(excess, (alpha * p).exp())) / bags.size
+    near_1 = sums.real > -0.5
+    log_mean = torch.where(near_1, torch.log1p(sums.real.where(near_1, 0.0)), sums.imag.log())
+    return (log_mean / alpha).log()

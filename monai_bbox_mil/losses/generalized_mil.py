@@ -9,14 +9,13 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 from torch.nn.modules.loss import _Loss
 
-from monai_bbox_mil.bags import box_bags, empty_line_bags, resolve_angles
-from monai_bbox_mil.boxes import boxes_to_mask
+from monai_bbox_mil.bags import BoxPatches, CrossingLines, EmptyLines, resolve_angles
+from monai_bbox_mil.losses.focal import focal, sum_negative_pixels
 from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
-from monai_bbox_mil.losses.pairwise import PairwiseRegion, box_pairwise_loss
-from monai_bbox_mil.smooth_max import SmoothMax, log_smooth_max
+from monai_bbox_mil.losses.pairwise import PairwiseRegion, box_pairwise_loss, mean_square_of_pairs
+from monai_bbox_mil.smooth_max import MAX_ALPHA, SmoothMax, log_smooth_max
 
 __all__ = ["GeneralizedMILLoss", "MILTerms", "Negatives", "Unary", "generalized_mil_loss"]
 
@@ -57,53 +56,35 @@ def generalized_mil_loss(
         >>> generalized_mil_loss(torch.zeros(1, 1, 4, 4), target, unary="bce", pairwise=False).unary
         tensor([0.6931])
     """
-    spatial_shape, num_classes = logits.shape[2:], logits.shape[1]
-    outside = ~boxes_to_mask(target, spatial_shape, num_classes, ignored=True).to(logits.device)
     modulation = gamma if unary == "focal" else 0.0
     positive_weight, negative_weight = (beta, 1 - beta) if unary == "focal" else (1.0, 1.0)
+    patches = BoxPatches(target, logits.shape, logits.device)
+    patch_logits = patches.gather(logits)
 
-    pixel, bag, channel = box_bags(target, spatial_shape, num_classes, angles_deg, logits.device)
-    log_p = log_smooth_max(logsigmoid(logits).flatten()[pixel], bag, len(channel), smooth_max, alpha)
-    sums = _sum_by_class(_focal(log_p, modulation), channel, num_classes) * positive_weight
-    num_positive = _count_by_class(channel, num_classes)
-
-    log_q = logsigmoid(-logits)
+    lines = CrossingLines(patches, angles_deg)
+    positive = _sum_by_class(focal(log_smooth_max(patch_logits, lines, smooth_max, alpha), modulation), lines.per_class)
+    num_positive = torch.tensor(lines.per_class, device=logits.device)
     if negatives == "pixels":
-        everything_but_class = (0, *range(2, logits.ndim))
-        negative_sums = _focal(log_q, modulation).where(outside, 0.0).sum(everything_but_class)
-        num_negative = outside.sum(everything_but_class)
+        negative = sum_negative_pixels(logits, patches.pixel_of_box, modulation)
+        num_negative = patches.num_outside() if unary == "bce" or 0 in lines.per_class else num_positive
     else:
-        pixel, bag, channel = empty_line_bags(outside)
-        log_not_p = log_smooth_max(log_q.flatten()[pixel], bag, len(channel), smooth_max, -alpha)
-        negative_sums = _sum_by_class(_focal(log_not_p, modulation), channel, num_classes)
-        num_negative = _count_by_class(channel, num_classes)
+        empty = EmptyLines(patches)
+        negative = _sum_by_class(focal(log_smooth_max(-logits, empty, smooth_max, -alpha), modulation), empty.per_class)
+        num_negative = torch.tensor(empty.per_class, device=logits.device)
     # Eq. 2 divides by all bags, Eq. 5 by the positive ones. A batch without a positive bag is divided by its negative
     # ones: by the paper's max(1, N+) it would weigh as much as all its pixels.
     count = num_positive + num_negative if unary == "bce" else num_positive.where(num_positive > 0, num_negative)
-    unary_term = (sums + negative_weight * negative_sums) / count.clamp(min=1)
+    unary_term = (positive_weight * positive + negative_weight * negative) / count.clamp(min=1)
 
     if not pairwise:
         return MILTerms(unary_term, torch.zeros_like(unary_term))
-    in_box = boxes_to_mask(target, spatial_shape, num_classes).to(logits.device)
-    return MILTerms(unary_term, box_pairwise_loss(logits.sigmoid(), in_box, pairwise_region))
+    if pairwise_region == "image":
+        return MILTerms(unary_term, box_pairwise_loss(logits, target, pairwise_region))
+    return MILTerms(unary_term, mean_square_of_pairs(patch_logits.sigmoid(), patches))
 
 
-def _focal(log_right: Tensor, gamma: float) -> Tensor:
-    """``-(1 - r)^gamma log r`` where ``r`` is the probability given to the right answer; cross-entropy at gamma 0."""
-    log_right = log_right.clamp(max=0)
-    if gamma == 0:
-        return -log_right
-    # The floor only keeps the power's derivative finite where the answer is right to the last digit.
-    wrong = (-torch.expm1(log_right)).clamp(min=torch.finfo(log_right.dtype).tiny)
-    return -(wrong**gamma) * log_right
-
-
-def _sum_by_class(values: Tensor, channel: Tensor, num_classes: int) -> Tensor:
-    return values.new_zeros(num_classes).index_add(0, channel, values)
-
-
-def _count_by_class(channel: Tensor, num_classes: int) -> Tensor:
-    return torch.bincount(channel, minlength=num_classes)
+def _sum_by_class(values: Tensor, per_class: list[int]) -> Tensor:
+    return torch.stack([part.sum() for part in values.split(per_class)])
 
 
 class GeneralizedMILLoss(_Loss):
@@ -119,7 +100,7 @@ class GeneralizedMILLoss(_Loss):
     Args:
         smooth_max: how pixels join to a bag's probability: ``"alpha_softmax"`` (Eq. 6), ``"alpha_quasimax"`` (Eq. 7)
             or ``"max"``.
-        alpha: sharpness of the smooth maximum; the larger, the closer to the maximum.
+        alpha: sharpness of the smooth maximum, at most 50; the larger, the closer to the maximum.
         angles_deg: angles of the crossing lines in degrees, as ``(start, stop, step)`` with stop included or as a
             list; see :func:`monai_bbox_mil.bags.resolve_angles` for which is which.
         unary: ``"focal"`` (Eq. 5) or ``"bce"`` (Eq. 2).
@@ -166,7 +147,7 @@ class GeneralizedMILLoss(_Loss):
         check_option("negatives", negatives, Negatives)
         check_option("pairwise_region", pairwise_region, PairwiseRegion)
         for name, value, good, expected in (
-            ("alpha", alpha, alpha > 0, "greater than 0"),
+            ("alpha", alpha, 0 < alpha <= MAX_ALPHA, f"greater than 0 and at most {MAX_ALPHA:g}"),
             ("beta", beta, 0 <= beta <= 1, "in [0, 1]"),
             ("gamma", gamma, gamma >= 0, "at least 0"),
             ("pairwise_weight", pairwise_weight, pairwise_weight >= 0, "at least 0"),

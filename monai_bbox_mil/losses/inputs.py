@@ -49,16 +49,20 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
         )
     # A MetaTensor (what MONAI's loaders give) sends every small operation through its meta data handling.
     input, target = (t.as_subclass(Tensor) for t in (input, target))
+    # One question to the device for all that the host must know: the boxes, and whether the input can be used.
+    wide = torch.promote_types(torch.promote_types(input.dtype, target.dtype), torch.float32)
+    answers = (*input.detach().aminmax(), target.detach().to(input.device).flatten())
+    smallest, largest, boxes = torch.cat([t.reshape(-1).to(wide) for t in answers]).cpu().split([1, 1, target.numel()])
+    target = boxes.view_as(target)
+    if not (-torch.inf < smallest and largest < torch.inf):
+        count = int((~torch.isfinite(input)).sum())
+        raise ValueError(f"input must hold finite numbers, got {count} of {input.numel()} that are NaN or infinite.")
     logits = input if input.dtype == torch.float64 else input.float()
     if not sigmoid:
-        if ((logits < 0) | (logits > 1)).any():
+        if smallest < 0 or largest > 1:
             raise ValueError("input must hold probabilities in [0, 1] when sigmoid=False.")
         limits = torch.finfo(logits.dtype)
         logits = torch.logit(logits.clamp(limits.tiny, 1 - limits.eps))
-    if not torch.isfinite(logits).all():
-        count = int((~torch.isfinite(logits)).sum())
-        raise ValueError(f"input must hold finite numbers, got {count} of {logits.numel()} that are NaN or infinite.")
-    target = target.detach().cpu()
     target = torch.cat([snap_boxes(target[..., :-1]), target[..., -1:]], dim=-1)
     check_box_tensor(target, input.shape[2:], input.shape[1])
     return logits, target

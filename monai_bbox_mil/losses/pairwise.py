@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_bbox_mil.boxes import boxes_to_mask
+from monai_bbox_mil.bags.patches import LANES, BoxPatches
 from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
 
 __all__ = ["BoxPairwiseLoss", "PairwiseRegion", "box_pairwise_loss"]
@@ -20,45 +19,89 @@ __all__ = ["BoxPairwiseLoss", "PairwiseRegion", "box_pairwise_loss"]
 PairwiseRegion = Literal["box", "image"]
 
 
-def box_pairwise_loss(prob: Tensor, in_box: Tensor, region: PairwiseRegion = "box") -> Tensor:
+def box_pairwise_loss(logits: Tensor, target: Tensor, region: PairwiseRegion = "box") -> Tensor:
     """Mean squared difference of neighbouring probabilities, per class (Eq. 3).
 
     The mean is over all ordered pairs ``(k, k')`` of the 8-neighbourhood (26 in 3D) inside the image with ``k`` in a
     box of the class (``region="box"``) or anywhere (``region="image"``).
 
     Args:
-        prob: ``(B, C, *spatial)`` probabilities.
-        in_box: ``(B, C, *spatial)`` bool, true inside the boxes of the class.
+        logits: ``(B, C, *spatial)``.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
         region: where ``k`` may lie.
 
     Returns:
-        ``(C,)``, each in ``[0, 1]``; 0 for a class without pairs.
+        ``(C,)``, each in ``[0, 1]``; 0 for a class without pairs. It can be differentiated once.
 
     Example:
-        >>> prob = torch.tensor([[[[0.0, 1.0, 1.0]]]])
-        >>> box_pairwise_loss(prob, torch.tensor([[[[False, True, True]]]]))
+        >>> logits = torch.tensor([[[[-50.0, 50.0, 50.0]]]])
+        >>> box_pairwise_loss(logits, torch.tensor([[[0.0, 1, 1, 3, 0]]]))
         tensor([0.3333])
-        >>> box_pairwise_loss(prob, torch.tensor([[[[False, True, True]]]]), region="image")
+        >>> box_pairwise_loss(logits, torch.tensor([[[0.0, 1, 1, 3, 0]]]), region="image")
         tensor([0.5000])
     """
     check_option("pairwise_region", region, PairwiseRegion)
-    dims = prob.ndim - 2
-    weight = in_box.to(prob.dtype) if region == "box" else torch.ones_like(prob)
-    total = prob.new_zeros(prob.shape[1])
-    pairs = prob.new_zeros(prob.shape[1])
-    everything_but_class = (0, *range(2, prob.ndim))
-    # One of each two opposite offsets: a pair of pixels is seen once and counted in both orders.
-    for offset in (o for o in product((-1, 0, 1), repeat=dims) if o > (0,) * dims):
-        here, there = _shifted(offset, prob.shape[2:]), _shifted(tuple(-o for o in offset), prob.shape[2:])
-        count = weight[here] + weight[there]
-        total = total + (count * (prob[here] - prob[there]) ** 2).sum(everything_but_class)
-        pairs = pairs + count.sum(everything_but_class)
-    return total / pairs.clamp(min=1)
+    if region == "image":
+        batch, num_classes, *spatial = logits.shape
+        whole = torch.tensor([[0, 0, 0][: len(spatial)] + spatial + [c] for c in range(num_classes)])
+        target = whole.expand(batch, -1, -1)
+    patches = BoxPatches(target, logits.shape, logits.device)
+    return mean_square_of_pairs(patches.gather(logits).sigmoid(), patches)
 
 
-def _shifted(offset: Sequence[int], shape: Sequence[int]) -> Any:
-    """Index of the pixels that have a neighbour at ``offset`` inside the image."""
-    return (..., *(slice(max(0, -o), size - max(0, o)) for o, size in zip(offset, shape)))
+def mean_square_of_pairs(prob: Tensor, patches: BoxPatches) -> Tensor:
+    """``(C,)`` of :func:`box_pairwise_loss` from the probability of each slot of the boxes that are not ignored."""
+    return _MeanSquareOfPairs.apply(prob, patches)[0]
+
+
+class _MeanSquareOfPairs(torch.autograd.Function):
+    """Value and gradient in one go: each pair is visited once, for both of its pixels."""
+
+    @staticmethod
+    def forward(prob: Tensor, patches: BoxPatches) -> tuple[Tensor, Tensor]:
+        slots = len(prob)
+        square, pairs, slope = (torch.zeros_like(prob) for _ in range(3))
+        # 1 for a pixel that counts, 0 for any other one, -2 outside of the image: of a pair's two orders count as many
+        # as its pixels' weights add up to.
+        weight = patches.counted[:slots].add(patches.in_image[:slots], alpha=2).sub_(2).to(prob.dtype)
+        difference, count = torch.empty_like(prob), torch.empty_like(prob)
+        shifts: tuple[int, ...]
+        for layers, rows in ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1)):
+            if slots == 0 or (layers and patches.size.shape[1] == 2):
+                continue
+            if (layers, rows) == (0, 0):
+                p, w, s, shifts = prob, weight, slope, (1,)
+            else:
+                below, above = patches.shifted_blocks(layers, rows)
+                p, w = (t.view(-1, LANES).index_select(0, below).flatten() for t in (prob, weight))
+                s, shifts = prob.new_zeros(slots + LANES), (-1, 0, 1)
+            for shift in shifts:
+                here = slice(max(0, -shift), slots - max(0, shift))
+                there = slice(max(0, shift), slots - max(0, -shift))
+                d = torch.sub(prob[here], p[there], out=difference[here])
+                c = torch.add(weight[here], w[there], out=count[here]).clamp_(min=0)
+                pairs[here] += c
+                c *= d
+                square[here].addcmul_(c, d)
+                slope[here] += c
+                s[there] -= c
+            if s is not slope:
+                slope += s.view(-1, LANES).index_select(0, above).flatten()
+        total, number = (patches.sum_slots_by_class(t) for t in (square, pairs))
+        number.clamp_(min=1)
+        return total / number, patches.scale_slots_by_class(slope, 2 / number)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, BoxPatches], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+        ctx.patches = inputs[1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return ctx.patches.scale_slots_by_class(slope, grads[0]), None
 
 
 class BoxPairwiseLoss(_Loss):
@@ -89,5 +132,5 @@ class BoxPairwiseLoss(_Loss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         logits, target = check_inputs(input, target, self.sigmoid)
-        in_box = boxes_to_mask(target, logits.shape[2:], logits.shape[1]).to(logits.device)
-        return reduce_classes(box_pairwise_loss(logits.sigmoid(), in_box, self.region), self.reduction)
+        with torch.autocast(logits.device.type, enabled=False):
+            return reduce_classes(box_pairwise_loss(logits, target, self.region), self.reduction)

@@ -230,18 +230,16 @@ def test_meta_tensors_and_other_box_types_are_taken():
 @pytest.mark.parametrize("shape", [(6, 7), (3, 4, 5)])
 @pytest.mark.parametrize("region", ["box", "image"])
 def test_a_constant_map_has_no_pairwise_loss(shape, region):
-    in_box = torch.zeros(1, 1, *shape, dtype=torch.bool)
-    in_box[0, 0, :2] = True  # at the image's border: no padding may leak in
-    assert box_pairwise_loss(torch.full((1, 1, *shape), 0.7), in_box, region).item() == 0
+    at_the_border = torch.tensor([[[0.0] * len(shape) + [2, *shape[1:], 0]]])  # no padding may leak in
+    assert box_pairwise_loss(torch.full((1, 1, *shape), 0.7), at_the_border, region).item() == 0
 
 
 def test_the_image_region_counts_pairs_that_no_box_touches():
-    prob = torch.zeros(1, 1, 4, 4)
-    prob[..., 3, 3] = 1
-    in_box = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
-    in_box[..., :2, :2] = True
-    assert box_pairwise_loss(prob, in_box, "box").item() == 0
-    assert box_pairwise_loss(prob, in_box, "image").item() == pytest.approx(6 / 84)
+    logits = torch.full((1, 1, 4, 4), -100.0)
+    logits[..., 3, 3] = 100
+    target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
+    assert box_pairwise_loss(logits, target, "box").item() == 0
+    assert box_pairwise_loss(logits, target, "image").item() == pytest.approx(6 / 84)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +250,7 @@ def test_the_image_region_counts_pairs_that_no_box_touches():
         ({"negatives": "none"}, "negatives must be one of"),
         ({"pairwise_region": "bag"}, "pairwise_region must be one of"),
         ({"reduction": "max"}, r"reduction must be one of \('mean', 'sum', 'none'\), got 'max'"),
-        ({"alpha": 0}, "alpha must be greater than 0, got 0"),
+        ({"alpha": 0}, "alpha must be greater than 0 and at most 50, got 0"),
         ({"beta": 1.5}, r"beta must be in \[0, 1\], got 1.5"),
         ({"gamma": -1}, "gamma must be at least 0, got -1"),
         ({"pairwise_weight": -1}, "pairwise_weight must be at least 0, got -1"),

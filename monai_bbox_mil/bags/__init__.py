@@ -1,0 +1,13 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Bags of pixels, and how a value per pixel is added up over them.
+
+Source: Wang & Xia, "Bounding Box Tightness Prior for Weakly Supervised Image Segmentation", MICCAI 2021, sections 2.2
+and 2.3.
+"""
+
+from monai_bbox_mil.bags.crossing_lines import CrossingLines, resolve_angles
+from monai_bbox_mil.bags.empty_lines import EmptyLines
+from monai_bbox_mil.bags.patches import BoxPatches
+
+__all__ = ["BoxPatches", "CrossingLines", "EmptyLines", "resolve_angles"]

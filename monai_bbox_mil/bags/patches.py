@@ -1,0 +1,177 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The pixels of all boxes of a batch, with a rim of one pixel around each box, in one flat tensor.
+
+A box of 3 rows and 4 columns is kept as 5 rows of whole blocks of ``LANES`` *slots*; ``#`` are its pixels, ``o`` its
+rim (which may lie outside of the image), and ``.`` fills the block::
+
+    o o o o o o . . . . . . . . . .
+    o # # # # o . . . . . . . . . .
+    o # # # # o . . . . . . . . . .
+    o # # # # o . . . . . . . . . .
+    o o o o o o . . . . . . . . . .
+
+So a neighbour is a fixed number of slots away, and all boxes, of whatever size, go through one vectorised operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from monai_bbox_mil.bags.ragged import ceil_div, ragged_arange, starts
+
+__all__ = ["LANES", "BoxPatches"]
+
+LANES = 16
+"""Slots of a block. Rows begin and end with a block, and blocks move as one."""
+
+
+class BoxPatches:
+    """Layout of the boxes of a batch in ``T`` slots.
+
+    Args:
+        box_tensor: ``(B, N_max, 2*D + 1)`` on the host, corners whole voxels inside the image.
+        shape: ``(B, C, *spatial)`` of the network's output.
+        device: where the tables of slots are wanted.
+
+    Attributes:
+        low, size: ``(N, D)`` int64 on the host, corner and size of each box: first those of class 0, 1, ..., then the
+            ignored ones in the same order.
+        image, channel: ``(N,)`` int64 on the host, place of each box in the batch and its class.
+        num_boxes: how many of the ``N`` are boxes; the rest is ignored.
+        blocks_per_row, first_slot: ``(N,)`` int64 on the host: blocks of a row, and the slot of a patch's first corner.
+        box, row: ``(T / LANES,)`` for each block: its box, and its row from the patch's top (3D: rows of all layers).
+        pixel: ``(T,)`` int64, flat index in ``(B, C, *spatial)`` of each slot's pixel, or of any if it has none.
+        pixel_of_box: ``(T,)`` int64, the same for the nearest pixel of the slot's box.
+        in_box, in_image: ``(T,)`` 0 or 1 in float32: the slot is a pixel of its box; it is one of the image.
+
+    Example:
+        >>> patches = BoxPatches(torch.tensor([[[1., 1, 3, 4, 0]]]), (1, 1, 5, 5), torch.device("cpu"))
+        >>> patches.in_box.int().view(4, LANES).tolist()[1]
+        [0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        >>> patches.pixel[patches.in_box == 1].tolist()
+        [6, 7, 8, 11, 12, 13]
+    """
+
+    def __init__(self, box_tensor: Tensor, shape: Sequence[int], device: torch.device) -> None:
+        self.shape = torch.Size(shape)
+        num_classes, spatial = shape[1], tuple(shape[2:])
+        dims = len(spatial)
+        code = box_tensor[..., -1].long()
+        image, number = (code != -1).nonzero(as_tuple=True)
+        code = code[image, number]
+        order = torch.where(code < 0, num_classes - 2 - code, code).argsort(stable=True)
+        rows = box_tensor[image, number][order].long()
+        self.image, self.channel = image[order], torch.where(code < 0, -2 - code, code)[order]
+        self.num_boxes = int((code >= 0).sum())
+        self.low, self.size = rows[:, :dims], rows[:, dims:-1] - rows[:, :dims]
+
+        self.blocks_per_row = ceil_div(self.size[:, -1] + 2, LANES)
+        num_rows = (self.size[:, :-1] + 2).prod(1)
+        self.blocks = num_rows * self.blocks_per_row
+        self.slots_per_class = self.sum_by_class(self.blocks[: self.num_boxes] * LANES)
+        self.first_slot = starts(self.blocks) * LANES
+
+        per_box = torch.cat([self.low, self.size, self.blocks_per_row[:, None]], 1)
+        per_box = torch.cat([per_box, (self.image * num_classes + self.channel)[:, None]], 1).T.contiguous().to(device)
+        self.box, block = ragged_arange(self.blocks, device)
+        *corner_and_size, blocks_per_row, image = (field.index_select(0, self.box) for field in per_box)
+        low, size = corner_and_size[:dims], corner_and_size[dims:]
+        self.row = block.div(blocks_per_row, rounding_mode="floor")
+        column = (block - self.row * blocks_per_row) * LANES - 1
+
+        # Axes but the last, block by block: the row that a block lies in, and the nearest one of its box.
+        rest = self.row
+        position: list[Tensor] = []
+        for axis in reversed(range(dims - 1)):
+            layer = rest.remainder(size[axis] + 2) if axis else rest
+            position.insert(0, layer - 1)
+            rest = rest.div(size[axis] + 2, rounding_mode="floor")
+        row = row_of_box = image
+        in_box = in_image = torch.ones_like(image)
+        for place, first, length, edge in zip(position, low, size, spatial):
+            inside = place.clamp(min=0).minimum(length - 1)
+            row_of_box, in_box = row_of_box * edge + first + inside, in_box * (inside == place)
+            place = first + place
+            inside = place.clamp(0, edge - 1)
+            row, in_image = row * edge + inside, in_image * (inside == place)
+        # The last axis: which lanes of a block are in the box, and which in the image.
+        lanes, ramps = _lane_tables(device)
+        place = low[-1] + column
+        in_box_lanes = (-column).clamp(0, LANES) * (LANES + 1) + (size[-1] - column).clamp(0, LANES)
+        in_image_lanes = (-place).clamp(0, LANES) * (LANES + 1) + (spatial[-1] - place).clamp(0, LANES)
+        self.in_box = lanes.index_select(0, in_box_lanes * in_box).flatten()
+        self.in_image = lanes.index_select(0, in_image_lanes * in_image).flatten()
+        lane = torch.arange(LANES, device=device)
+        self.pixel = torch.add((row * spatial[-1] + place)[:, None], lane).clamp_(0, self.shape.numel() - 1).flatten()
+        self.pixel_of_box = (
+            ramps.index_select(0, in_box_lanes).add_((row_of_box * spatial[-1] + place)[:, None]).flatten()
+        )
+
+    def sum_by_class(self, counts: Tensor) -> list[int]:
+        """Sum whole numbers on the host, one for each box that is not ignored, over the boxes of each class."""
+        channel = self.channel[: self.num_boxes]
+        return torch.zeros(self.shape[1], dtype=torch.long).index_add_(0, channel, counts).tolist()
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Values of ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
+        return values.flatten().index_select(0, self.pixel[: sum(self.slots_per_class)])
+
+    def sum_slots_by_class(self, values: Tensor) -> Tensor:
+        """``(C,)`` sums of a value for each slot of the boxes that are not ignored."""
+        return torch.stack([part.sum() for part in values.split(self.slots_per_class)])
+
+    def scale_slots_by_class(self, values: Tensor, factor: Tensor) -> Tensor:
+        """Values for each slot of the boxes that are not ignored, times the ``(C,)`` factor of the box's class."""
+        return torch.cat([part * f for part, f in zip(values.split(self.slots_per_class), factor)])
+
+    @cached_property
+    def counted(self) -> Tensor:
+        """``(T,)`` 1 in float32 for just one slot of each pixel that some box of the class covers, else 0.
+
+        A pixel in a box and in an ignored one is counted in the box.
+        """
+        box = self.box[:, None].expand(-1, LANES).flatten()
+        owner = torch.empty(self.shape.numel(), dtype=torch.int32, device=box.device)
+        slots = sum(self.slots_per_class)
+        owner.scatter_(0, self.pixel_of_box[slots:], box[slots:]).scatter_(0, self.pixel_of_box[:slots], box[:slots])
+        other = owner.index_select(0, self.pixel_of_box).sub_(box).abs_()
+        return other.neg_().add_(1).clamp_(min=0) * self.in_box
+
+    def num_outside(self) -> Tensor:
+        """``(C,)`` float32, number of pixels of each class that neither a box nor an ignored one covers."""
+        channel = self.channel.to(self.box.device).index_select(0, self.box)
+        blocks = self.counted.view(-1, LANES).sum(1)
+        all_pixels = blocks.new_full((self.shape[1],), self.shape.numel() / self.shape[1])
+        return all_pixels.index_add_(0, channel, blocks, alpha=-1)
+
+    def shifted_blocks(self, layers: int, rows: int) -> tuple[Tensor, Tensor]:
+        """Neighbours of each block so many layers (3D) and rows below it, and above it, in the same column.
+
+        Only the boxes that are not ignored take part. A neighbour below that is not there is the last block, one above
+        is one block behind the last.
+        """
+        blocks = sum(self.slots_per_class) // LANES
+        table = torch.stack([rows + layers * (self.size[:, -2] + 2), self.blocks_per_row]).to(self.box.device)
+        rows_down, row_blocks = table.index_select(1, self.box[:blocks])
+        here = torch.arange(blocks, device=self.box.device)
+        away = rows_down * row_blocks
+        above = torch.where(self.row[:blocks] >= rows_down, here - away, blocks)
+        return (here + away).clamp(max=blocks - 1), above
+
+
+@lru_cache
+def _lane_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """For lanes ``first <= lane < end``, in row ``first * (LANES + 1) + end``: 1 in float32, and the nearest of them.
+
+    To look rows up is several times faster than to compare and to clamp lane by lane.
+    """
+    first, end, lane = torch.meshgrid(
+        torch.arange(LANES + 1), torch.arange(LANES + 1), torch.arange(LANES), indexing="ij"
+    )
+    inside = ((first <= lane) & (lane < end)).float()
+    return inside.flatten(0, 1).to(device), lane.maximum(first).minimum(end - 1).flatten(0, 1).to(device)

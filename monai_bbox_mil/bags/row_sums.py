@@ -1,0 +1,77 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Sums of shifted rows, taken ``LANES`` numbers at a time, and their gradient, which is the same with other shifts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from monai_bbox_mil.bags.patches import LANES
+
+__all__ = ["Windows", "largest_of_windows", "sum_windows"]
+
+
+_MAX = 2  # the number that torch.embedding_bag knows this mode by
+
+
+class Windows(NamedTuple):
+    """Runs of ``LANES`` neighbouring numbers of a flat tensor, and which of them belong together."""
+
+    start: Tensor
+    """``(W,)`` int32, the first number of each run."""
+    offset: Tensor
+    """``(G,)`` int32, the first run of each group; the last group is empty and leaves zeros for runs to end in."""
+
+
+def sum_windows(values: Tensor, there: Windows, back: Windows) -> Tensor:
+    """Sum the windows of each group.
+
+    Args:
+        values: ``(len(back.offset) * LANES,)``, real or complex.
+        there: windows of ``values``.
+        back: windows of the result that make the gradient: each number of ``values`` is reached by ``there`` from just
+            those numbers that ``back`` reaches from it.
+
+    Returns:
+        ``(len(there.offset) * LANES,)``, zeros for a group without windows.
+    """
+    return _SumWindows.apply(values, there, back)
+
+
+class _SumWindows(torch.autograd.Function):
+    @staticmethod
+    def forward(values: Tensor, there: Windows, back: Windows) -> Tensor:
+        windows = _windows(values, there)
+        parts = torch.view_as_real(windows).flatten(1) if values.is_complex() else windows
+        order = torch.arange(len(parts), dtype=there.offset.dtype, device=parts.device)
+        sums = embedding_bag(order, parts, there.offset, mode="sum")
+        return torch.view_as_complex(sums.view(-1, 2)) if values.is_complex() else sums.flatten()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Windows, Windows], output: Tensor) -> None:
+        _, ctx.there, ctx.back = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return sum_windows(grads[0].contiguous(), ctx.back, ctx.there), None, None
+
+
+def largest_of_windows(values: Tensor, windows: Windows) -> Tensor:
+    """``(len(windows.offset) * LANES,)`` int64: where in the real ``values`` the largest number of each lane lies.
+
+    The first of equal ones is taken; a group without windows gives no meaning.
+    """
+    parts = _windows(values.detach(), windows)
+    order = torch.arange(len(parts), dtype=windows.offset.dtype, device=parts.device)
+    window = torch.embedding_bag(parts, order, windows.offset, False, _MAX)[3].clamp(min=0)
+    start = torch.cat([windows.start, windows.start.new_zeros(1)])  # so that there is one where there are no windows
+    return (start[window.long()] + torch.arange(LANES, device=values.device)).flatten()
+
+
+def _windows(values: Tensor, windows: Windows) -> Tensor:
+    """``(W, LANES)``."""
+    return values.as_strided((len(values) - LANES + 1, LANES), (1, 1)).index_select(0, windows.start)

@@ -1,0 +1,87 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The batches that the loss is timed on, and who takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from monai.losses import DiceFocalLoss
+from torch import Tensor
+
+from monai_bbox_mil.boxes import boxes_to_mask
+from monai_bbox_mil.losses import GeneralizedMILLoss
+
+PIXEL_WISE = "DiceFocalLoss"
+OURS = "alpha_softmax"
+WIDE_ANGLES = (-60, 60, 30)
+
+
+class Case(NamedTuple):
+    what: str
+    shape: tuple[int, ...]
+    boxes: int
+    """Boxes of each class in each image."""
+    size: tuple[int, int]
+    """Smallest and largest side of a box, in pixels."""
+    goal: float
+    """Largest time, and largest memory, in parts of the pixel-wise loss's."""
+    options: dict = {}
+    all_systems: bool = False
+
+
+CASES = {
+    "P": Case("16 images of 256x256, one large box", (16, 1, 256, 256), 1, (60, 110), 1.0, {}, True),
+    "A": Case("80 images of 208x256, three small boxes", (80, 1, 208, 256), 3, (6, 40), 1.0,
+              {"angles_deg": WIDE_ANGLES}, True),
+    "M": Case("4 images of 512x512, 200 boxes each", (4, 1, 512, 512), 200, (8, 32), 1.5),
+    "V": Case("2 volumes of 96x96x96, four boxes each", (2, 1, 96, 96, 96), 4, (16, 48), 1.5),
+    "C": Case("8 images of 256x256, 8 classes, three boxes a class", (8, 8, 256, 256), 3, (20, 80), 1.2),
+}  # fmt: skip
+
+SYSTEMS = {
+    OURS: {},
+    "alpha_quasimax": {"smooth_max": "alpha_quasimax"},
+    "max": {"smooth_max": "max"},
+    "MIL baseline": {"smooth_max": "max", "angles_deg": (0,), "unary": "bce", "negatives": "lines"},
+}
+OTHER_SYSTEMS_GOAL = 1.5
+
+
+def random_boxes(shape: tuple[int, ...], boxes: int, size: tuple[int, int], seed: int) -> Tensor:
+    """Box tensor with ``boxes`` boxes of each class in each image, uniform in side and place."""
+    generator = torch.Generator().manual_seed(seed)
+    batch, classes, *spatial = shape
+    sides = torch.randint(size[0], size[1] + 1, (batch, classes * boxes, len(spatial)), generator=generator)
+    room = torch.tensor(spatial) - sides
+    low = (torch.rand(sides.shape, generator=generator) * (room + 1)).floor().long()
+    channel = torch.arange(classes).repeat_interleave(boxes).expand(batch, -1)[..., None]
+    return torch.cat([low, low + sides, channel], dim=-1).float()
+
+
+def batch_of(case: Case, device: str, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, box tensor, and the mask for the pixel-wise loss (the filled boxes)."""
+    box_tensor = random_boxes(case.shape, case.boxes, case.size, seed)
+    mask = boxes_to_mask(box_tensor, case.shape[2:], case.shape[1]).float()
+    logits = torch.randn(case.shape, generator=torch.Generator().manual_seed(seed))
+    return logits.to(device).requires_grad_(), box_tensor.to(device), mask.to(device)
+
+
+def contenders(case: Case, device: str, seed: int = 0) -> dict[str, Callable[[], None]]:
+    """Forward and backward pass of the pixel-wise loss and of ours, on the same logits."""
+    logits, box_tensor, mask = batch_of(case, device, seed)
+
+    def both_passes(loss: torch.nn.Module, target: Tensor) -> Callable[[], None]:
+        def run() -> None:
+            logits.grad = None
+            loss(logits, target).backward()
+
+        return run
+
+    systems = SYSTEMS if case.all_systems else {OURS: {}}
+    return {
+        PIXEL_WISE: both_passes(DiceFocalLoss(sigmoid=True), mask),
+        **{name: both_passes(GeneralizedMILLoss(**{**case.options, **o}), box_tensor) for name, o in systems.items()},
+    }

@@ -1,0 +1,88 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Time and memory of several functions side by side, in one process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import monai
+import numpy as np
+import pandas as pd
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+def machine_line(device: str) -> str:
+    """What the figures were measured on, in one line."""
+    if device == "cuda":
+        machine = torch.cuda.get_device_name()
+    else:
+        info = Path("/proc/cpuinfo")
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        machine = f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} processors"
+    return f"{machine}; Python {platform.python_version()}, torch {torch.__version__}, monai {monai.__version__}"
+
+
+def all_threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def time_side_by_side(functions: dict[str, Callable[[], object]], device: str, rounds: int, warm_up: int = 3):
+    """Call each function once a round, so that a slow moment of the machine hits all alike.
+
+    Returns:
+        a row per function: medians and quartiles in ms of wall time, and the median of CPU time (all threads).
+    """
+    for _ in range(warm_up):
+        for function in functions.values():
+            function()
+    wall = {name: [] for name in functions}
+    cpu = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            synchronize(device)
+            start_wall, start_cpu = time.perf_counter(), time.process_time()
+            function()
+            synchronize(device)
+            wall[name].append((time.perf_counter() - start_wall) * 1e3)
+            cpu[name].append((time.process_time() - start_cpu) * 1e3)
+    rows = [
+        {
+            "wall_ms": np.median(wall[name]),
+            "wall_ms_q25": np.quantile(wall[name], 0.25),
+            "wall_ms_q75": np.quantile(wall[name], 0.75),
+            "cpu_ms": np.median(cpu[name]),
+        }
+        for name in functions
+    ]
+    return pd.DataFrame(rows, index=list(functions))
+
+
+def peak_memory(function: Callable[[], object], device: str) -> int:
+    """Most bytes of tensors that ``function`` holds at once, beside what was there before.
+
+    On a CPU this adds up what the allocator reports to the profiler, scratch space inside of kernels included.
+    """
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function()
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
+    return int(held.max(initial=0))

@@ -258,9 +258,9 @@ def _sources(patches: BoxPatches, size: Tensor, pairs: Sequence[tuple[int, int]]
     canvases = []
     for run, other in pairs:
         row = size[:, max(run, other)]
-        strides = (row, torch.ones_like(row))
-        canvases.append(torch.stack([reduction[:, 3 - run - other], *(strides if run < other else strides[::-1])]))
-    first, run_stride, other_stride = torch.stack(canvases, -1).flatten(1)
+        run_stride, other_stride = (row, torch.ones_like(row)) if run < other else (torch.ones_like(row), row)
+        canvases.append(torch.stack([reduction[:, 3 - run - other], run_stride, other_stride]))
+    first, run_stride, other_stride = torch.stack(canvases, -1).flatten(1).unbind()
     return first, run_stride, other_stride
 
 

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import softplus
 
 __all__ = ["focal", "sum_negative_pixels"]
 
@@ -49,20 +49,29 @@ def sum_negative_pixels(logits: Tensor, left_out: Tensor, gamma: float) -> Tenso
     return _SumNegativePixels.apply(logits, left_out, gamma)[0]
 
 
+# Pixels that go through all steps of the formula while a processor's cache holds them.
+_CHUNK = 2**17
+
+
 class _SumNegativePixels(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, left_out: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-        # A logit of -inf has probability 0: neither a loss nor a gradient.
-        logits = logits.clone(memory_format=torch.contiguous_format)
-        logits.view(-1).scatter_(0, left_out, -torch.inf)
-        log_q = softplus(logits, threshold=40)  # -log(1 - p)
-        p = torch.sigmoid(logits, out=logits)
-        slope = (1 - p).mul_(log_q).mul_(gamma).add_(p)  # d loss / d logit = p^gamma (gamma q (-log q) + p)
-        if gamma:
-            modulation = p.pow_(gamma)
-            slope.mul_(modulation)
-            log_q.mul_(modulation)
-        return log_q.sum((0, *range(2, log_q.ndim))), slope
+        # From q = 1 - p, whose digits are those that count where a negative is wrong. A p below the rounding of q is 0:
+        # what is lost, at most p^(1 + gamma) a pixel, is below the rounding of the sum. Beyond the floor of q the loss
+        # stays as it is; the slope does not need it.
+        slope = torch.neg(logits).clamp_(min=math.log(torch.finfo(logits.dtype).tiny) + 2).contiguous()
+        infinity = slope.new_full((1,), torch.inf)
+        slope.view(-1).scatter_(0, left_out, infinity.expand(len(left_out)))
+        images = slope.view(logits.shape[0] * logits.shape[1], -1)
+        sums = images.new_empty(len(images))
+        pixels = images.shape[1]
+        chunk = _CHUNK if logits.device.type == "cpu" else slope.numel()
+        rows = max(1, chunk // pixels)
+        for first in range(0, len(images), rows):
+            sums[first : first + rows] = sum(
+                _replace_by_slope(part, gamma) for part in images[first : first + rows].split(chunk, dim=1)
+            )
+        return sums.view(logits.shape[:2]).sum(0), slope
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
@@ -74,3 +83,18 @@ class _SumNegativePixels(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return slope * grads[0].view(-1, *(1,) * (slope.ndim - 2)), None, None
+
+
+def _replace_by_slope(x: Tensor, gamma: float) -> Tensor:
+    """``(N,)`` losses of negatives with ``x = -logit`` ``(N, K)``, which becomes their slope: the loss's derivative.
+
+    With ``q = sigmoid(x)``, the loss is ``-p^gamma log q`` and its slope ``p^gamma (p - gamma q log q)``.
+    """
+    q = x.sigmoid_()
+    log_q, p = q.log(), 1 - q
+    slope = torch.add(p, q.mul_(log_q), alpha=-gamma, out=q)
+    if gamma:
+        modulation = p.pow_(gamma)
+        slope.mul_(modulation)
+        log_q.mul_(modulation)
+    return -log_q.sum(1)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from monai_bbox_mil.bags.patches import LANES
 __all__ = ["Windows", "largest_of_windows", "sum_windows"]
 
 
+_CHUNK = 2**13  # windows that are copied together on a CPU, about 1 MiB of complex numbers
 _MAX = 2  # the number that torch.embedding_bag knows this mode by
 
 
@@ -45,11 +47,19 @@ def sum_windows(values: Tensor, there: Windows, back: Windows) -> Tensor:
 class _SumWindows(torch.autograd.Function):
     @staticmethod
     def forward(values: Tensor, there: Windows, back: Windows) -> Tensor:
-        windows = _windows(values, there)
-        parts = torch.view_as_real(windows).flatten(1) if values.is_complex() else windows
-        order = torch.arange(len(parts), dtype=there.offset.dtype, device=parts.device)
-        sums = embedding_bag(order, parts, there.offset, mode="sum")
-        return torch.view_as_complex(sums.view(-1, 2)) if values.is_complex() else sums.flatten()
+        groups = len(there.offset)
+        numbers = LANES * (2 if values.is_complex() else 1)
+        sums = values.new_empty(groups * LANES)
+        parts = (torch.view_as_real(sums) if values.is_complex() else sums).view(groups, numbers)
+        order = torch.arange(min(len(there.start), 2 * _CHUNK), dtype=torch.int32, device=values.device)
+        for first, last, begin, end in _chunks(there):
+            windows = _windows(values, there.start[begin:end])
+            windows = (torch.view_as_real(windows) if values.is_complex() else windows).view(-1, numbers)
+            if end - begin > len(order):
+                order = torch.arange(end - begin, dtype=torch.int32, device=values.device)
+            offset = there.offset[first:last] - begin
+            parts[first:last] = embedding_bag(order[: end - begin], windows, offset, mode="sum")
+        return sums
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Windows, Windows], output: Tensor) -> None:
@@ -65,13 +75,26 @@ def largest_of_windows(values: Tensor, windows: Windows) -> Tensor:
 
     The first of equal ones is taken; a group without windows gives no meaning.
     """
-    parts = _windows(values.detach(), windows)
+    parts = _windows(values.detach(), windows.start)
     order = torch.arange(len(parts), dtype=windows.offset.dtype, device=parts.device)
     window = torch.embedding_bag(parts, order, windows.offset, False, _MAX)[3].clamp(min=0)
     start = torch.cat([windows.start, windows.start.new_zeros(1)])  # so that there is one where there are no windows
     return (start[window.long()] + torch.arange(LANES, device=values.device)).flatten()
 
 
-def _windows(values: Tensor, windows: Windows) -> Tensor:
+def _windows(values: Tensor, start: Tensor) -> Tensor:
     """``(W, LANES)``."""
-    return values.as_strided((len(values) - LANES + 1, LANES), (1, 1)).index_select(0, windows.start)
+    return values.as_strided((len(values) - LANES + 1, LANES), (1, 1)).index_select(0, start)
+
+
+def _chunks(windows: Windows) -> Iterator[tuple[int, int, int, int]]:
+    """Ranges of groups and of their windows; all at once but on a CPU, where fresh memory is what costs most."""
+    groups, total = len(windows.offset), len(windows.start)
+    step = groups
+    if windows.start.device.type == "cpu":
+        step = max(1, groups * _CHUNK // max(1, total))
+    ends = [*windows.offset[step::step].tolist(), total] if step < groups else [total]
+    begin = 0
+    for number, end in enumerate(ends):
+        yield number * step, min(groups, (number + 1) * step), begin, end
+        begin = end

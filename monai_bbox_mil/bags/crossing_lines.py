@@ -125,10 +125,11 @@ class CrossingLines:
         back_counts = (block >= 0).int() * num_angles
         column = block * LANES
         lane = torch.arange(LANES, dtype=torch.int32, device=device)
-        place = torch.mul(lane_stride[:, None], lane).add_((first + step * step_stride + column * lane_stride)[:, None])
-        filled_lanes = (width - column).clamp(0, LANES) * (block >= 0)
-        place *= _first_lanes(device).index_select(0, filled_lanes)
-        self._source = torch.cat([place.flatten(), place.new_zeros(LANES)])
+        source = torch.zeros(len(block) + 1, LANES, dtype=torch.int32, device=device)
+        place = torch.mul(lane_stride[:, None], lane, out=source[:-1])
+        place += (first + step * step_stride + column * lane_stride)[:, None]
+        place *= _first_lanes(device).index_select(0, (width - column).clamp(0, LANES) * (block >= 0))
+        self._source = source.flatten()
 
         # For each row and angle: where line 0 has its pixel on the canvas, and where pixel 0 has its line.
         canvas, zero, row_slots, length, step = table(

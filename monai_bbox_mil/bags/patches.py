@@ -121,12 +121,17 @@ class BoxPatches:
         """Values of ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
         return values.flatten().index_select(0, self.pixel[: sum(self.slots_per_class)])
 
-    def sum_slots_by_class(self, values: Tensor) -> Tensor:
-        """``(C,)`` sums of a value for each slot of the boxes that are not ignored."""
-        return torch.stack([part.sum() for part in values.split(self.slots_per_class)])
+    def sum_slots_by_class(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """``(C,)`` (weighted) sums of a value for each slot of the boxes that are not ignored."""
+        parts = values.split(self.slots_per_class)
+        if weight is None:
+            return torch.stack([part.sum() for part in parts])
+        return torch.stack([torch.dot(*both) for both in zip(parts, weight.split(self.slots_per_class))])
 
     def scale_slots_by_class(self, values: Tensor, factor: Tensor) -> Tensor:
         """Values for each slot of the boxes that are not ignored, times the ``(C,)`` factor of the box's class."""
+        if self.shape[1] == 1:
+            return values * factor
         return torch.cat([part * f for part, f in zip(values.split(self.slots_per_class), factor)])
 
     @cached_property

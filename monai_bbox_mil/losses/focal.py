@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["focal", "sum_negative_pixels"]
+from monai_bbox_mil.bags import BoxPatches
+
+__all__ = ["focal", "split_pixels"]
 
 
 def focal(log_right: Tensor, gamma: float) -> Tensor:
@@ -29,39 +31,43 @@ def focal(log_right: Tensor, gamma: float) -> Tensor:
     return -(wrong**gamma) * log_right
 
 
-def sum_negative_pixels(logits: Tensor, left_out: Tensor, gamma: float) -> Tensor:
-    """:func:`focal` of all pixels as negatives, ``-p^gamma log(1 - p)``, summed for each class.
+def split_pixels(logits: Tensor, patches: BoxPatches, gamma: float) -> tuple[Tensor, Tensor]:
+    """Pixels of the boxes, and the :func:`focal` loss of all pixels outside of boxes as negatives.
 
-    The gradient is computed together with the value, with as few passes over the image as there can be.
+    Both in one operation, because each would otherwise fill a gradient as large as the image. The gradient of the
+    negatives is computed together with their value, in as few passes over the image as there can be.
 
     Args:
         logits: ``(B, C, *spatial)``.
-        left_out: ``(K,)`` int64, flat indices of pixels that do not count.
+        patches: the boxes; pixels of ignored ones are no negatives either.
         gamma: focusing exponent.
 
     Returns:
-        ``(C,)``; it can be differentiated once.
+        logit of each slot of the boxes that are not ignored, and ``(C,)`` sums of ``-p^gamma log(1 - p)`` outside. They
+        can be differentiated once.
 
     Example:
-        >>> sum_negative_pixels(torch.zeros(1, 1, 1, 3), torch.tensor([2]), 2.0)
+        >>> patches = BoxPatches(torch.tensor([[[0.0, 2, 1, 3, 0]]]), (1, 1, 1, 3), torch.device("cpu"))
+        >>> split_pixels(torch.zeros(1, 1, 1, 3), patches, 2.0)[1]
         tensor([0.3466])
     """
-    return _SumNegativePixels.apply(logits, left_out, gamma)[0]
+    in_boxes, sums, _ = _SplitPixels.apply(logits, patches, gamma)
+    return in_boxes, sums
 
 
 # Pixels that go through all steps of the formula while a processor's cache holds them.
 _CHUNK = 2**17
 
 
-class _SumNegativePixels(torch.autograd.Function):
+class _SplitPixels(torch.autograd.Function):
     @staticmethod
-    def forward(logits: Tensor, left_out: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    def forward(logits: Tensor, patches: BoxPatches, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
         # From q = 1 - p, whose digits are those that count where a negative is wrong. A p below the rounding of q is 0:
         # what is lost, at most p^(1 + gamma) a pixel, is below the rounding of the sum. Beyond the floor of q the loss
         # stays as it is; the slope does not need it.
         slope = torch.neg(logits).clamp_(min=math.log(torch.finfo(logits.dtype).tiny) + 2).contiguous()
         infinity = slope.new_full((1,), torch.inf)
-        slope.view(-1).scatter_(0, left_out, infinity.expand(len(left_out)))
+        slope.view(-1).scatter_(0, patches.pixel_of_box, infinity.expand(len(patches.pixel_of_box)))
         images = slope.view(logits.shape[0] * logits.shape[1], -1)
         sums = images.new_empty(len(images))
         pixels = images.shape[1]
@@ -71,18 +77,24 @@ class _SumNegativePixels(torch.autograd.Function):
             sums[first : first + rows] = sum(
                 _replace_by_slope(part, gamma) for part in images[first : first + rows].split(chunk, dim=1)
             )
-        return sums.view(logits.shape[:2]).sum(0), slope
+        return patches.gather(logits), sums.view(logits.shape[:2]).sum(0), slope
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, BoxPatches, float], output: tuple[Tensor, Tensor, Tensor]
+    ) -> None:
+        ctx.patches = inputs[1]
+        ctx.mark_non_differentiable(output[2])
+        ctx.save_for_backward(output[2])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return slope * grads[0].view(-1, *(1,) * (slope.ndim - 2)), None, None
+        in_boxes, sums, _ = grads
+        grad = slope * sums.view(-1, *(1,) * (slope.ndim - 2))
+        grad.view(-1).index_add_(0, ctx.patches.pixel[: len(in_boxes)], in_boxes)
+        return grad, None, None
 
 
 def _replace_by_slope(x: Tensor, gamma: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxPatches, CrossingLines, EmptyLines, resolve_angles
-from monai_bbox_mil.losses.focal import focal, sum_negative_pixels
+from monai_bbox_mil.losses.focal import focal, split_pixels
 from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
 from monai_bbox_mil.losses.pairwise import PairwiseRegion, box_pairwise_loss, mean_square_of_pairs
 from monai_bbox_mil.smooth_max import MAX_ALPHA, SmoothMax, log_smooth_max
@@ -59,18 +59,16 @@ def generalized_mil_loss(
     modulation = gamma if unary == "focal" else 0.0
     positive_weight, negative_weight = (beta, 1 - beta) if unary == "focal" else (1.0, 1.0)
     patches = BoxPatches(target, logits.shape, logits.device)
-    patch_logits = patches.gather(logits)
-
     lines = CrossingLines(patches, angles_deg)
-    positive = _sum_by_class(focal(log_smooth_max(patch_logits, lines, smooth_max, alpha), modulation), lines.per_class)
     num_positive = torch.tensor(lines.per_class, device=logits.device)
     if negatives == "pixels":
-        negative = sum_negative_pixels(logits, patches.pixel_of_box, modulation)
+        patch_logits, negative = split_pixels(logits, patches, modulation)
         num_negative = patches.num_outside() if unary == "bce" or 0 in lines.per_class else num_positive
     else:
-        empty = EmptyLines(patches)
+        patch_logits, empty = patches.gather(logits), EmptyLines(patches)
         negative = _sum_by_class(focal(log_smooth_max(-logits, empty, smooth_max, -alpha), modulation), empty.per_class)
         num_negative = torch.tensor(empty.per_class, device=logits.device)
+    positive = _sum_by_class(focal(log_smooth_max(patch_logits, lines, smooth_max, alpha), modulation), lines.per_class)
     # Eq. 2 divides by all bags, Eq. 5 by the positive ones. A batch without a positive bag is divided by its negative
     # ones: by the paper's max(1, N+) it would weigh as much as all its pixels.
     count = num_positive + num_negative if unary == "bce" else num_positive.where(num_positive > 0, num_negative)

@@ -60,11 +60,11 @@ class _MeanSquareOfPairs(torch.autograd.Function):
     @staticmethod
     def forward(prob: Tensor, patches: BoxPatches) -> tuple[Tensor, Tensor]:
         slots = len(prob)
-        square, pairs, slope = (torch.zeros_like(prob) for _ in range(3))
+        slope, difference, count = (torch.zeros_like(prob) for _ in range(3))
+        total, number = prob.new_zeros(2, patches.shape[1])
         # 1 for a pixel that counts, 0 for any other one, -2 outside of the image: of a pair's two orders count as many
         # as its pixels' weights add up to.
         weight = patches.counted[:slots].add(patches.in_image[:slots], alpha=2).sub_(2).to(prob.dtype)
-        difference, count = torch.empty_like(prob), torch.empty_like(prob)
         shifts: tuple[int, ...]
         for layers, rows in ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1)):
             if slots == 0 or (layers and patches.size.shape[1] == 2):
@@ -80,14 +80,13 @@ class _MeanSquareOfPairs(torch.autograd.Function):
                 there = slice(max(0, shift), slots - max(0, -shift))
                 d = torch.sub(prob[here], p[there], out=difference[here])
                 c = torch.add(weight[here], w[there], out=count[here]).clamp_(min=0)
-                pairs[here] += c
+                number += patches.sum_slots_by_class(count)
                 c *= d
-                square[here].addcmul_(c, d)
+                total += patches.sum_slots_by_class(count, difference)
                 slope[here] += c
                 s[there] -= c
             if s is not slope:
                 slope += s.view(-1, LANES).index_select(0, above).flatten()
-        total, number = (patches.sum_slots_by_class(t) for t in (square, pairs))
         number.clamp_(min=1)
         return total / number, patches.scale_slots_by_class(slope, 2 / number)
 

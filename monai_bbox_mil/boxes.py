@@ -185,12 +185,15 @@ def check_box_tensor(box_tensor: Tensor, spatial_shape: Sequence[int], num_class
     low, high = boxes[..., :dims], boxes[..., dims:]
     size = torch.as_tensor(tuple(spatial_shape), dtype=boxes.dtype, device=boxes.device)
     channel = torch.where(codes < PADDING, -2 - codes, codes)
-    for wrong, expected in (
+    checks = (
         (~torch.isfinite(box_tensor).all(dim=-1), "finite numbers"),
         (used & ((codes % 1 != 0) | (channel >= num_classes)), f"a class in 0..{num_classes - 1}, -1 or ignored"),
         (used & (low >= high).any(dim=-1), "min < max on every axis"),
         (used & ((low < 0) | (high > size)).any(dim=-1), f"a box inside the image of size {tuple(spatial_shape)}"),
-    ):
+    )
+    if not torch.stack([wrong for wrong, _ in checks]).any():
+        return
+    for wrong, expected in checks:
         if wrong.any():
             image, row = (int(i) for i in wrong.nonzero()[0])
             values = [round(v, 4) for v in box_tensor[image, row].tolist()]

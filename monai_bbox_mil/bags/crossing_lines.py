@@ -100,7 +100,7 @@ class CrossingLines:
         def table(counts: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
             """One row for each of ``counts``: the ``fields`` of its owner, and its number among the owner's rows."""
             owner, number = ragged_arange(counts, device)
-            return *torch.stack(fields).to(device, torch.int32).index_select(1, owner).unbind(), number
+            return *(field.index_select(0, owner) for field in torch.stack(fields).to(device, torch.int32)), number
 
         # A canvas is a box seen along one pair of axes. Its rows, and the rows of lines of each angle, have as many
         # zeros beside them as a shift can take their counterparts beyond their ends.

@@ -18,16 +18,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from monai_bbox_mil.bags.ragged import ceil_div, ragged_arange, starts
 
-__all__ = ["LANES", "BoxPatches"]
+__all__ = ["LANES", "BoxPatches", "Strip"]
 
 LANES = 16
 """Slots of a block. Rows begin and end with a block, and blocks move as one."""
+
+
+class Strip(NamedTuple):
+    """Patches one after the other, in all of which a neighbour on some axis is equally many slots away."""
+
+    first: int
+    last: int
+    """Its slots are ``first <= slot < last``."""
+    channel: int
+    strides: tuple[int, ...]
+    """``D`` numbers of slots."""
 
 
 class BoxPatches:
@@ -40,7 +52,7 @@ class BoxPatches:
 
     Attributes:
         low, size: ``(N, D)`` int64 on the host, corner and size of each box: first those of class 0, 1, ..., then the
-            ignored ones in the same order.
+            ignored ones likewise; boxes of one class with equally long rows stand together.
         image, channel: ``(N,)`` int64 on the host, place of each box in the batch and its class.
         num_boxes: how many of the ``N`` are boxes; the rest is ignored.
         blocks_per_row, first_slot: ``(N,)`` int64 on the host: blocks of a row, and the slot of a patch's first corner.
@@ -64,8 +76,12 @@ class BoxPatches:
         code = box_tensor[..., -1].long()
         image, number = (code != -1).nonzero(as_tuple=True)
         code = code[image, number]
-        order = torch.where(code < 0, num_classes - 2 - code, code).argsort(stable=True)
-        rows = box_tensor[image, number][order].long()
+        rows = box_tensor[image, number].long()
+        # By class, and among them by what makes patches alike, so that they form few strips.
+        *_, rows_of_layer, row = (rows[:, dims:-1] - rows[:, :dims]).unbind(1)
+        order = (ceil_div(row + 2, LANES) + (rows_of_layer << 32) * (dims - 2)).argsort(stable=True)
+        order = order[torch.where(code < 0, num_classes - 2 - code, code)[order].argsort(stable=True)]
+        rows = rows[order]
         self.image, self.channel = image[order], torch.where(code < 0, -2 - code, code)[order]
         self.num_boxes = int((code >= 0).sum())
         self.low, self.size = rows[:, :dims], rows[:, dims:-1] - rows[:, :dims]
@@ -121,13 +137,6 @@ class BoxPatches:
         """Values of ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
         return values.flatten().index_select(0, self.pixel[: sum(self.slots_per_class)])
 
-    def sum_slots_by_class(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
-        """``(C,)`` (weighted) sums of a value for each slot of the boxes that are not ignored."""
-        parts = values.split(self.slots_per_class)
-        if weight is None:
-            return torch.stack([part.sum() for part in parts])
-        return torch.stack([torch.dot(*both) for both in zip(parts, weight.split(self.slots_per_class))])
-
     def scale_slots_by_class(self, values: Tensor, factor: Tensor) -> Tensor:
         """Values for each slot of the boxes that are not ignored, times the ``(C,)`` factor of the box's class."""
         if self.shape[1] == 1:
@@ -140,6 +149,8 @@ class BoxPatches:
 
         A pixel in a box and in an ignored one is counted in the box.
         """
+        if len((self.image * self.shape[1] + self.channel).unique()) == len(self.image):
+            return self.in_box
         box = self.box[:, None].expand(-1, LANES).flatten()
         owner = torch.empty(self.shape.numel(), dtype=torch.int32, device=box.device)
         slots = sum(self.slots_per_class)
@@ -154,19 +165,20 @@ class BoxPatches:
         all_pixels = blocks.new_full((self.shape[1],), self.shape.numel() / self.shape[1])
         return all_pixels.index_add_(0, channel, blocks, alpha=-1)
 
-    def shifted_blocks(self, layers: int, rows: int) -> tuple[Tensor, Tensor]:
-        """Neighbours of each block so many layers (3D) and rows below it, and above it, in the same column.
-
-        Only the boxes that are not ignored take part. A neighbour below that is not there is the last block, one above
-        is one block behind the last.
-        """
-        blocks = sum(self.slots_per_class) // LANES
-        table = torch.stack([rows + layers * (self.size[:, -2] + 2), self.blocks_per_row]).to(self.box.device)
-        rows_down, row_blocks = table.index_select(1, self.box[:blocks])
-        here = torch.arange(blocks, device=self.box.device)
-        away = rows_down * row_blocks
-        above = torch.where(self.row[:blocks] >= rows_down, here - away, blocks)
-        return (here + away).clamp(max=blocks - 1), above
+    @cached_property
+    def strips(self) -> list[Strip]:
+        """All boxes that are not ignored, in runs of one class and equal strides."""
+        rows = self.blocks_per_row * LANES
+        strides = [rows, rows * (self.size[:, -2] + 2)][: self.size.shape[1] - 1]
+        boxes = slice(0, self.num_boxes)
+        alike = torch.stack([self.channel, *strides], 1)[boxes]
+        kinds, run, _ = alike.unique_consecutive(dim=0, return_inverse=True, return_counts=True)
+        slots = torch.zeros(len(kinds), dtype=torch.long).index_add_(0, run, self.blocks[boxes] * LANES)
+        ends = slots.cumsum(0)
+        return [
+            Strip(end - length, end, channel, (*reversed(steps), 1))
+            for (channel, *steps), length, end in zip(kinds.tolist(), slots.tolist(), ends.tolist())
+        ]
 
 
 @lru_cache

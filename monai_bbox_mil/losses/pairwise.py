@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_bbox_mil.bags.patches import LANES, BoxPatches
+from monai_bbox_mil.bags import BoxPatches
 from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
 
 __all__ = ["BoxPairwiseLoss", "PairwiseRegion", "box_pairwise_loss"]
@@ -59,34 +60,27 @@ class _MeanSquareOfPairs(torch.autograd.Function):
 
     @staticmethod
     def forward(prob: Tensor, patches: BoxPatches) -> tuple[Tensor, Tensor]:
-        slots = len(prob)
-        slope, difference, count = (torch.zeros_like(prob) for _ in range(3))
+        slope = torch.zeros_like(prob)
         total, number = prob.new_zeros(2, patches.shape[1])
         # 1 for a pixel that counts, 0 for any other one, -2 outside of the image: of a pair's two orders count as many
         # as its pixels' weights add up to.
-        weight = patches.counted[:slots].add(patches.in_image[:slots], alpha=2).sub_(2).to(prob.dtype)
-        shifts: tuple[int, ...]
-        for layers, rows in ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1)):
-            if slots == 0 or (layers and patches.size.shape[1] == 2):
-                continue
-            if (layers, rows) == (0, 0):
-                p, w, s, shifts = prob, weight, slope, (1,)
-            else:
-                below, above = patches.shifted_blocks(layers, rows)
-                p, w = (t.view(-1, LANES).index_select(0, below).flatten() for t in (prob, weight))
-                s, shifts = prob.new_zeros(slots + LANES), (-1, 0, 1)
-            for shift in shifts:
-                here = slice(max(0, -shift), slots - max(0, shift))
-                there = slice(max(0, shift), slots - max(0, -shift))
-                d = torch.sub(prob[here], p[there], out=difference[here])
-                c = torch.add(weight[here], w[there], out=count[here]).clamp_(min=0)
-                number += patches.sum_slots_by_class(count)
+        slots = slice(0, len(prob))
+        weight = patches.counted[slots].add(patches.in_image[slots], alpha=2).sub_(2).to(prob.dtype)
+        for strip in patches.strips:
+            p, w, s = (t[strip.first : strip.last] for t in (prob, weight, slope))
+            difference, count = torch.empty_like(p), torch.empty_like(p)
+            dims = len(strip.strides)
+            for offset in product((-1, 0, 1), repeat=dims):
+                if offset <= (0,) * dims:
+                    continue
+                away = sum(o * stride for o, stride in zip(offset, strip.strides))
+                d = torch.sub(p[away:], p[:-away], out=difference[away:])
+                c = torch.add(w[away:], w[:-away], out=count[away:]).clamp_(min=0)
+                number[strip.channel] += c.sum()
                 c *= d
-                total += patches.sum_slots_by_class(count, difference)
-                slope[here] += c
-                s[there] -= c
-            if s is not slope:
-                slope += s.view(-1, LANES).index_select(0, above).flatten()
+                total[strip.channel] += torch.dot(c, d)
+                s[away:] += c
+                s[:-away] -= c
         number.clamp_(min=1)
         return total / number, patches.scale_slots_by_class(slope, 2 / number)
 

@@ -95,7 +95,7 @@ class CrossingLines:
         size = patches.size[: patches.num_boxes]
         pairs = [(run, other) for run, other in product(range(size.shape[1]), repeat=2) if run != other]
         lines = _lines(size, pairs, resolve_angles(angles_deg))
-        self.per_class = patches.sum_by_class(lines.number.view(len(size), len(pairs) * lines.number.shape[1]).sum(1))
+        self.per_class = patches.sum_by_class(lines.number.sum(1).view(len(pairs), len(size)).sum(0))
 
         def table(counts: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
             """One row for each of ``counts``: the ``fields`` of its owner, and its number among the owner's rows."""
@@ -103,42 +103,55 @@ class CrossingLines:
             return *(field.index_select(0, owner) for field in torch.stack(fields).to(device, torch.int32)), number
 
         # A canvas is a box seen along one pair of axes. Its rows, and the rows of lines of each angle, have as many
-        # zeros beside them as a shift can take their counterparts beyond their ends.
+        # zeros beside them as a shift can take their counterparts beyond their ends. Without steep lines no shift takes
+        # a line beyond the box, and the patches themselves serve as canvases for the first pair of axes in 2D.
         run, other = lines.run, lines.other
         stray = (-lines.first_shift * (lines.number > 0)).clamp(min=0).amax(1)
+        drawn = torch.ones_like(run)
+        if size.shape[1] == 2 and not stray.any():
+            drawn[: len(size)] = 0
+        self._on_patches = not drawn.all()
         pad, filled = ceil_div(stray, LANES), ceil_div(other, LANES)
-        canvas_blocks = run * (pad + filled) + pad
+        row_blocks = pad + filled
+        canvas_blocks = drawn * (run * row_blocks + pad)
         canvas_zero = (starts(canvas_blocks) + pad) * LANES
-        left, line_blocks = ceil_div(lines.last_shift.clamp(min=0), LANES), ceil_div(lines.number, LANES)
+        lead = torch.zeros_like(run)  # slots of a row before its first pixel that belong to the same block
+        if self._on_patches:
+            row_blocks[: len(size)] = filled[: len(size)] = patches.blocks_per_row[: len(size)]
+            canvas_zero += sum(patches.slots_per_class)
+            canvas_zero[: len(size)] = patches.first_slot[: len(size)] + row_blocks[: len(size)] * LANES + 1
+            lead[: len(size)] = 1
+        left = ceil_div((lines.last_shift + lead[:, None]).clamp(min=0), LANES)
+        line_blocks = ceil_div(lines.number, LANES)
         right = ceil_div((other[:, None] - lines.first_shift - lines.number).clamp(min=0), LANES)
         group_blocks = (left + line_blocks + right).flatten()
         line_zero = (starts(group_blocks).view_as(left) + left) * LANES
         num_angles = lines.number.shape[1]
 
-        # Where each slot of a canvas has its pixel, counted from 1; 0 is the zero beside a row.
+        # Where each slot of a drawn canvas has its pixel; place 0 is a zero.
         first, step_stride, lane_stride = _sources(patches, size, pairs)
-        first, step_stride, lane_stride, width, padding, row_blocks, number = table(
-            canvas_blocks, first + 1, step_stride, lane_stride, other, pad, pad + filled
+        first, step_stride, lane_stride, width, padding, blocks, number = table(
+            canvas_blocks, first, step_stride, lane_stride, other, pad, row_blocks
         )
-        step = number.div(row_blocks, rounding_mode="floor")
-        block = number - step * row_blocks - padding
-        back_counts = (block >= 0).int() * num_angles
+        step = number.div(blocks, rounding_mode="floor")
+        block = number - step * blocks - padding
         column = block * LANES
-        lane = torch.arange(LANES, dtype=torch.int32, device=device)
         source = torch.zeros(len(block) + 1, LANES, dtype=torch.int32, device=device)
+        lane = torch.arange(LANES, dtype=torch.int32, device=device)
         place = torch.mul(lane_stride[:, None], lane, out=source[:-1])
         place += (first + step * step_stride + column * lane_stride)[:, None]
         place *= _first_lanes(device).index_select(0, (width - column).clamp(0, LANES) * (block >= 0))
         self._source = source.flatten()
+        back_counts = (block >= 0).int() * num_angles
+        if self._on_patches:
+            back_counts = torch.cat([patches.rows_in_box.int() * num_angles, back_counts])
 
         # For each row and angle: where line 0 has its pixel on the canvas, and where pixel 0 has its line.
-        canvas, zero, row_slots, length, step = table(
-            run, torch.arange(len(run)), canvas_zero, (pad + filled) * LANES, run
-        )
+        canvas, zero, row_slots, length, step = table(run, torch.arange(len(run)), canvas_zero, row_blocks * LANES, run)
         shift = lines.shift.to(device, torch.int32).index_select(0, 2 * step - length + 1 + len(lines.shift) // 2)
         shift += ((lines.first_shift + lines.last_shift) // 2).to(device, torch.int32).index_select(0, canvas)
         pixel_of_line = (shift + (zero + step * row_slots)[:, None]).flatten()
-        line_of_pixel = line_zero.to(device, torch.int32).index_select(0, canvas) - shift
+        line_of_pixel = (line_zero - lead[:, None]).to(device, torch.int32).index_select(0, canvas) - shift
 
         # A block of lines adds up one window of each row.
         angle = torch.arange(num_angles)
@@ -154,19 +167,22 @@ class CrossingLines:
         self._there = Windows(start, starts(_one_more(there_counts)))
 
         # A block of a row adds up one window of the lines of each angle.
-        row, row_blocks, number = table(run * filled, starts(run), filled)
-        step = number.div(row_blocks, rounding_mode="floor")
-        block = number - step * row_blocks
+        row, blocks, number = table(run * filled, starts(run), filled)
+        step = number.div(blocks, rounding_mode="floor")
+        block = number - step * blocks
         start = line_of_pixel.index_select(0, row + step).add_((block * LANES)[:, None])
         self._back = Windows(start.flatten(), starts(_one_more(back_counts)))
 
-        zero, number = table(lines.number.flatten(), line_zero.flatten())
+        by_box = [
+            t.view(len(pairs), len(size), num_angles).transpose(0, 1).flatten() for t in (lines.number, line_zero)
+        ]
+        zero, number = table(*by_box)
         self._line = zero + number
 
     @property
     def size(self) -> Tensor:
         """``(M,)`` float32, number of pixels of each line."""
-        return self.sum(torch.ones_like(self._patches.in_box))
+        return self.sum(torch.ones_like(self._patches.in_box[: sum(self._patches.slots_per_class)]))
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over each line.
@@ -177,7 +193,7 @@ class CrossingLines:
         Returns:
             ``(M,)``.
         """
-        canvas = self._on_canvas(values, 0.0, lambda box, axis: box.sum(axis))
+        canvas = self._draw(values, 0.0, lambda box, axis: box.sum(axis))
         return sum_windows(canvas, self._there, self._back).index_select(0, self._line)
 
     def max(self, values: Tensor) -> Tensor:
@@ -189,24 +205,31 @@ class CrossingLines:
         Returns:
             ``(M,)``.
         """
-        canvas = self._on_canvas(values, -math.inf, lambda box, axis: box.max(axis).values)
+        canvas = self._draw(values, -math.inf, lambda box, axis: box.max(axis).values)
         return canvas.index_select(0, largest_of_windows(canvas, self._there).index_select(0, self._line))
 
-    def _on_canvas(self, values: Tensor, beside: float, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
+    def _draw(self, values: Tensor, beside: float, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
         """Values of all slots of all canvases; in 3D each canvas is the box reduced along its third axis."""
         sizes = self._patches.size[: self._patches.num_boxes].tolist()
-        if self._patches.size.shape[1] == 3:
+        if not sizes:
+            return values.new_full((len(self._source),), beside)
+        if len(sizes[0]) == 3:
             slots = (self._patches.blocks[: len(sizes)] * LANES).tolist()
             boxes = [
                 part.view(a + 2, b + 2, -1)[1:-1, 1:-1, 1 : c + 1]
-                for part, (a, b, c) in zip(values[: sum(slots)].split(slots), sizes)
+                for part, (a, b, c) in zip(values.split(slots), sizes)
             ]
-            values = torch.cat([values[:0], *(reduce(box, axis).flatten() for box in boxes for axis in range(3))])
-        return torch.cat([values.new_full((1,), beside), values]).index_select(0, self._source)
+            reductions = [reduce(box, axis).flatten() for box in boxes for axis in range(3)]
+            values = torch.cat([values.new_full((1,), beside), *reductions])
+        else:  # slot 0 is on the rim of the first box
+            in_box = self._patches.in_box[: len(values)]
+            values = values * in_box if beside == 0 else values.where(in_box == 1, beside)
+        drawn = values.index_select(0, self._source)
+        return torch.cat([values, drawn]) if self._on_patches else drawn
 
 
 class _Lines(NamedTuple):
-    """Lines of ``N`` canvases (a box and a pair of axes each) at ``A`` angles; whole numbers on the host."""
+    """Lines of ``N`` canvases (a pair of axes and a box each) at ``A`` angles; whole numbers on the host."""
 
     run: Tensor
     """``(N,)`` size along the run axis."""
@@ -223,7 +246,7 @@ class _Lines(NamedTuple):
 
 
 def _lines(size: Tensor, pairs: Sequence[tuple[int, int]], angles: Sequence[float]) -> _Lines:
-    run, other = (size[:, list(axes)].flatten() for axes in zip(*pairs))
+    run, other = (size[:, list(axes)].T.flatten() for axes in zip(*pairs))
     tangent = torch.tensor([math.tan(math.radians(angle)) for angle in angles], dtype=torch.float64)
     steep = tangent.abs() > 1
     slope = torch.where(steep, 1 / tangent, tangent)
@@ -232,7 +255,7 @@ def _lines(size: Tensor, pairs: Sequence[tuple[int, int]], angles: Sequence[floa
     middle = torch.where(steep, other[:, None] - 1 - reach, reach)
     if size.shape[1] == 3:
         # An upright plane belongs to two directions and is kept once.
-        once = torch.tensor([run == (other + 1) % 3 for run, other in pairs]).repeat(len(size))
+        once = torch.tensor([run == (other + 1) % 3 for run, other in pairs]).repeat_interleave(len(size))
         count = count * (once[:, None] | (tangent != 0))
     longest = int(run.max()) if len(run) else 1
     shift = _round_half_to_zero(torch.arange(-longest, longest + 1)[:, None] / 2 * slope)
@@ -247,21 +270,21 @@ def _round_half_to_zero(x: Tensor) -> Tensor:
 def _sources(patches: BoxPatches, size: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Of each canvas: place of its first pixel, and strides along the run and the other axis.
 
-    In 2D these are slots of the patches, in 3D places among the boxes' reductions along axis 0, 1 and 2.
+    In 2D these are slots of the patches; in 3D places among the boxes' reductions along axis 0, 1 and 2, from 1 on.
     """
     if size.shape[1] == 2:
         row = patches.blocks_per_row[: len(size)] * LANES
-        first = (patches.first_slot[: len(size)] + row + 1)[:, None].expand(-1, 2)
-        strides = torch.stack([row, torch.ones_like(row)], 1)
-        return first.flatten(), strides.flatten(), strides.flip(1).flatten()
+        one = torch.ones_like(row)
+        first = patches.first_slot[: len(size)] + row + 1
+        return first.repeat(2), torch.cat([row, one]), torch.cat([one, row])
     area = size.prod(1, keepdim=True) // size
-    reduction = starts(area.flatten()).view_as(area)
+    reduction = starts(area.flatten()).view_as(area) + 1
     canvases = []
     for run, other in pairs:
         row = size[:, max(run, other)]
         run_stride, other_stride = (row, torch.ones_like(row)) if run < other else (torch.ones_like(row), row)
         canvases.append(torch.stack([reduction[:, 3 - run - other], run_stride, other_stride]))
-    first, run_stride, other_stride = torch.stack(canvases, -1).flatten(1).unbind()
+    first, run_stride, other_stride = torch.cat(canvases, 1).unbind()
     return first, run_stride, other_stride
 
 

@@ -57,6 +57,7 @@ class BoxPatches:
         num_boxes: how many of the ``N`` are boxes; the rest is ignored.
         blocks_per_row, first_slot: ``(N,)`` int64 on the host: blocks of a row, and the slot of a patch's first corner.
         box, row: ``(T / LANES,)`` for each block: its box, and its row from the patch's top (3D: rows of all layers).
+        rows_in_box: 1 for each block, of boxes that are not ignored, in a row with pixels of the box, else 0.
         pixel: ``(T,)`` int64, flat index in ``(B, C, *spatial)`` of each slot's pixel, or of any if it has none.
         pixel_of_box: ``(T,)`` int64, the same for the nearest pixel of the slot's box.
         in_box, in_image: ``(T,)`` 0 or 1 in float32: the slot is a pixel of its box; it is one of the image.
@@ -121,6 +122,7 @@ class BoxPatches:
         in_box_lanes = (-column).clamp(0, LANES) * (LANES + 1) + (size[-1] - column).clamp(0, LANES)
         in_image_lanes = (-place).clamp(0, LANES) * (LANES + 1) + (spatial[-1] - place).clamp(0, LANES)
         self.in_box = lanes.index_select(0, in_box_lanes * in_box).flatten()
+        self.rows_in_box = in_box[: sum(self.slots_per_class) // LANES]
         self.in_image = lanes.index_select(0, in_image_lanes * in_image).flatten()
         lane = torch.arange(LANES, device=device)
         self.pixel = torch.add((row * spatial[-1] + place)[:, None], lane).clamp_(0, self.shape.numel() - 1).flatten()

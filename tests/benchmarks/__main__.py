@@ -1,37 +1,118 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m tests.benchmarks``: what the loss, a training step and inference cost on this machine."""
+"""What the loss, a training step and inference cost on this machine.
+
+    python -m tests.benchmarks loss               time and memory in parts of a pixel-wise loss's
+    python -m tests.benchmarks growth             how the loss grows with pixels, angles, boxes and classes (PNG)
+    python -m tests.benchmarks training           where the time of a training step goes
+    python -m tests.benchmarks inference          volumes per second
+
+Tables are printed and written to --out as CSV. Names of values of the bundle's configurations can be overridden by
+NAME=VALUE, for example dataset_dir=IMAGES image_size=[128,128].
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pandas as pd
 import torch
 
+from monai_bbox_mil.data import make_phantom
+from tests.benchmarks.bundle_parts import overrides_of
 from tests.benchmarks.cases import CASES
+from tests.benchmarks.inference_speed import inference_speed
 from tests.benchmarks.loss_cost import loss_cost
-from tests.benchmarks.measure import machine_line
+from tests.benchmarks.loss_growth import loss_growth
+from tests.benchmarks.measure import all_threads, machine_line
+from tests.benchmarks.training_step import training_step
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", default=["loss"], choices=["loss"], help="which benchmarks to run")
-    parser.add_argument("--out", type=Path, default=Path("benchmark_results"), help="folder for the CSV and PNG files")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["loss", "growth", "training", "inference"])
+    parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (training, inference)")
+    parser.add_argument("--out", type=Path, default=Path("benchmark_results"), help="folder (%(default)s)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--rounds", type=int, default=15, help="timed calls of each function, after three untimed ones")
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), help="cases of the loss")
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=15, help="timed rounds after those that warm up (%(default)s)")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES), help="cases of the loss (all)")
+    parser.add_argument(
+        "--network", default="bundle", choices=["bundle", "residual_unet"], help="to train (%(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=0, help="steps to train; 0 (the default) for an epoch")
+    arguments = parser.parse_intermixed_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda, but this torch sees no GPU")
+        parser.error("--device cuda, but this torch sees no GPU.")
     if arguments.rounds < 1:
-        parser.error("--rounds must be at least 1")
+        parser.error("--rounds must be at least 1.")
+    try:
+        overrides = overrides_of(arguments.overrides)
+    except ValueError as error:
+        parser.error(str(error))
+    if overrides and arguments.what in ("loss", "growth"):
+        parser.error(f"{arguments.what} takes no {arguments.overrides[0]}.")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore", module="monai")
+    overrides.setdefault("device", torch.device(arguments.device))
+    _RUNS[arguments.what](arguments, overrides)
     print(machine_line(arguments.device))
-    if "loss" in arguments.what:
-        table = loss_cost(arguments.cases, arguments.device, arguments.rounds, arguments.out)
-        print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+    print("results in", arguments.out)
 
+
+def _loss(arguments: argparse.Namespace, _: dict[str, object]) -> None:
+    for case in arguments.cases:
+        print(f"{case}: {CASES[case].what}")
+    _show(loss_cost(arguments.cases, arguments.device, arguments.rounds, arguments.out))
+
+
+def _growth(arguments: argparse.Namespace, _: dict[str, object]) -> None:
+    _, lines = loss_growth(arguments.device, arguments.rounds, arguments.out)
+    _show(lines)
+
+
+def _training(arguments: argparse.Namespace, overrides: dict[str, object]) -> None:
+    with TemporaryDirectory() as folder:
+        overrides.setdefault("phantom_dir", f"{folder}/phantom")
+        table, once = training_step(arguments.network, arguments.steps, arguments.device, overrides, arguments.out)
+    _show(table)
+    print(
+        "; ".join(f"{name} {seconds:.2g} s" for name, seconds in once.items()) + f"; {torch.get_num_threads()} threads"
+    )
+
+
+def _inference(arguments: argparse.Namespace, overrides: dict[str, object]) -> None:
+    torch.set_num_threads(all_threads())
+    with TemporaryDirectory() as folder:
+        if "dataset_dir" not in overrides:
+            make_phantom(f"{folder}/phantom", progress=False)
+            images = Path(folder, "images")
+            images.mkdir()
+            for file in Path(folder, "phantom").glob("Case??.*"):
+                shutil.copy(file, images)
+            overrides["dataset_dir"] = str(images)
+        dataset_dir = Path(str(overrides.pop("dataset_dir")))
+        _show(inference_speed(dataset_dir, arguments.device, overrides, arguments.rounds, arguments.out), index=True)
+
+
+def _show(table: pd.DataFrame, index: bool = False) -> None:
+    print(table.to_string(index=index, na_rep="", float_format=lambda x: f"{x:.3g}"))
+
+
+_RUNS: dict[str, Callable[[argparse.Namespace, dict[str, object]], None]] = {
+    "loss": _loss,
+    "growth": _growth,
+    "training": _training,
+    "inference": _inference,
+}
 
 if __name__ == "__main__":
     main()

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from monai_bbox_mil.bags import BoxPatches
+from monai_bbox_mil.losses.once import refuse_second_derivative
 
 __all__ = ["focal", "split_pixels"]
 
@@ -85,16 +85,15 @@ class _SplitPixels(torch.autograd.Function):
     ) -> None:
         ctx.patches = inputs[1]
         ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(output[2])
+        ctx.save_for_backward(inputs[0], output[2])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
+        logits, slope = ctx.saved_tensors
         in_boxes, sums, _ = grads
         grad = slope * sums.view(-1, *(1,) * (slope.ndim - 2))
         grad.view(-1).index_add_(0, ctx.patches.pixel[: len(in_boxes)], in_boxes)
-        return grad, None, None
+        return refuse_second_derivative(grad, logits), None, None
 
 
 def _replace_by_slope(x: Tensor, gamma: float) -> Tensor:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxPatches
 from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
+from monai_bbox_mil.losses.once import refuse_second_derivative
 
 __all__ = ["BoxPairwiseLoss", "PairwiseRegion", "box_pairwise_loss"]
 
@@ -87,14 +87,13 @@ class _MeanSquareOfPairs(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, BoxPatches], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+        ctx.save_for_backward(inputs[0], output[1])
         ctx.patches = inputs[1]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return ctx.patches.scale_slots_by_class(slope, grads[0]), None
+        prob, slope = ctx.saved_tensors
+        return refuse_second_derivative(ctx.patches.scale_slots_by_class(slope, grads[0]), prob), None
 
 
 class BoxPairwiseLoss(_Loss):

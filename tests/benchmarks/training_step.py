@@ -87,7 +87,7 @@ def training_step(
         validation: list[float] = []
         evaluator.add_event_handler(Events.STARTED, lambda engine: validation.append(-time.perf_counter()))
         evaluator.add_event_handler(Events.COMPLETED, lambda engine: validation.append(time.perf_counter()))
-        trainer.run()
+        parser.get_parsed_content("autocast")(trainer.run)()
     once = {"finding the data": begun - start, "filling the cache": filled - begun, "validation": sum(validation[-2:])}
     order = ["waiting for the loader", "network, forward", "loss, forward", "loss, backward", "network, backward",
              "optimizer", "logs of the step"]  # fmt: skip

@@ -36,7 +36,8 @@ CASES = {
     "P": Case("16 images of 256x256, one large box", (16, 1, 256, 256), 1, (60, 110), 1.0, {}, True),
     "A": Case("80 images of 208x256, three small boxes", (80, 1, 208, 256), 3, (6, 40), 1.0,
               {"angles_deg": WIDE_ANGLES}, True),
-    "M": Case("4 images of 512x512, 200 boxes each", (4, 1, 512, 512), 200, (8, 32), 1.5),
+    "M": Case("4 images of 512x512, 50 small boxes each, 200 in all", (4, 1, 512, 512), 50, (8, 32), 1.5),
+    "M4": Case("4 images of 512x512, 200 small boxes each, 800 in all", (4, 1, 512, 512), 200, (8, 32), 1.5),
     "V": Case("2 volumes of 96x96x96, four boxes each", (2, 1, 96, 96, 96), 4, (16, 48), 1.5),
     "C": Case("8 images of 256x256, 8 classes, three boxes a class", (8, 8, 256, 256), 3, (20, 80), 1.2),
 }  # fmt: skip

@@ -7,23 +7,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from tests.benchmarks.cases import CASES, OTHER_SYSTEMS_GOAL, OURS, PIXEL_WISE, contenders
-from tests.benchmarks.measure import all_threads, peak_memory, time_side_by_side
+from tests.benchmarks.measure import all_threads, peak_memory, threads, time_side_by_side
 
 
 def loss_cost(names: list[str], device: str, rounds: int, out: Path) -> pd.DataFrame:
     """Forward and backward pass of every case with one thread and with all; written to ``out/loss_cost.csv``."""
     rows = []
-    threads = [1] if device == "cuda" else sorted({1, all_threads()})
-    for name, count in tqdm([(n, c) for n in names for c in threads], desc="loss_cost", leave=False):
-        torch.set_num_threads(count)
+    counts = [1] if device == "cuda" else sorted({1, all_threads()})
+    for name, count in tqdm([(n, c) for n in names for c in counts], desc="loss_cost", leave=False):
         case = CASES[name]
         functions = contenders(case, device)
-        times = time_side_by_side(functions, device, rounds)
-        memory = {system: peak_memory(function, device) for system, function in functions.items()}
+        with threads(count):
+            times = time_side_by_side(functions, device, rounds)
+            memory = {system: peak_memory(function, device) for system, function in functions.items()}
         for system in functions:
             rows.append(
                 {

@@ -13,11 +13,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from tests.benchmarks.cases import OURS, Case, contenders
-from tests.benchmarks.measure import time_side_by_side
+from tests.benchmarks.measure import threads, time_side_by_side
 
 
 def _sweeps() -> dict[str, Iterator[tuple[float, Case]]]:
@@ -43,12 +42,12 @@ def loss_growth(device: str, rounds: int, out: Path) -> tuple[pd.DataFrame, pd.D
         the times, and for each sweep the straight line fitted to them: ms at 0, ms for each unit, and ``r2``. ``power``
         is the slope between the upper half of the sweep in doubly logarithmic axes: 1 or less is linear growth.
     """
-    torch.set_num_threads(1)
     rows, fits = [], []
     for quantity, sweep in tqdm(_sweeps().items(), desc="loss_growth", leave=False):
         cases = dict(sweep)
         functions = {x: contenders(case, device)[OURS] for x, case in cases.items()}
-        times = time_side_by_side(functions, device, rounds)
+        with threads(1):
+            times = time_side_by_side(functions, device, rounds)
         x, y = np.array(list(cases), dtype=float), times.wall_ms.to_numpy()
         slope, base = np.polyfit(x, y, 1)
         upper = slice(len(x) // 2, None)
@@ -69,8 +68,8 @@ def loss_growth(device: str, rounds: int, out: Path) -> tuple[pd.DataFrame, pd.D
 
 
 def _draw(table: pd.DataFrame, lines: pd.DataFrame, path: Path) -> None:
-    figure, axes = plt.subplots(1, len(lines), figsize=(3.4 * len(lines), 3.2), constrained_layout=True)
-    for axis, (_, line) in zip(axes, lines.iterrows()):
+    figure, axes = plt.subplots(1, len(lines), figsize=(3.4 * len(lines), 3.2), constrained_layout=True, squeeze=False)
+    for axis, (_, line) in zip(axes[0], lines.iterrows()):
         part = table[table.quantity == line.quantity]
         error = [part.wall_ms - part.wall_ms_q25, part.wall_ms_q75 - part.wall_ms]
         axis.errorbar(part.value, part.wall_ms, error, fmt="o", capsize=2, label="median and quartiles")
@@ -78,6 +77,6 @@ def _draw(table: pd.DataFrame, lines: pd.DataFrame, path: Path) -> None:
         axis.plot(ends, line.ms_at_0 + line.ms_per_unit * ends, label=f"straight line, r² = {line.r2:.3f}")
         axis.set(xlabel=line.quantity, xlim=(0, None), ylim=(0, None))
         axis.legend(fontsize="x-small", loc="lower right")
-    axes[0].set_ylabel("forward and backward, ms, one thread")
+    axes[0, 0].set_ylabel("forward and backward, ms, one thread")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -40,8 +40,7 @@ def test_training_leaves_model_threshold_checkpoint_and_events(trained):
 
 def test_the_model_is_that_of_the_lowest_validation_loss(trained, phantom):
     """The loss on the validation boxes, by the logs, and that of the stored weights are one."""
-    events = [EventAccumulator(str(p)).Reload() for p in (trained / "eval").glob("events.out.tfevents.*")]
-    (logged,) = [e.Scalars("val_loss") for e in events if "val_loss" in e.Tags()["scalars"]]
+    logged = logged_scalars(trained, "val_loss")
     parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / "train.yaml")]))
     parser.update({**TINY, **places(trained, phantom)})
     network, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
@@ -52,7 +51,23 @@ def test_the_model_is_that_of_the_lowest_validation_loss(trained, phantom):
         with torch.no_grad():
             total += loss(network(batch["image"]), batch["label"]).item() * len(batch["image"])
         count += len(batch["image"])
-    assert total / count == pytest.approx(min(scalar.value for scalar in logged), rel=1e-4)
+    assert total / count == pytest.approx(min(logged), rel=1e-4)
+
+
+def logged_scalars(folder, tag):
+    events = [EventAccumulator(str(p)).Reload() for p in (folder / "eval").glob("events.out.tfevents.*")]
+    (found,) = [e.Scalars(tag) for e in events if tag in e.Tags()["scalars"]]
+    return [scalar.value for scalar in found]
+
+
+def test_half_precision_on_a_cpu_learns_the_same(trained, phantom, tmp_path):
+    """Validation losses of both epochs near those of float32; they differ, or it was not in half precision."""
+    run_bundle("train", max_epochs=2, amp=True, **places(tmp_path, phantom), **TINY)
+    half, full = logged_scalars(tmp_path, "val_loss"), logged_scalars(trained, "val_loss")
+    assert half != full
+    assert half[1] < half[0]
+    assert half == pytest.approx(full, rel=0.05)
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_the_model_is_a_plain_state_dict(trained):

@@ -1,0 +1,79 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""That the benchmarks run and count right; what they measure is no test's business."""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.benchmarks import cases, loss_cost, loss_growth
+from tests.benchmarks.bundle_parts import overrides_of
+from tests.benchmarks.measure import machine_line, peak_memory, time_side_by_side
+
+
+@pytest.fixture
+def small_case(monkeypatch):
+    case = cases.Case("small", (2, 2, 24, 24), 2, (4, 9), 1.0, {}, True)
+    monkeypatch.setitem(cases.CASES, "P", case)
+    return case
+
+
+def test_peak_memory_is_what_is_held_at_once():
+    def function():
+        kept = torch.zeros(2**18)  # 1 MiB
+        for _ in range(3):
+            torch.zeros(2**19)  # 2 MiB, given back each time
+        return kept
+
+    assert 3 * 2**20 <= peak_memory(function, "cpu") < 3.1 * 2**20
+
+
+def test_times_of_two_functions_stand_side_by_side():
+    table = time_side_by_side({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, "cpu", rounds=3, warm_up=1)
+    assert list(table.index) == ["slow", "fast"]
+    assert table.wall_ms["slow"] >= 20 > table.wall_ms["fast"]
+    assert table.cpu_ms["slow"] < table.wall_ms["slow"]
+
+
+def test_random_boxes_lie_in_the_image_and_differ_by_seed():
+    boxes = cases.random_boxes((3, 2, 20, 30), 4, (5, 9), seed=0)
+    assert boxes.shape == (3, 8, 5)
+    assert boxes[..., -1].tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]] * 3
+    low, high = boxes[..., :2], boxes[..., 2:4]
+    assert (low >= 0).all()
+    assert (high <= torch.tensor([20, 30])).all()
+    assert ((high - low >= 5) & (high - low <= 9)).all()
+    assert torch.equal(boxes, cases.random_boxes((3, 2, 20, 30), 4, (5, 9), seed=0))
+    assert not torch.equal(boxes, cases.random_boxes((3, 2, 20, 30), 4, (5, 9), seed=1))
+
+
+def test_the_loss_table_names_every_system(small_case, tmp_path):
+    table = loss_cost.loss_cost(["P"], "cpu", 2, tmp_path)
+    threads = table.threads.nunique()
+    assert len(table) == threads * (1 + len(cases.SYSTEMS))
+    assert (table[table.system == cases.PIXEL_WISE].time_ratio == 1).all()
+    assert (table.peak_MiB > 0).all()
+    pd.testing.assert_series_equal(pd.read_csv(tmp_path / "loss_cost.csv").system, table.system)
+
+
+def test_growth_is_fitted_and_drawn(monkeypatch, tmp_path):
+    sweep = {"sides": [(n, cases.Case("", (1, 1, 32, 32), 1, (n, n), 0.0)) for n in (4, 8, 16)]}
+    monkeypatch.setattr(loss_growth, "_sweeps", lambda: sweep)
+    table, lines = loss_growth.loss_growth("cpu", 2, tmp_path)
+    assert table.value.tolist() == [4, 8, 16]
+    assert lines.quantity.tolist() == ["sides"]
+    assert (tmp_path / "loss_growth.png").stat().st_size > 1000
+
+
+def test_overrides_are_read_like_those_of_a_run():
+    assert overrides_of(["a=[1,2]", "b#c=0.5", "d=text/here"]) == {"a": [1, 2], "b#c": 0.5, "d": "text/here"}
+    with pytest.raises(ValueError, match="must have the form NAME=VALUE, got 'a'"):
+        overrides_of(["a"])
+
+
+def test_the_machine_is_named():
+    assert torch.__version__ in machine_line("cpu")

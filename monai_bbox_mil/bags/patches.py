@@ -58,7 +58,7 @@ class BoxPatches:
         blocks_per_row, first_slot: ``(N,)`` int64 on the host: blocks of a row, and the slot of a patch's first corner.
         box, row: ``(T / LANES,)`` for each block: its box, and its row from the patch's top (3D: rows of all layers).
         rows_in_box: 1 for each block, of boxes that are not ignored, in a row with pixels of the box, else 0.
-        pixel: ``(T,)`` int64, flat index in ``(B, C, *spatial)`` of each slot's pixel, or of any if it has none.
+        pixel: ``(T,)`` flat index in ``(B, C, *spatial)`` of each slot's pixel, or of any if it has none.
         pixel_of_box: ``(T,)`` int64, the same for the nearest pixel of the slot's box.
         in_box, in_image: ``(T,)`` 0 or 1 in float32: the slot is a pixel of its box; it is one of the image.
 
@@ -124,8 +124,11 @@ class BoxPatches:
         self.in_box = lanes.index_select(0, in_box_lanes * in_box).flatten()
         self.rows_in_box = in_box[: sum(self.slots_per_class) // LANES]
         self.in_image = lanes.index_select(0, in_image_lanes * in_image).flatten()
-        lane = torch.arange(LANES, device=device)
-        self.pixel = torch.add((row * spatial[-1] + place)[:, None], lane).clamp_(0, self.shape.numel() - 1).flatten()
+        # Half as long an index as the other, which torch wants in int64, as long as it can count all pixels.
+        short = torch.int32 if self.shape.numel() < 2**31 else torch.int64
+        lane = torch.arange(LANES, dtype=short, device=device)
+        pixel = (row * spatial[-1] + place).to(short)[:, None] + lane
+        self.pixel = pixel.clamp_(0, self.shape.numel() - 1).flatten()
         self.pixel_of_box = (
             ramps.index_select(0, in_box_lanes).add_((row_of_box * spatial[-1] + place)[:, None]).flatten()
         )

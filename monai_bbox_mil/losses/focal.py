@@ -65,9 +65,9 @@ class _SplitPixels(torch.autograd.Function):
         # From q = 1 - p, whose digits are those that count where a negative is wrong. A p below the rounding of q is 0:
         # what is lost, at most p^(1 + gamma) a pixel, is below the rounding of the sum. Beyond the floor of q the loss
         # stays as it is; the slope does not need it.
-        slope = torch.neg(logits).clamp_(min=math.log(torch.finfo(logits.dtype).tiny) + 2).contiguous()
-        infinity = slope.new_full((1,), torch.inf)
-        slope.view(-1).scatter_(0, patches.pixel_of_box, infinity.expand(len(patches.pixel_of_box)))
+        slope = logits.clamp(max=-math.log(torch.finfo(logits.dtype).tiny) - 2).contiguous()
+        nothing = slope.new_full((1,), -torch.inf).expand(len(patches.pixel_of_box))
+        slope.view(-1).scatter_(0, patches.pixel_of_box, nothing)
         images = slope.view(logits.shape[0] * logits.shape[1], -1)
         sums = images.new_empty(len(images))
         pixels = images.shape[1]
@@ -96,14 +96,14 @@ class _SplitPixels(torch.autograd.Function):
         return refuse_second_derivative(grad, logits), None, None
 
 
-def _replace_by_slope(x: Tensor, gamma: float) -> Tensor:
-    """``(N,)`` losses of negatives with ``x = -logit`` ``(N, K)``, which becomes their slope: the loss's derivative.
+def _replace_by_slope(logits: Tensor, gamma: float) -> Tensor:
+    """``(N,)`` losses of negatives with ``logits`` ``(N, K)``, which become their slope: the loss's derivative.
 
-    With ``q = sigmoid(x)``, the loss is ``-p^gamma log q`` and its slope ``p^gamma (p - gamma q log q)``.
+    The loss is ``-p^gamma log q`` and its slope ``p^gamma (p - gamma q log q)``.
     """
-    q = x.sigmoid_()
+    q = logits.neg_().sigmoid_()
     log_q, p = q.log(), 1 - q
-    slope = torch.add(p, q.mul_(log_q), alpha=-gamma, out=q)
+    slope = torch.addcmul(p, q, log_q, value=-gamma, out=q)
     if gamma:
         modulation = p.pow_(gamma)
         slope.mul_(modulation)

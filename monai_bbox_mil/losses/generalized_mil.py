@@ -93,7 +93,11 @@ class GeneralizedMILLoss(_Loss):
     class. The defaults are the paper's; the MIL baseline it compares with is
     ``GeneralizedMILLoss(smooth_max="max", angles_deg=(0,), unary="bce", negatives="lines")``.
 
-    Computed in float32 whatever the autocast type (float64 stays). After each call :attr:`parts` holds the terms.
+    Computed in float32 whatever the autocast type (float64 stays). After each call :attr:`parts` holds the terms. Time
+    and memory are those of a pixel-wise loss: value and gradient come together, so it works under autocast,
+    ``DistributedDataParallel``, gradient accumulation and ``torch.func.grad``; a second derivative is refused, as are
+    ``torch.func.vmap`` and ``torch.jit.script``, and ``torch.compile`` leaves it as it is. On a GPU the host waits for
+    the device once a call, to check the input.
 
     Args:
         smooth_max: how pixels join to a bag's probability: ``"alpha_softmax"`` (Eq. 6), ``"alpha_quasimax"`` (Eq. 7)

@@ -16,7 +16,7 @@ from monai_bbox_mil.bags.patches import LANES
 __all__ = ["Windows", "largest_of_windows", "sum_windows"]
 
 
-_CHUNK = 2**13  # windows that are copied together on a CPU, about 1 MiB of complex numbers
+_CHUNK = 2**14  # windows that are copied together on a CPU, about 2 MiB of complex numbers
 _MAX = 2  # the number that torch.embedding_bag knows this mode by
 
 

@@ -61,7 +61,7 @@ class _MeanSquareOfPairs(torch.autograd.Function):
     @staticmethod
     def forward(prob: Tensor, patches: BoxPatches) -> tuple[Tensor, Tensor]:
         slope = torch.zeros_like(prob)
-        total, number = prob.new_zeros(2, patches.shape[1])
+        sums: list[list[Tensor]] = [[prob.new_zeros(())] for _ in range(2 * patches.shape[1])]
         # 1 for a pixel that counts, 0 for any other one, -2 outside of the image: of a pair's two orders count as many
         # as its pixels' weights add up to.
         slots = slice(0, len(prob))
@@ -76,12 +76,13 @@ class _MeanSquareOfPairs(torch.autograd.Function):
                 away = sum(o * stride for o, stride in zip(offset, strip.strides))
                 d = torch.sub(p[away:], p[:-away], out=difference[away:])
                 c = torch.add(w[away:], w[:-away], out=count[away:]).clamp_(min=0)
-                number[strip.channel] += c.sum()
+                sums[2 * strip.channel].append(c.sum())
                 c *= d
-                total[strip.channel] += torch.dot(c, d)
+                sums[2 * strip.channel + 1].append(torch.dot(c, d))
                 s[away:] += c
                 s[:-away] -= c
-        number.clamp_(min=1)
+        number, total = torch.stack([torch.stack(parts).sum() for parts in sums]).view(-1, 2).unbind(1)
+        number = number.clamp(min=1)
         return total / number, patches.scale_slots_by_class(slope, 2 / number)
 
     @staticmethod

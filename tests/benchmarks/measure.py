@@ -60,8 +60,10 @@ def time_side_by_side(functions: dict[str, Callable[[], object]], device: str, r
             function()
     wall = {name: [] for name in functions}
     cpu = {name: [] for name in functions}
+    order = list(functions.items())
     for _ in range(rounds):
-        for name, function in functions.items():
+        order.append(order.pop(0))  # none always comes after the same one, whose memory it finds given back or not
+        for name, function in order:
             synchronize(device)
             start_wall, start_cpu = time.perf_counter(), time.process_time()
             function()

@@ -1,0 +1,63 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""How many lines cross a box at each angle, and how far each strays: whole numbers on the host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Lines", "lines_of_boxes"]
+
+
+class Lines(NamedTuple):
+    """Lines of ``N`` canvases at ``A`` angles; a canvas is a box seen along a pair of axes.
+
+    Canvases are ordered by pair of axes, then by box.
+    """
+
+    pairs: list[tuple[int, int]]
+    """Run axis and other axis: a line has one pixel for each step along the one, and lines differ along the other."""
+    run: Tensor
+    """``(N,)`` size along the run axis."""
+    other: Tensor
+    """``(N,)`` size along the other axis."""
+    number: Tensor
+    """``(N, A)`` how many lines there are."""
+    middle: Tensor
+    """``(N, A)`` place of line 0 on the other axis where it passes the middle of the run axis."""
+    first_shift: Tensor
+    """``(N, A)`` smallest place on the other axis that line 0 comes to."""
+    last_shift: Tensor
+    """``(N, A)`` largest place of line 0."""
+    shift: Tensor
+    """``(2 S + 1, A)`` for each number of half steps ``-S..S`` from the centre, how far a line is off its middle."""
+
+
+def lines_of_boxes(size: Tensor, angles: Sequence[float]) -> Lines:
+    """Lines of boxes of ``size`` ``(boxes, D)`` at angles in degrees, as :class:`CrossingLines` describes them."""
+    pairs = list(permutations(range(size.shape[1]), 2))
+    run, other = (size[:, list(axes)].T.flatten() for axes in zip(*pairs))
+    tangent = torch.tensor([math.tan(math.radians(angle)) for angle in angles], dtype=torch.float64)
+    steep = tangent.abs() > 1
+    slope = torch.where(steep, 1 / tangent, tangent)
+    reach = _round_half_to_zero((run[:, None] - 1) / 2 * slope.abs())
+    number = torch.where(steep, 2 * reach - other[:, None] + 2, other[:, None] - 2 * reach).clamp(min=0)
+    middle = torch.where(steep, other[:, None] - 1 - reach, reach)
+    if size.shape[1] == 3:
+        # An upright plane belongs to two directions and is kept once.
+        once = torch.tensor([run == (other + 1) % 3 for run, other in pairs]).repeat_interleave(len(size))
+        number = number * (once[:, None] | (tangent != 0))
+    longest = int(run.max()) if len(run) else 1
+    shift = _round_half_to_zero(torch.arange(-longest, longest + 1)[:, None] / 2 * slope)
+    return Lines(pairs, run, other, number, middle, middle - reach, middle + reach, shift)
+
+
+def _round_half_to_zero(x: Tensor) -> Tensor:
+    """Round to int64, ties toward zero: odd, and without a jump of two where a 45 degree line passes the centre."""
+    return (x.sign() * (x.abs() - 0.5).ceil()).long()

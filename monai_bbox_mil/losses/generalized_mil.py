@@ -95,8 +95,8 @@ class GeneralizedMILLoss(_Loss):
 
     Computed in float32 whatever the autocast type (float64 stays). After each call :attr:`parts` holds the terms. Time
     and memory are those of a pixel-wise loss: value and gradient come together, so it works under autocast,
-    ``DistributedDataParallel``, gradient accumulation and ``torch.func.grad``; a second derivative is refused, as are
-    ``torch.func.vmap`` and ``torch.jit.script``, and ``torch.compile`` leaves it as it is. On a GPU the host waits for
+    ``DistributedDataParallel``, gradient accumulation and (with torch 2.13, not 2.8) ``torch.func.grad``; a second
+    derivative is refused, as are ``torch.func.vmap`` and ``torch.jit.script``; ``torch.compile`` makes it no faster. On a GPU the host waits for
     the device once a call, to check the input.
 
     Args:

@@ -49,11 +49,15 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
         )
     # A MetaTensor (what MONAI's loaders give) sends every small operation through its meta data handling.
     input, target = (t.as_subclass(Tensor) for t in (input, target))
-    # One question to the device for all that the host must know: the boxes, and whether the input can be used.
-    wide = torch.promote_types(torch.promote_types(input.dtype, target.dtype), torch.float32)
-    answers = (*input.detach().aminmax(), target.detach().to(input.device).flatten())
-    smallest, largest, boxes = torch.cat([t.reshape(-1).to(wide) for t in answers]).cpu().split([1, 1, target.numel()])
-    target = boxes.view_as(target)
+    # One question to the device for all that the host must know: whether the input can be used, and the boxes if they
+    # are not here already.
+    target, extremes = target.detach(), torch.stack(input.detach().aminmax())
+    if target.device.type == "cpu":
+        smallest, largest = extremes.cpu()
+    else:
+        wide = torch.promote_types(torch.promote_types(input.dtype, target.dtype), torch.float32)
+        answer = torch.cat([t.flatten().to(input.device, wide) for t in (extremes, target)]).cpu()
+        (smallest, largest), target = answer[:2], answer[2:].view_as(target)
     if not (-torch.inf < smallest and largest < torch.inf):
         count = int((~torch.isfinite(input)).sum())
         raise ValueError(f"input must hold finite numbers, got {count} of {input.numel()} that are NaN or infinite.")

@@ -96,8 +96,8 @@ class GeneralizedMILLoss(_Loss):
     Computed in float32 whatever the autocast type (float64 stays). After each call :attr:`parts` holds the terms. Time
     and memory are those of a pixel-wise loss: value and gradient come together, so it works under autocast,
     ``DistributedDataParallel``, gradient accumulation and (with torch 2.13, not 2.8) ``torch.func.grad``; a second
-    derivative is refused, as are ``torch.func.vmap`` and ``torch.jit.script``; ``torch.compile`` makes it no faster. On a GPU the host waits for
-    the device once a call, to check the input.
+    derivative is refused, as are ``torch.func.vmap`` and ``torch.jit.script``; ``torch.compile`` makes it no faster. On
+    a GPU the host waits for the device once a call, to check the input.
 
     Args:
         smooth_max: how pixels join to a bag's probability: ``"alpha_softmax"`` (Eq. 6), ``"alpha_quasimax"`` (Eq. 7)

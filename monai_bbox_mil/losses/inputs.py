@@ -41,6 +41,8 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
         raise ValueError(f"input must have the shape (B, C, H, W) or (B, C, H, W, Z), got {tuple(input.shape)}.")
     if not input.is_floating_point():
         raise ValueError(f"input must be of a floating point type, got {input.dtype}.")
+    if input.numel() == 0:
+        raise ValueError(f"input must hold at least one pixel, got the shape {tuple(input.shape)}.")
     columns = 2 * (input.ndim - 2) + 1
     if target.ndim != 3 or len(target) != len(input) or target.shape[-1] != columns:
         raise ValueError(

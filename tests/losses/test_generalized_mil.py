@@ -270,6 +270,7 @@ GOOD = torch.tensor([[[0.0, 0, 2, 2, 0]]])
     [
         (torch.zeros(1, 4, 4), GOOD, r"input must have the shape \(B, C, H, W\) or .*, got \(1, 4, 4\)"),
         (torch.zeros(1, 1, 4, 4, dtype=torch.long), GOOD, "input must be of a floating point type, got torch.int64"),
+        (torch.zeros(0, 1, 4, 4), GOOD[:0], r"input must hold at least one pixel, got the shape \(0, 1, 4, 4\)"),
         (torch.full((1, 1, 4, 4), torch.nan), GOOD, "input must hold finite numbers, got 16 of 16"),
         (torch.zeros(2, 1, 4, 4), GOOD, r"target must be a box tensor of the shape \(2, N, 5\).*got \(1, 1, 5\)"),
         (torch.zeros(1, 1, 4, 4, 4), GOOD, r"target must be a box tensor of the shape \(1, N, 7\)"),

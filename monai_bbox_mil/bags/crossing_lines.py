@@ -97,7 +97,7 @@ class CrossingLines:
     @property
     def size(self) -> Tensor:
         """``(M,)`` float32, number of pixels of each line."""
-        return self.sum(torch.ones_like(self._patches.in_box[: sum(self._patches.slots_per_class)]))
+        return self.sum(torch.ones_like(self._patches.in_box[: self._patches.num_box_slots]))
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over each line.

@@ -83,7 +83,7 @@ def _layout(patches: BoxPatches, lines: Lines) -> _Layout:
         drawn[boxes], lead[boxes], row_blocks[boxes] = 0, 1, patches.blocks_per_row[boxes]
     zero = (starts(drawn * (lines.run * row_blocks + pad)) + pad) * LANES
     if not drawn.all():
-        zero += sum(patches.slots_per_class)
+        zero += patches.num_box_slots
         zero[boxes] = patches.first_slot[boxes] + row_blocks[boxes] * LANES + 1
     left = ceil_div((lines.last_shift + lead[:, None]).clamp(min=0), LANES)
     line_blocks = ceil_div(lines.number, LANES)

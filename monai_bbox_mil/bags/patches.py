@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from monai_bbox_mil.bags.ragged import ceil_div, ragged_arange, starts
+from monai_bbox_mil.boxes import PADDING, unpack_boxes
 
 __all__ = ["LANES", "BoxPatches", "Strip"]
 
@@ -56,7 +57,8 @@ class BoxPatches:
         image, channel: ``(N,)`` int64 on the host, place of each box in the batch and its class.
         num_boxes: how many of the ``N`` are boxes; the rest is ignored.
         blocks_per_row, first_slot: ``(N,)`` int64 on the host: blocks of a row, and the slot of a patch's first corner.
-        box, row: ``(T / LANES,)`` for each block: its box, and its row from the patch's top (3D: rows of all layers).
+        slots_per_class, num_box_slots: slots of the boxes of each class, and of all, ignored ones left out.
+        box: ``(T / LANES,)`` number of the box of each block.
         rows_in_box: 1 for each block, of boxes that are not ignored, in a row with pixels of the box, else 0.
         pixel: ``(T,)`` flat index in ``(B, C, *spatial)`` of each slot's pixel, or of any if it has none.
         pixel_of_box: ``(T,)`` int64, the same for the nearest pixel of the slot's box.
@@ -74,23 +76,22 @@ class BoxPatches:
         self.shape = torch.Size(shape)
         num_classes, spatial = shape[1], tuple(shape[2:])
         dims = len(spatial)
-        code = box_tensor[..., -1].long()
-        image, number = (code != -1).nonzero(as_tuple=True)
-        code = code[image, number]
-        rows = box_tensor[image, number].long()
+        image = (box_tensor[..., -1] != PADDING).nonzero()[:, 0]
+        boxes, channel, ignored = unpack_boxes(box_tensor.flatten(0, 1))
+        low, high = boxes.long().split(dims, 1)
         # By class, and among them by what makes patches alike, so that they form few strips.
-        *_, rows_of_layer, row = (rows[:, dims:-1] - rows[:, :dims]).unbind(1)
+        *_, rows_of_layer, row = (high - low).unbind(1)
         order = (ceil_div(row + 2, LANES) + (rows_of_layer << 32) * (dims - 2)).argsort(stable=True)
-        order = order[torch.where(code < 0, num_classes - 2 - code, code)[order].argsort(stable=True)]
-        rows = rows[order]
-        self.image, self.channel = image[order], torch.where(code < 0, -2 - code, code)[order]
-        self.num_boxes = int((code >= 0).sum())
-        self.low, self.size = rows[:, :dims], rows[:, dims:-1] - rows[:, :dims]
+        order = order[(channel + num_classes * ignored)[order].argsort(stable=True)]
+        self.image, self.channel = image[order], channel[order]
+        self.num_boxes = int((~ignored).sum())
+        self.low, self.size = low[order], (high - low)[order]
 
         self.blocks_per_row = ceil_div(self.size[:, -1] + 2, LANES)
         num_rows = (self.size[:, :-1] + 2).prod(1)
         self.blocks = num_rows * self.blocks_per_row
         self.slots_per_class = self.sum_by_class(self.blocks[: self.num_boxes] * LANES)
+        self.num_box_slots = sum(self.slots_per_class)
         self.first_slot = starts(self.blocks) * LANES
 
         per_box = torch.cat([self.low, self.size, self.blocks_per_row[:, None]], 1)
@@ -98,11 +99,10 @@ class BoxPatches:
         self.box, block = ragged_arange(self.blocks, device)
         *corner_and_size, blocks_per_row, image = (field.index_select(0, self.box) for field in per_box)
         low, size = corner_and_size[:dims], corner_and_size[dims:]
-        self.row = block.div(blocks_per_row, rounding_mode="floor")
-        column = (block - self.row * blocks_per_row) * LANES - 1
+        rest = block.div(blocks_per_row, rounding_mode="floor")
+        column = (block - rest * blocks_per_row) * LANES - 1
 
         # Axes but the last, block by block: the row that a block lies in, and the nearest one of its box.
-        rest = self.row
         position: list[Tensor] = []
         for axis in reversed(range(dims - 1)):
             layer = rest.remainder(size[axis] + 2) if axis else rest
@@ -122,7 +122,7 @@ class BoxPatches:
         in_box_lanes = (-column).clamp(0, LANES) * (LANES + 1) + (size[-1] - column).clamp(0, LANES)
         in_image_lanes = (-place).clamp(0, LANES) * (LANES + 1) + (spatial[-1] - place).clamp(0, LANES)
         self.in_box = lanes.index_select(0, in_box_lanes * in_box).flatten()
-        self.rows_in_box = in_box[: sum(self.slots_per_class) // LANES]
+        self.rows_in_box = in_box[: self.num_box_slots // LANES]
         self.in_image = lanes.index_select(0, in_image_lanes * in_image).flatten()
         # Half as long an index as the other, which torch wants in int64, as long as it can count all pixels.
         short = torch.int32 if self.shape.numel() < 2**31 else torch.int64
@@ -140,7 +140,7 @@ class BoxPatches:
 
     def gather(self, values: Tensor) -> Tensor:
         """Values of ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
-        return values.flatten().index_select(0, self.pixel[: sum(self.slots_per_class)])
+        return values.flatten().index_select(0, self.pixel[: self.num_box_slots])
 
     def scale_slots_by_class(self, values: Tensor, factor: Tensor) -> Tensor:
         """Values for each slot of the boxes that are not ignored, times the ``(C,)`` factor of the box's class."""
@@ -158,7 +158,7 @@ class BoxPatches:
             return self.in_box
         box = self.box[:, None].expand(-1, LANES).flatten()
         owner = torch.empty(self.shape.numel(), dtype=torch.int32, device=box.device)
-        slots = sum(self.slots_per_class)
+        slots = self.num_box_slots
         owner.scatter_(0, self.pixel_of_box[slots:], box[slots:]).scatter_(0, self.pixel_of_box[:slots], box[:slots])
         other = owner.index_select(0, self.pixel_of_box).sub_(box).abs_()
         return other.neg_().add_(1).clamp_(min=0) * self.in_box

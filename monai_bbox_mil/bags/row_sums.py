@@ -51,14 +51,11 @@ class _SumWindows(torch.autograd.Function):
         numbers = LANES * (2 if values.is_complex() else 1)
         sums = values.new_empty(groups * LANES)
         parts = (torch.view_as_real(sums) if values.is_complex() else sums).view(groups, numbers)
-        order = torch.arange(min(len(there.start), 2 * _CHUNK), dtype=torch.int32, device=values.device)
         for first, last, begin, end in _chunks(there):
             windows = _windows(values, there.start[begin:end])
             windows = (torch.view_as_real(windows) if values.is_complex() else windows).view(-1, numbers)
-            if end - begin > len(order):
-                order = torch.arange(end - begin, dtype=torch.int32, device=values.device)
-            offset = there.offset[first:last] - begin
-            parts[first:last] = embedding_bag(order[: end - begin], windows, offset, mode="sum")
+            order = torch.arange(end - begin, dtype=torch.int32, device=values.device)
+            parts[first:last] = embedding_bag(order, windows, there.offset[first:last] - begin, mode="sum")
         return sums
 
     @staticmethod

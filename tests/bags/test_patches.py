@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_bbox_mil.bags import BoxPatches
+from monai_bbox_mil.bags.patches import LANES
 from monai_bbox_mil.boxes import boxes_to_mask
 from tests.strategies import shapes, targets
 
@@ -17,7 +18,7 @@ CPU = torch.device("cpu")
 def test_the_slots_of_all_boxes_are_the_pixels_of_the_mask(data, shape):
     target = torch.tensor(data.draw(targets(shape, 2)), dtype=torch.float32)
     patches = BoxPatches(target, (2, 2, *shape), CPU)
-    for ignored, slots in ((True, len(patches.pixel)), (False, sum(patches.slots_per_class))):
+    for ignored, slots in ((True, len(patches.pixel)), (False, patches.num_box_slots)):
         covered = torch.zeros(2, 2, *shape)
         covered.view(-1)[patches.pixel[:slots][patches.in_box[:slots] == 1]] = 1
         mask = boxes_to_mask(target, shape, 2, ignored=ignored)
@@ -36,7 +37,7 @@ def test_a_rim_of_one_pixel_is_in_the_image_or_told(data, shape):
     target = torch.tensor(data.draw(targets(shape, 1)), dtype=torch.float32)
     patches = BoxPatches(target, (2, 1, *shape), CPU)
     for number, (low, size) in enumerate(zip(patches.low.tolist(), patches.size.tolist())):
-        slots = int(patches.blocks[number]) * 16
+        slots = int(patches.blocks[number]) * LANES
         first = int(patches.first_slot[number])
         inside = patches.in_image[first : first + slots].view(*(s + 2 for s in size[:-1]), -1)[..., : size[-1] + 2]
         expected = torch.ones(1)
@@ -48,5 +49,5 @@ def test_a_rim_of_one_pixel_is_in_the_image_or_told(data, shape):
 
 def test_a_pixel_of_two_boxes_is_counted_in_the_one_that_is_not_ignored():
     patches = BoxPatches(torch.tensor([[[0.0, 0, 2, 2, -2], [1.0, 1, 3, 3, 0]]]), (1, 1, 4, 4), CPU)
-    assert patches.counted[: sum(patches.slots_per_class)].sum() == 4
+    assert patches.counted[: patches.num_box_slots].sum() == 4
     assert patches.counted.sum() == 4 + 3

@@ -17,11 +17,8 @@ def bundle_parser(*names: str, **overrides: object) -> ConfigParser:
     """Parser of the named configurations, as ``monai.bundle run`` would read them."""
     if str(BUNDLE) not in sys.path:
         sys.path.insert(1, str(BUNDLE))
-    parser = ConfigParser()
-    parser.read_config([str(BUNDLE / "configs" / f"{name}.yaml") for name in names])
-    for key, value in overrides.items():
-        parser[key] = value
-    parser.parse()
+    parser = ConfigParser(ConfigParser.load_config_files([str(BUNDLE / "configs" / f"{name}.yaml") for name in names]))
+    parser.update(overrides)
     return parser
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import resource
 import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -68,9 +68,7 @@ def _segment(parser: object, device: str, channels_last: bool, context: Abstract
     network.register_forward_pre_hook(started)
     network.register_forward_hook(finished)
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: memory.append(_resident_mib()))
-    with ExitStack() as stack:
-        stack.enter_context(context)
-        stack.enter_context(parser.get_parsed_content("autocast"))
+    with context, parser.get_parsed_content("autocast"):
         begun, cpu = time.perf_counter(), time.process_time()
         evaluator.run()
         wall, cpu = time.perf_counter() - begun, time.process_time() - cpu

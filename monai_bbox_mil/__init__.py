@@ -12,6 +12,7 @@ __all__ = [
     "bags",
     "boxes",
     "data",
+    "experiments",
     "handlers",
     "losses",
     "metrics",

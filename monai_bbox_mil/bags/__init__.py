@@ -6,8 +6,9 @@ Source: Wang & Xia, "Bounding Box Tightness Prior for Weakly Supervised Image Se
 and 2.3.
 """
 
+from monai_bbox_mil.bags.bands import BoxBands
 from monai_bbox_mil.bags.crossing_lines import CrossingLines, resolve_angles
 from monai_bbox_mil.bags.empty_lines import EmptyLines
 from monai_bbox_mil.bags.patches import BoxPatches
 
-__all__ = ["BoxPatches", "CrossingLines", "EmptyLines", "resolve_angles"]
+__all__ = ["BoxBands", "BoxPatches", "CrossingLines", "EmptyLines", "resolve_angles"]

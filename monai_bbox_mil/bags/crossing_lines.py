@@ -68,6 +68,9 @@ class CrossingLines:
     ``u - round(v / tan(angle))`` constant. Lines that leave the box before they reach the opposite side do not count.
     In 3D a line of the plane ``(a, b)`` is extruded through the box along the third axis.
 
+    Lines of a loose box may miss the object near its sides. With a ``core`` below 1 only the middle ones of each pair
+    of axes and angle count: of ``n`` lines those that are left without ``floor(n (1 - core) / 2)`` on either side.
+
     Either kind of line has one pixel for each step along its *run* axis (``a``, or ``b`` where it is steep) and slides
     along the *other* axis. So pixel ``s`` of all lines of one angle is row ``s`` of the box, shifted: sums over lines
     are sums of shifted rows, and the gradient, in which a pixel adds up its lines, is a sum of shifted rows of lines.
@@ -75,6 +78,7 @@ class CrossingLines:
     Args:
         patches: the boxes; ignored ones have no lines.
         angles_deg: angles in degrees, see :func:`resolve_angles`.
+        core: share of the lines that counts, in ``(0, 1]``.
 
     Attributes:
         per_class: number of lines of each class; the lines are ordered by class.
@@ -88,8 +92,8 @@ class CrossingLines:
 
     per_class: list[int]
 
-    def __init__(self, patches: BoxPatches, angles_deg: Sequence[float]) -> None:
-        lines = lines_of_boxes(patches.size[: patches.num_boxes], resolve_angles(angles_deg))
+    def __init__(self, patches: BoxPatches, angles_deg: Sequence[float], core: float = 1.0) -> None:
+        lines = lines_of_boxes(patches.size[: patches.num_boxes], resolve_angles(angles_deg), core)
         self._patches = patches
         self._tables = line_tables(patches, lines)
         self.per_class = patches.sum_by_class(lines.number.sum(1).view(len(lines.pairs), -1).sum(0))

@@ -39,7 +39,7 @@ class Lines(NamedTuple):
     """``(2 S + 1, A)`` for each number of half steps ``-S..S`` from the centre, how far a line is off its middle."""
 
 
-def lines_of_boxes(size: Tensor, angles: Sequence[float]) -> Lines:
+def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> Lines:
     """Lines of boxes of ``size`` ``(boxes, D)`` at angles in degrees, as :class:`CrossingLines` describes them."""
     pairs = list(permutations(range(size.shape[1]), 2))
     run, other = (size[:, list(axes)].T.flatten() for axes in zip(*pairs))
@@ -53,6 +53,8 @@ def lines_of_boxes(size: Tensor, angles: Sequence[float]) -> Lines:
         # An upright plane belongs to two directions and is kept once.
         once = torch.tensor([run == (other + 1) % 3 for run, other in pairs]).repeat_interleave(len(size))
         number = number * (once[:, None] | (tangent != 0))
+    beside = ((1 - core) / 2 * number).floor().long()  # as many on either side
+    number, middle = number - 2 * beside, middle + beside
     longest = int(run.max()) if len(run) else 1
     shift = _round_half_to_zero(torch.arange(-longest, longest + 1)[:, None] / 2 * slope)
     return Lines(pairs, run, other, number, middle, middle - reach, middle + reach, shift)

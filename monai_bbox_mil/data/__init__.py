@@ -7,11 +7,13 @@ from monai_bbox_mil.data.collate import pad_box_collate
 from monai_bbox_mil.data.datalists import decathlon_datalist, find_images, get_datalist, load_datalist
 from monai_bbox_mil.data.phantom import make_phantom
 from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
+from monai_bbox_mil.data.shared_labels import SharedLabels
 from monai_bbox_mil.data.slices import SliceDataset
 
 __all__ = [
     "ATLAS_VALIDATION",
     "PROMISE12_VALIDATION",
+    "SharedLabels",
     "SliceDataset",
     "atlas_datalist",
     "decathlon_datalist",

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
 from monai_bbox_mil.boxes import slice_box_tensor
+from monai_bbox_mil.data.shared_labels import SharedLabels
 
 __all__ = ["SliceDataset"]
 
@@ -24,7 +25,8 @@ class SliceDataset(TorchDataset):
     """Every slice of every volume, once an epoch.
 
     Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
-    it is asked for. Being map-style it can be shuffled and split by ``DistributedSampler``. A 2D image is one slice.
+    it is asked for, and says by ``volume_index`` and ``slice_index`` where it comes from. Being map-style it can be
+    shuffled and split by ``DistributedSampler``. A 2D image is one slice.
 
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
@@ -32,7 +34,7 @@ class SliceDataset(TorchDataset):
         slice_transform: transforms of each slice's dictionary, run anew every time.
         keys: what is cut, where it is there: channel-first images and masks ``(C, H, W, Z)`` to ``(C, H, W)``, and box
             tensors ``(N, 7)`` to ``(N', 5)``.
-        slice_dim: spatial axis along which volumes are cut.
+        slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
         cache_rate: share of the volumes that is kept in memory. Others are loaded again for every one of their slices.
         num_workers: threads that fill the cache.
         progress: whether filling the cache shows a progress bar.
@@ -53,7 +55,7 @@ class SliceDataset(TorchDataset):
         transform: Callable | None = None,
         slice_transform: Callable | None = None,
         keys: Sequence[str] = ("image", "label", "mask"),
-        slice_dim: int = -1,
+        slice_dim: int | None = -1,
         cache_rate: float = 1.0,
         num_workers: int | None = 1,
         progress: bool = True,
@@ -63,6 +65,8 @@ class SliceDataset(TorchDataset):
         self.keys = tuple(keys)
         self.slice_dim = slice_dim
         self.slice_transform = slice_transform
+        self.labels: SharedLabels | None = None
+        self._label_key = ""
         if transform is None:
             self.volumes: Any = data
         elif cache_rate > 0:
@@ -80,12 +84,70 @@ class SliceDataset(TorchDataset):
         return self._first[-1]
 
     def __getitem__(self, index: int) -> Any:
+        item = self.plain(index)
+        return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
+
+    def plain(self, index: int) -> dict[str, Any]:
+        """One slice's dictionary before ``slice_transform``, with the label that it has by now.
+
+        Raises:
+            IndexError: when there is no such slice.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} slices.")
         index %= len(self)
         volume = int(np.searchsorted(self._first, index, side="right")) - 1
-        item = self._cut(self.volumes[volume], index - self._first[volume])
-        return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
+        item = self._cut(self.volumes[volume], volume, index - self._first[volume])
+        if self.labels is not None:
+            item[self._label_key] = self.labels[index]
+        return item
+
+    def allow_relabelling(self, key: str = "label") -> SharedLabels:
+        """Keep the labels of all slices apart from their volumes, so that :meth:`relabel` can replace them.
+
+        Call it before a loader starts its workers: they share labels from then on, whether they persist or not, and
+        whatever the ``cache_rate``. It takes memory for every slice's label; a second call changes nothing.
+
+        Args:
+            key: where the labels are; tensors whose shape does not change, such as masks ``(C, H, W)``.
+
+        Returns:
+            the labels, in the order of the slices.
+
+        Raises:
+            ValueError: when a slice has no tensor there.
+
+        Example:
+            >>> slices = SliceDataset([{"image": torch.zeros(1, 8, 8, 2), "label": torch.ones(1, 8, 8, 2)}])
+            >>> labels = slices.allow_relabelling()
+            >>> slices.relabel(1, torch.zeros(1, 8, 8))
+            >>> [int(item["label"].sum()) for item in slices]
+            [64, 0]
+        """
+        if self.labels is None or key != self._label_key:
+            self.labels, self._label_key = SharedLabels(self._label(i, key) for i in range(len(self))), key
+        return self.labels
+
+    def relabel(self, index: int, label: torch.Tensor) -> None:
+        """Replace the label of one slice, here and in all workers of a loader.
+
+        Args:
+            index: number of the slice.
+            label: before ``slice_transform``, with the shape of the former.
+
+        Raises:
+            RuntimeError: before :meth:`allow_relabelling`.
+            ValueError: when the shape differs.
+        """
+        if self.labels is None:
+            raise RuntimeError("allow_relabelling must be called before relabel, and before a loader starts workers.")
+        self.labels[index] = label
+
+    def _label(self, index: int, key: str) -> torch.Tensor:
+        label = self.plain(index).get(key)
+        if not torch.is_tensor(label):
+            raise ValueError(f"slice {index} must hold a tensor under {key!r}, got {type(label).__name__}.")
+        return label
 
     def _count_slices(self, item: Mapping[str, Any], number: int) -> int:
         shapes = {key: tuple(item[key].shape[1:]) for key in self.keys if key in item and item[key].ndim > 2}
@@ -98,11 +160,13 @@ class SliceDataset(TorchDataset):
         shape = next(iter(shapes.values()))
         if len(shape) not in (2, 3):
             raise ValueError(f"data[{number}] must hold 2D or 3D images, got the spatial shape {shape}.")
-        return shape[self.slice_dim] if len(shape) == 3 else 1
+        return shape[self.slice_dim] if self.slice_dim is not None and len(shape) == 3 else 1
 
-    def _cut(self, item: Mapping[str, Any], index: int) -> dict[str, Any]:
-        cut = dict(item, slice_index=index)
+    def _cut(self, item: Mapping[str, Any], volume: int, index: int) -> dict[str, Any]:
+        cut = dict(item, slice_index=index, volume_index=volume)
         for key in (key for key in self.keys if key in cut):
+            if self.slice_dim is None:
+                continue
             if cut[key].ndim == 4:
                 cut[key] = _select(cut[key], self.slice_dim % 3, index)
             elif cut[key].ndim == 2 and cut[key].shape[1] == 7:

@@ -2,9 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ignite handlers that :mod:`monai.handlers` lacks."""
 
+from monai_bbox_mil.handlers.barrier_schedule import BarrierSchedule
 from monai_bbox_mil.handlers.case_report import CaseReport
 from monai_bbox_mil.handlers.checkpoints import latest_checkpoint
+from monai_bbox_mil.handlers.deepcut import DeepCut
 from monai_bbox_mil.handlers.loss_parts import LossParts
+from monai_bbox_mil.handlers.mean_teacher import MeanTeacher
 from monai_bbox_mil.handlers.threshold_calibrator import ThresholdCalibrator
+from monai_bbox_mil.handlers.volume_dice import VolumeDice
 
-__all__ = ["CaseReport", "LossParts", "ThresholdCalibrator", "latest_checkpoint"]
+__all__ = [
+    "BarrierSchedule",
+    "CaseReport",
+    "DeepCut",
+    "LossParts",
+    "MeanTeacher",
+    "ThresholdCalibrator",
+    "VolumeDice",
+    "latest_checkpoint",
+]

@@ -21,7 +21,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 from torch import Tensor
 
 from monai_bbox_mil.boxes import slice_box_tensor
-from monai_bbox_mil.handlers.picture_grid import CasePicture, save_picture_grid
+from monai_bbox_mil.handlers.picture_grid import CasePicture, save_picture_grid, save_pictures
 from monai_bbox_mil.metrics import box_region_iou
 
 __all__ = ["CaseReport"]
@@ -33,7 +33,7 @@ class CaseReport:
     """Score each volume at its own resolution and write ``cases.csv``, ``summary.csv`` and ``cases.png``.
 
     For each case and class: 3D Dice (1 where both are empty), 95 % Hausdorff distance in mm (undefined where either is
-    empty, and left blank) and the IoU of predicted and given box regions, slice by slice. Without masks only the last.
+    empty, and left blank) and the IoU of predicted and given box regions. Without masks only the last.
 
     Reads, for each case, ``original`` (the image as loaded), ``label`` (its box tensor ``(N, 7)``), ``pred``
     (``(C, H, W, Z)``, binary, geometry of ``original``) and, where there is one, ``mask`` (``(C, H, W, Z)``).
@@ -42,8 +42,11 @@ class CaseReport:
         output_dir: folder for the three files.
         class_names: one a channel.
         threshold: recorded beside the scores.
+        slice_dim: axis along which the given boxes were drawn slice by slice; ``None`` for boxes of whole volumes.
         num_pictures: rows of the picture grid.
         name: logger's name; the engine's when ``None``.
+        keep_pictures: whether to write the slice that shows most of each case as arrays too, to ``pictures.npz``; see
+            :func:`~monai_bbox_mil.handlers.picture_grid.load_pictures`.
     """
 
     def __init__(
@@ -51,13 +54,17 @@ class CaseReport:
         output_dir: str | os.PathLike,
         class_names: Sequence[str],
         threshold: float | Sequence[float] | None = None,
+        slice_dim: int | None = -1,
         num_pictures: int = 3,
         name: str | None = None,
+        keep_pictures: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.class_names = tuple(class_names)
         self.threshold = np.broadcast_to(np.nan if threshold is None else threshold, len(self.class_names)).tolist()
+        self.slice_dim = slice_dim
         self.num_pictures = num_pictures
+        self.keep_pictures = keep_pictures
         self._name = name
         self._rows: list[dict[str, Any]] = []
         self._pictures: dict[str, CasePicture] = {}
@@ -82,7 +89,7 @@ class CaseReport:
         pred = case["pred"].as_subclass(Tensor).cpu()
         if len(pred) != len(self.class_names):
             raise ValueError(f"class_names {self.class_names} must name the {len(pred)} channels of pred.")
-        scores = {"box_iou": box_region_iou(pred, case["label"], slice_dim=-1)}
+        scores = {"box_iou": box_region_iou(pred, case["label"], self.slice_dim)}
         mask = case.get("mask")
         if mask is not None:
             mask = mask.as_subclass(Tensor).cpu()
@@ -123,6 +130,8 @@ class CaseReport:
         places = np.linspace(0, len(order) - 1, min(self.num_pictures, len(order))).round().astype(int)
         shown = [pictures[n]._replace(title=f"{n}\n{order.name} {order[n]:.3f}") for n in order.index[places]]
         save_picture_grid(self.output_dir / "cases.png", shown, self.class_names)
+        if self.keep_pictures:
+            save_pictures(self.output_dir / "pictures.npz", {n: pictures[n]._replace(title=n) for n in order.index})
         logger = logging.getLogger(self._name) if self._name else engine.logger
         logger.info(f"Scores of each case:\n{cases.to_string(index=False, float_format='%.3f')}")
         logger.info(f"Summary:\n{summary.to_string(float_format='%.3f')}\nwritten to {self.output_dir}")

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-__all__ = ["CasePicture", "save_picture_grid"]
+__all__ = ["CasePicture", "load_pictures", "save_comparison_grid", "save_picture_grid", "save_pictures"]
 
 _COLORS = ("#2ca02c", "#ff7f0e", "#1f77b4", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22")
 
@@ -48,37 +49,123 @@ def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], 
     Raises:
         ValueError: when there is nothing to draw.
     """
+    columns = ["image", "boxes", "ground truth", "prediction"]
+    figure, axes = _new_grid(pictures, columns)
+    for row, picture in zip(axes, pictures):
+        _draw_boxes(row[1], picture.boxes)
+        _draw_truth(row[2], picture.mask)
+        _draw_mask(row[3], picture.pred)
+    _save(figure, path, class_names)
+
+
+def save_comparison_grid(
+    path: str | os.PathLike,
+    cases: Sequence[tuple[str, Mapping[str, CasePicture]]],
+    class_names: Sequence[str],
+    dpi: int = 80,
+) -> None:
+    """Draw predictions of several networks side by side, one row a case, and save it as PNG.
+
+    Args:
+        path: file to write.
+        cases: for each row its title and, by the networks' names, their pictures of the same slice, whose own titles go
+            below the predictions. Image, boxes and ground truth are the first network's.
+        class_names: one a channel, for the legend.
+        dpi: pixels an inch; a column is 2.6 inches wide.
+
+    Raises:
+        ValueError: when there is nothing to draw.
+    """
+    first = [next(iter(pictures.values()))._replace(title=title) for title, pictures in cases]
+    names = list(cases[0][1]) if cases else []
+    figure, axes = _new_grid(first, ["given boxes", "ground truth", *(textwrap.fill(name, 28) for name in names)])
+    for row, (_, pictures), picture in zip(axes, cases, first):
+        _draw_boxes(row[0], picture.boxes)
+        _draw_truth(row[1], picture.mask)
+        for axis, name in zip(row[2:], names):
+            _draw_mask(axis, pictures[name].pred)
+            axis.set_xlabel(pictures[name].title, fontsize=9)
+    _save(figure, path, class_names, dpi)
+
+
+def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) -> None:
+    """Keep pictures as arrays, small: grey levels as eight bits between the 1st and the 99.5th percentile.
+
+    Args:
+        path: ``.npz`` file to write.
+        pictures: by name of the case.
+    """
+    arrays: dict[str, np.ndarray] = {"names": np.array(list(pictures))}
+    for number, picture in enumerate(pictures.values()):
+        low, high = _grey_range(picture.image)
+        arrays[f"image{number}"] = (np.clip((picture.image - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
+        arrays[f"boxes{number}"] = picture.boxes
+        arrays[f"pred{number}"] = picture.pred
+        if picture.mask is not None:
+            arrays[f"mask{number}"] = picture.mask
+        arrays[f"drawn{number}"] = np.array([picture.aspect, picture.upright])
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def load_pictures(path: str | os.PathLike) -> dict[str, CasePicture]:
+    """Read what :func:`save_pictures` kept, by name of the case."""
+    with np.load(path) as arrays:
+        return {
+            str(name): CasePicture(
+                title=str(name),
+                image=arrays[f"image{number}"],
+                boxes=arrays[f"boxes{number}"],
+                mask=arrays.get(f"mask{number}"),
+                pred=arrays[f"pred{number}"],
+                aspect=float(arrays[f"drawn{number}"][0]),
+                upright=bool(arrays[f"drawn{number}"][1]),
+            )
+            for number, name in enumerate(arrays["names"])
+        }
+
+
+def _new_grid(pictures: Sequence[CasePicture], columns: Sequence[str]) -> tuple[Figure, np.ndarray]:
+    """A figure with each picture's image in all columns of its row."""
     if not pictures:
         raise ValueError("pictures must hold at least one case, got none.")
-    columns = ["image", "boxes", "ground truth", "prediction"]
     figure = Figure(figsize=(2.6 * len(columns), 2.75 * len(pictures) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(pictures), len(columns), squeeze=False)
     for row, picture in zip(axes, pictures):
-        low, high = np.percentile(picture.image, (1, 99.5))
+        low, high = _grey_range(picture.image)
         for axis in row:
             axis.imshow(
                 picture.image.T,
                 cmap="gray",
                 vmin=low,
-                vmax=max(high, low + 1e-6),
+                vmax=high,
                 origin="upper" if picture.upright else "lower",
                 aspect=picture.aspect,
             )
             axis.set_xticks([])
             axis.set_yticks([])
         row[0].set_ylabel(picture.title, fontsize=8)
-        _draw_boxes(row[1], picture.boxes)
-        if picture.mask is None:
-            row[2].text(0.5, 0.5, "no mask", color="white", ha="center", transform=row[2].transAxes)
-        else:
-            _draw_mask(row[2], picture.mask)
-        _draw_mask(row[3], picture.pred)
     for axis, name in zip(axes[0], columns):
         axis.set_title(name, fontsize=10)
+    return figure, axes
+
+
+def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], dpi: int = 110) -> None:
     handles = [Patch(color=_COLORS[i % len(_COLORS)], label=name) for i, name in enumerate(class_names)]
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=dpi)
+
+
+def _grey_range(image: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(image, (1, 99.5))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _draw_truth(axis: Axes, mask: np.ndarray | None) -> None:
+    if mask is None:
+        axis.text(0.5, 0.5, "no mask", color="white", ha="center", transform=axis.transAxes)
+    else:
+        _draw_mask(axis, mask)
 
 
 def _draw_boxes(axis: Axes, boxes: np.ndarray) -> None:

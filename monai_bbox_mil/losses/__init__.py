@@ -3,6 +3,20 @@
 """Losses that take a network's output and a box tensor."""
 
 from monai_bbox_mil.losses.generalized_mil import GeneralizedMILLoss, MILTerms, generalized_mil_loss
+from monai_bbox_mil.losses.global_constraint import ConstraintTerms, GlobalConstraintLoss, global_constraint_loss
 from monai_bbox_mil.losses.pairwise import BoxPairwiseLoss, box_pairwise_loss
+from monai_bbox_mil.losses.self_training import BoxSelfTrainingLoss, box_level_set, box_self_training_loss
 
-__all__ = ["BoxPairwiseLoss", "GeneralizedMILLoss", "MILTerms", "box_pairwise_loss", "generalized_mil_loss"]
+__all__ = [
+    "BoxPairwiseLoss",
+    "BoxSelfTrainingLoss",
+    "ConstraintTerms",
+    "GeneralizedMILLoss",
+    "GlobalConstraintLoss",
+    "MILTerms",
+    "box_level_set",
+    "box_pairwise_loss",
+    "box_self_training_loss",
+    "generalized_mil_loss",
+    "global_constraint_loss",
+]

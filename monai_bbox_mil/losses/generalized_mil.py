@@ -44,6 +44,7 @@ def generalized_mil_loss(
     negatives: Negatives = "pixels",
     pairwise: bool = True,
     pairwise_region: PairwiseRegion = "box",
+    core: float = 1.0,
 ) -> MILTerms:
     """Unary and pairwise term of each class; the arguments are those of :class:`GeneralizedMILLoss`.
 
@@ -59,7 +60,7 @@ def generalized_mil_loss(
     modulation = gamma if unary == "focal" else 0.0
     positive_weight, negative_weight = (beta, 1 - beta) if unary == "focal" else (1.0, 1.0)
     patches = BoxPatches(target, logits.shape, logits.device)
-    lines = CrossingLines(patches, angles_deg)
+    lines = CrossingLines(patches, angles_deg, core)
     num_positive = torch.tensor(lines.per_class, device=logits.device)
     if negatives == "pixels":
         patch_logits, negative = split_pixels(logits, patches, modulation)
@@ -111,6 +112,8 @@ class GeneralizedMILLoss(_Loss):
         negatives: ``"pixels"`` outside all boxes, or ``"lines"``: full rows and columns (slices in 3D) without a box.
         pairwise_weight: lambda of Eq. 1; 0 leaves the pairwise term out.
         pairwise_region: ``"box"`` or ``"image"``, see :func:`monai_bbox_mil.losses.pairwise.box_pairwise_loss`.
+        core: for loose boxes, the share of a box's lines that must meet the object, counted from its middle: about the
+            object's width over its box's. 1, for tight boxes, takes all.
         sigmoid: whether ``input`` holds logits; otherwise probabilities, which saturate sooner.
         reduction: over the classes, ``"mean"``, ``"sum"`` (Eq. 4) or ``"none"``.
 
@@ -141,6 +144,7 @@ class GeneralizedMILLoss(_Loss):
         negatives: Negatives = "pixels",
         pairwise_weight: float = 10.0,
         pairwise_region: PairwiseRegion = "box",
+        core: float = 1.0,
         sigmoid: bool = True,
         reduction: str = "mean",
     ) -> None:
@@ -153,6 +157,7 @@ class GeneralizedMILLoss(_Loss):
             ("beta", beta, 0 <= beta <= 1, "in [0, 1]"),
             ("gamma", gamma, gamma >= 0, "at least 0"),
             ("pairwise_weight", pairwise_weight, pairwise_weight >= 0, "at least 0"),
+            ("core", core, 0 < core <= 1, "greater than 0 and at most 1"),
         ):
             if not good:
                 raise ValueError(f"{name} must be {expected}, got {value}.")
@@ -166,6 +171,7 @@ class GeneralizedMILLoss(_Loss):
         self.negatives = negatives
         self.pairwise_weight = pairwise_weight
         self.pairwise_region = pairwise_region
+        self.core = core
         self.sigmoid = sigmoid
         self.parts = {}
 
@@ -185,6 +191,7 @@ class GeneralizedMILLoss(_Loss):
                 negatives=self.negatives,
                 pairwise=self.pairwise_weight > 0,
                 pairwise_region=self.pairwise_region,
+                core=self.core,
             )
             per_class = unary + self.pairwise_weight * pairwise
         self.parts = {"unary": unary.detach(), "pairwise": pairwise.detach(), "loss": per_class.detach()}

@@ -31,7 +31,11 @@ class MaskToBoxTensor(Transform):
             of several channels is one-hot, one class a channel, and needs none.
         connectivity: how far apart neighbours of one component may be, in axis steps: 1 (4 neighbours in 2D, 6 in 3D)
             up to the number of axes. At 1 every crossing line of a tight box surely meets its object.
-        margin: voxels by which boxes are loosened on each side, one number or one an axis; clipped to the image.
+        margin: voxels by which boxes are loosened on each side, one number or one an axis; clipped to the image. Losses
+            snap what is no whole number outward.
+        margin_seed: ``None`` loosens every side by the whole ``margin``; with a number each side of each box is
+            loosened by its own draw from 0 to ``margin``, always the same one for the same box and seed, as if an
+            annotator had drawn it loosely once.
         min_size: components of fewer voxels become *ignored* regions, neither positive nor negative.
         slice_dim: spatial axis along which a volume is cut into slices whose components are boxed one by one, each box
             one voxel thick there; ``None`` makes true 3D boxes.
@@ -52,9 +56,10 @@ class MaskToBoxTensor(Transform):
         self,
         label_values: Sequence[int] | None = None,
         connectivity: int = 1,
-        margin: int | Sequence[int] = 0,
+        margin: float | Sequence[float] = 0,
         min_size: int = 0,
         slice_dim: int | None = None,
+        margin_seed: int | None = None,
     ) -> None:
         if connectivity < 1:
             raise ValueError(f"connectivity must be at least 1, got {connectivity}.")
@@ -67,6 +72,7 @@ class MaskToBoxTensor(Transform):
         self.margin = margin
         self.min_size = min_size
         self.slice_dim = slice_dim
+        self.margin_seed = margin_seed
 
     def __call__(self, mask: NdarrayOrTensor) -> Tensor:
         """Box tensor ``(N, 2*D + 1)`` of a mask ``(1, *spatial)`` or one-hot ``(C, *spatial)``."""
@@ -90,11 +96,21 @@ class MaskToBoxTensor(Transform):
                 classes.append(channel)
                 ignored.append(bool(sizes[number] < self.min_size))
         tight = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 2 * dims)
-        margin = torch.as_tensor(np.broadcast_to(self.margin, dims).copy(), dtype=torch.float32)
+        loose, _ = clip_boxes(tight + self._margins(tight, classes), array.shape[1:])
+        return pack_boxes(loose, torch.tensor(classes), torch.tensor(ignored))
+
+    def _margins(self, tight: Tensor, classes: list[int]) -> Tensor:
+        """``(N, 2*D)``, what is added to the corners."""
+        dims = tight.shape[1] // 2
+        margin = np.broadcast_to(self.margin, dims).astype(np.float32)
         if self.slice_dim is not None:
             margin[self.slice_dim] = 0
-        loose, _ = clip_boxes(tight + torch.cat([-margin, margin]), array.shape[1:])
-        return pack_boxes(loose, torch.tensor(classes), torch.tensor(ignored))
+        outward = torch.as_tensor(np.concatenate([-margin, margin]))
+        if self.margin_seed is None or not len(tight):
+            return outward.expand_as(tight)
+        rows = np.column_stack([tight.numpy().astype(int), classes])
+        draws = np.stack([np.random.default_rng([self.margin_seed, *row]).random(2 * dims) for row in rows])
+        return outward * torch.as_tensor(draws, dtype=torch.float32)
 
     def _regions(self, mask: np.ndarray) -> list[np.ndarray]:
         if np.issubdtype(mask.dtype, np.floating) and not np.isfinite(mask).all():

@@ -38,7 +38,7 @@ class MaskToBoxTensord(MapTransform):
     Args:
         keys: masks.
         box_keys: where the box tensors go, one a mask; the masks stay.
-        label_values, connectivity, margin, min_size, slice_dim: as in the array version.
+        label_values, connectivity, margin, min_size, slice_dim, margin_seed: as in the array version.
         allow_missing_keys: whether an absent mask is passed over.
 
     Example:
@@ -53,14 +53,15 @@ class MaskToBoxTensord(MapTransform):
         box_keys: KeysCollection = "label",
         label_values: Sequence[int] | None = None,
         connectivity: int = 1,
-        margin: int | Sequence[int] = 0,
+        margin: float | Sequence[float] = 0,
         min_size: int = 0,
         slice_dim: int | None = None,
+        margin_seed: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.box_keys = _as_many(box_keys, self.keys, "box_keys")
-        self.converter = MaskToBoxTensor(label_values, connectivity, margin, min_size, slice_dim)
+        self.converter = MaskToBoxTensor(label_values, connectivity, margin, min_size, slice_dim, margin_seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

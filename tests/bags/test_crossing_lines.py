@@ -125,6 +125,18 @@ def test_an_object_off_its_box_misses_a_bag():
     assert not all(bag & {(r, c) for r in range(4) for c in range(3)} for bag in bags)
 
 
+@pytest.mark.parametrize("margin", [1, 3])
+def test_core_lines_of_a_loose_box_meet_what_its_tight_box_holds(margin):
+    """Of a square box's lines as large a share as the object takes of the box's width; all would be too many."""
+    tight, loose = [margin, margin, margin + 12, margin + 12], [0, 0, 12 + 2 * margin, 12 + 2 * margin]
+    disc = {(i, j) for i in range(40) for j in range(40) if (i - margin - 5.5) ** 2 + (j - margin - 5.5) ** 2 <= 36.5}
+    assert tight_box(disc) == tight
+    core = 12 / (12 + 2 * margin)
+    for angle in (0, 20, -40, 60):
+        assert all(set(line) & disc for lines in box_lines(loose, [angle], core).values() for line in lines)
+    assert not all(set(line) & disc for lines in box_lines(loose, [0]).values() for line in lines)
+
+
 def test_a_box_too_short_for_an_angle_has_no_line_there():
     """Ten rows, three columns: no diagonal leads from top to bottom, eight lead from left to right."""
     lines = box_lines([0, 0, 10, 3], [45])

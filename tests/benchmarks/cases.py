@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from monai.losses import DiceFocalLoss
 from torch import Tensor
 
 from monai_bbox_mil.boxes import boxes_to_mask
-from monai_bbox_mil.losses import GeneralizedMILLoss
+from monai_bbox_mil.losses import GeneralizedMILLoss, GlobalConstraintLoss
 
 PIXEL_WISE = "DiceFocalLoss"
 OURS = "alpha_softmax"
@@ -42,11 +43,12 @@ CASES = {
     "C": Case("8 images of 256x256, 8 classes, three boxes a class", (8, 8, 256, 256), 3, (20, 80), 1.2),
 }  # fmt: skip
 
-SYSTEMS = {
-    OURS: {},
-    "alpha_quasimax": {"smooth_max": "alpha_quasimax"},
-    "max": {"smooth_max": "max"},
-    "MIL baseline": {"smooth_max": "max", "angles_deg": (0,), "unary": "bce", "negatives": "lines"},
+SYSTEMS: dict[str, Callable[..., torch.nn.Module]] = {
+    OURS: GeneralizedMILLoss,
+    "alpha_quasimax": partial(GeneralizedMILLoss, smooth_max="alpha_quasimax"),
+    "max": partial(GeneralizedMILLoss, smooth_max="max"),
+    "MIL baseline": lambda **_: GeneralizedMILLoss("max", angles_deg=(0,), unary="bce", negatives="lines"),
+    "global constraint": lambda **_: GlobalConstraintLoss(),  # a case's options are angles, which it has none of
 }
 OTHER_SYSTEMS_GOAL = 1.5
 
@@ -81,8 +83,8 @@ def contenders(case: Case, device: str, seed: int = 0) -> dict[str, Callable[[],
 
         return run
 
-    systems = SYSTEMS if case.all_systems else {OURS: {}}
+    systems = SYSTEMS if case.all_systems else {OURS: SYSTEMS[OURS]}
     return {
         PIXEL_WISE: both_passes(DiceFocalLoss(sigmoid=True), mask),
-        **{name: both_passes(GeneralizedMILLoss(**{**case.options, **o}), box_tensor) for name, o in systems.items()},
+        **{name: both_passes(make(**case.options), box_tensor) for name, make in systems.items()},
     }

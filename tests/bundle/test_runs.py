@@ -120,6 +120,54 @@ def test_full_supervision_is_one_override(phantom, tmp_path):
     assert (pd.read_csv(tmp_path / "eval" / "cases.csv")["threshold"] == 0.5).all()
 
 
+@pytest.mark.parametrize("box_slice_dim", [None, -1])
+def test_a_3d_network_trains_evaluates_and_predicts(phantom, tmp_path, box_slice_dim):
+    options = {**TINY, **places(tmp_path, phantom), "image_size": [32, 32, 16], "box_slice_dim": box_slice_dim}
+    run_bundle("train", "volumes", max_epochs=1, **options)
+    run_bundle("train", "evaluate", "volumes", **options)
+    table = pd.read_csv(tmp_path / "eval" / "cases.csv")
+    assert table["patient"].tolist() == [item["patient"] for item in get_datalist(phantom)["validation"]]
+    parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / f"{n}.yaml") for n in ("train", "volumes")]))
+    parser.update(options)
+    item = parser.get_parsed_content("train#dataset")[0]
+    assert item["image"].shape == (1, 32, 32, 16)
+    thickness = item["label"][:, 5] - item["label"][:, 2]
+    assert len(thickness) > 0
+    assert (thickness == 1).all() if box_slice_dim == -1 else (thickness > 1).all()
+    if box_slice_dim is None:
+        masks = {"dataset_dir": str(phantom), "ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "out")}
+        shape = {key: options[key] for key in ("image_size", "network_def#features", "progress")}
+        run_bundle("inference", "volumes", **shape, **masks)
+        assert len(list((tmp_path / "out").glob("*.mhd"))) > 0
+
+
+def test_boxes_as_masks_train_evaluate_and_need_no_threshold(phantom, tmp_path):
+    names = ["train", "experiments/boxes_as_masks"]
+    run_bundle(*names, max_epochs=1, **places(tmp_path, phantom), **TINY)
+    run_bundle(*names, "evaluate", **places(tmp_path, phantom), **TINY)
+    table = pd.read_csv(tmp_path / "eval" / "cases.csv")
+    assert (table["threshold"] == 0.5).all()
+    assert table["dice"].between(0, 1).all()
+
+
+def test_deepcut_relabels_saves_the_last_epoch_and_goes_on(phantom, tmp_path):
+    pytest.importorskip("pydensecrf", reason="the extra deepcut (pydensecrf2) is not installed")
+    names, options = ["train", "experiments/deepcut"], {**places(tmp_path, phantom), **TINY}
+    run_bundle(*names, max_epochs=3, deepcut_interval=1, **options)
+    three = torch.load(tmp_path / "models" / "checkpoint_epoch=3.pt", weights_only=True)
+    model = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    torch.testing.assert_close(model, three["network"], rtol=0, atol=0)
+    # One phase of one epoch: Adam has only seen the last third of the steps.
+    assert 3 * next(iter(three["optimizer"]["state"].values()))["step"] == three["trainer"]["iteration"]
+    run_bundle(*names, max_epochs=4, deepcut_interval=2, resume=True, **options)
+    four = torch.load(tmp_path / "models" / "checkpoint_epoch=4.pt", weights_only=True)
+    # With phases of two epochs none ends between the third and the fourth.
+    assert torch.equal(three["deepcut"]["labels"], four["deepcut"]["labels"])
+    torch.testing.assert_close(four["deepcut"]["first_weights"], three["deepcut"]["first_weights"])
+    run_bundle(*names, "evaluate", **options)
+    assert (pd.read_csv(tmp_path / "eval" / "cases.csv")["threshold"] == 0.5).all()
+
+
 @pytest.mark.parametrize("kind", ["files", "inline"])
 def test_training_from_box_annotations_alone(phantom, tmp_path, kind):
     """A data list of images and boxes, no mask anywhere, in the index space of images that training resamples."""

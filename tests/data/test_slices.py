@@ -7,7 +7,7 @@ import torch
 from monai.data import DataLoader, DistributedSampler, MetaTensor
 from monai.transforms import Compose, Lambdad, RandFlipd
 
-from monai_bbox_mil.data import SliceDataset, pad_box_collate
+from monai_bbox_mil.data import SharedLabels, SliceDataset, pad_box_collate
 
 
 def volumes():
@@ -126,3 +126,66 @@ def test_collation_leaves_other_keys_to_monai():
     batch = pad_box_collate([{"label": torch.zeros(1, 4, 4), "boxes": torch.ones(n, 7)} for n in (0, 2)], ("boxes",))
     assert batch["label"].shape == (2, 1, 4, 4)
     assert batch["boxes"].shape == (2, 2, 7)
+
+
+def mask_volumes():
+    """Two volumes of 3 and 2 slices of other sizes; masks hold 10 * volume + slice."""
+    return [
+        {"image": torch.zeros(1, *size, n), "label": torch.arange(n).expand(2, *size, n).to(torch.uint8) + 10 * number}
+        for number, (n, size) in enumerate(((3, (4, 5)), (2, (6, 7))))
+    ]
+
+
+def values(items):
+    return [sorted(set(item["label"].flatten().tolist())) for item in items]
+
+
+@pytest.mark.parametrize("cache_rate", [0.0, 0.5, 1.0])
+def test_a_new_label_takes_the_place_of_the_old(cache_rate):
+    identity = Compose([Lambdad("image", lambda image: image + 0)])
+    double = Lambdad("label", lambda label: label * 2)
+    slices = SliceDataset(mask_volumes(), identity, double, cache_rate=cache_rate, progress=False)
+    first = slices.allow_relabelling()
+    assert [int(first[i].unique()) for i in range(len(first))] == [0, 1, 2, 10, 11]
+    slices.relabel(1, torch.full((2, 4, 5), 7.0))
+    slices.relabel(4, torch.arange(2 * 6 * 7).reshape(2, 6, 7))
+    assert values(slices)[:4] == [[0], [14], [4], [20]]
+    assert slices.plain(4)["label"].tolist() == torch.arange(84).reshape(2, 6, 7).tolist()
+    assert slices.plain(-4)["label"].dtype == torch.uint8
+    slices[1]["label"] += 100  # a slice can be changed without harm to its label
+    assert values([slices.plain(1)]) == [[7]]
+    assert slices.allow_relabelling() is first
+    assert values([slices.plain(1)]) == [[7]]
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_workers": 0}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}]
+)
+def test_workers_see_new_labels_in_their_next_epoch(options):
+    slices = SliceDataset(mask_volumes()[:1], progress=False)
+    slices.allow_relabelling()
+    loader = DataLoader(slices, batch_size=1, **options)
+    assert values(loader) == [[0], [1], [2]]
+    slices.relabel(1, torch.full((2, 4, 5), 7))
+    assert values(loader) == [[0], [7], [2]]
+
+
+def test_wrong_labels_are_told():
+    slices = SliceDataset(mask_volumes(), progress=False)
+    with pytest.raises(RuntimeError, match="allow_relabelling must be called before relabel"):
+        slices.relabel(0, torch.zeros(2, 4, 5))
+    with pytest.raises(ValueError, match="slice 0 must hold a tensor under 'mask', got NoneType"):
+        slices.allow_relabelling("mask")
+    slices.allow_relabelling()
+    with pytest.raises(ValueError, match=r"label 0 must keep its shape \(2, 4, 5\), got \(1, 4, 5\)"):
+        slices.relabel(0, torch.zeros(1, 4, 5))
+    with pytest.raises(ValueError, match="labels must hold at least one tensor"):
+        SharedLabels([])
+
+
+def test_volumes_may_stay_whole():
+    volumes = [{"image": torch.rand(1, 4, 5, 3), "label": torch.tensor([[0.0, 0, 0, 2, 2, 3, 0]])} for _ in range(2)]
+    whole = SliceDataset(volumes, slice_dim=None, progress=False)
+    assert len(whole) == 2
+    assert torch.equal(whole[1]["image"], volumes[1]["image"])
+    assert torch.equal(whole[1]["label"], volumes[1]["label"])

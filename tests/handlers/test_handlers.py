@@ -12,8 +12,8 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from PIL import Image
 
-from monai_bbox_mil.handlers import CaseReport, LossParts, ThresholdCalibrator, latest_checkpoint
-from monai_bbox_mil.handlers.picture_grid import save_picture_grid
+from monai_bbox_mil.handlers import CaseReport, LossParts, ThresholdCalibrator, VolumeDice, latest_checkpoint
+from monai_bbox_mil.handlers.picture_grid import load_pictures, save_comparison_grid, save_picture_grid
 from monai_bbox_mil.losses import GeneralizedMILLoss
 
 
@@ -134,3 +134,49 @@ def test_the_latest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
     assert latest_checkpoint(tmp_path).endswith("checkpoint_epoch=10.pt")
     with pytest.raises(FileNotFoundError, match="no checkpoint_epoch=N.pt to resume from"):
         latest_checkpoint(tmp_path / "nothing")
+
+
+def test_slices_of_a_volume_are_scored_together():
+    """Volume 0 in two batches: 4 + 2 voxels predicted, 4 + 4 there, 4 + 0 agree; volume 1 is empty and stays so."""
+    logits, mask = torch.full((3, 1, 4, 4), -2.0), torch.zeros(3, 1, 4, 4)
+    logits[0, 0, 0], mask[0, 0, 0] = 2.0, 1
+    logits[1, 0, 0, :2], mask[1, 0, 3] = 2.0, 1
+    batches = [([0], torch.tensor([0])), ([1, 2], torch.tensor([0, 1]))]
+
+    def step(engine, batch):
+        chosen, volume = batch
+        engine.state.batch = {"mask": mask[chosen], "volume_index": volume}
+        return {"pred": logits[chosen]}
+
+    engine = Engine(step)
+    VolumeDice(metric_name="dice").attach(engine)
+    assert engine.run(batches).metrics["dice"] == pytest.approx((2 * 4 / (6 + 8) + 1) / 2)
+
+
+def test_without_masks_there_is_no_volume_dice():
+    engine = Engine(lambda *_: {"pred": torch.zeros(1, 1, 4, 4)})
+    VolumeDice().attach(engine)
+    assert engine.run([{"volume_index": torch.tensor([0])}]).metrics == {}
+
+
+def test_kept_pictures_come_back_and_are_compared(tmp_path):
+    cases = [case(n, (2, 6 + i)) for i, n in enumerate("ab")]
+    del cases[1][0]["mask"]
+    run_report(cases, tmp_path, keep_pictures=True)
+    kept = load_pictures(tmp_path / "pictures.npz")
+    assert sorted(kept) == ["a", "b"]
+    assert kept["a"].title == "a"
+    assert kept["a"].image.dtype == np.uint8
+    assert kept["a"].pred.sum() == kept["a"].mask.sum() == 16
+    assert kept["b"].mask is None
+    assert kept["a"].boxes.tolist() == [[2, 2, 6, 6, 0]]
+    assert kept["a"].aspect == 2.0
+    low, high = np.percentile(cases[0][0]["original"][0, ..., 1], (1, 99.5))
+    levels = np.clip((np.asarray(cases[0][0]["original"][0, ..., 1]) - low) / (high - low), 0, 1)
+    assert np.abs(kept["a"].image / 255 - levels).max() < 0.003
+    rows = [(name, {"one": picture, "two": picture}) for name, picture in kept.items()]
+    save_comparison_grid(tmp_path / "grid.png", rows, ["organ"])
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.size[0] > picture.size[1] > 300
+    with pytest.raises(ValueError, match="pictures must hold at least one case"):
+        save_comparison_grid(tmp_path / "x.png", [], ["a"])

@@ -31,13 +31,14 @@ def value_and_gradient(terms, logits):
 @given(
     data=st.data(), seed=seeds, shape=shapes, classes=st.integers(1, 2), method=METHODS, unary=UNARIES,
     negatives=NEGATIVES, region=REGIONS, alpha=st.sampled_from([1.0, 4.0, 8.0]), angles=angle_sets,
+    core=st.sampled_from([1.0, 0.75, 0.5, 0.25]),
 )  # fmt: skip
-def test_equals_the_naive_twin(data, seed, shape, classes, method, unary, negatives, region, alpha, angles):
+def test_equals_the_naive_twin(data, seed, shape, classes, method, unary, negatives, region, alpha, angles, core):
     target = data.draw(targets(shape, classes))
     logits = random_logits(seed, 2, classes, *shape).requires_grad_()
     options = (method, alpha, angles, unary, 0.25, 2.0, negatives)
-    fast = generalized_mil_loss(logits, torch.tensor(target, dtype=torch.float32), *options, True, region)
-    naive = mil_terms(logits, target, *options, region)
+    fast = generalized_mil_loss(logits, torch.tensor(target, dtype=torch.float32), *options, True, region, core)
+    naive = mil_terms(logits, target, *options, region, core)
     for a, b in zip(value_and_gradient(fast, logits), value_and_gradient(naive, logits)):
         assert torch.allclose(a, b, atol=1e-10, rtol=1e-10)
 

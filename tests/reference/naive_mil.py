@@ -15,8 +15,11 @@ def round_half_to_zero(x: float) -> int:
     return int(math.copysign(math.ceil(abs(x) - 0.5), x))
 
 
-def box_lines(box, angles):
-    """Sets of pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``."""
+def box_lines(box, angles, core=1.0):
+    """Sets of pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``.
+
+    Of the ``n`` lines of each entry, in order, the ``floor(n (1 - core) / 2)`` first and last are left out.
+    """
     dims = len(box) // 2
     size = [box[dims + i] - box[i] for i in range(dims)]
     found = {}
@@ -36,7 +39,8 @@ def box_lines(box, angles):
                 along = {o[a] for o in offsets}
                 if 0 in along and size[a] - 1 in along and len(along) == size[a]:
                     crossing.append([tuple(o + box[i] for i, o in enumerate(offset)) for offset in offsets])
-            found[a, b, angle] = crossing
+            beside = math.floor(len(crossing) * (1 - core) / 2)
+            found[a, b, angle] = crossing[beside : len(crossing) - beside]
     return found
 
 
@@ -56,7 +60,7 @@ def in_boxes(rows, pixel, channel, ignored):
 
 
 def mil_terms(
-    logits, target, method, alpha, angles, unary, beta, gamma, negatives, region
+    logits, target, method, alpha, angles, unary, beta, gamma, negatives, region, core=1.0
 ):  # fmt: skip
     """``(unary (C,), pairwise (C,))``; float64 logits ``(B, C, *spatial)``, target a nested list of rows."""
     prob = torch.sigmoid(logits)
@@ -71,7 +75,7 @@ def mil_terms(
             p = prob[image, c]
             for row in rows:
                 if row[-1] == c:
-                    for lines in box_lines([int(x) for x in row[:-1]], angles).values():
+                    for lines in box_lines([int(x) for x in row[:-1]], angles, core).values():
                         positive += [smooth_max(torch.stack([p[k] for k in line]), method, alpha) for line in lines]
             if negatives == "pixels":
                 negative += [p[k] for k in pixels if not in_boxes(rows, k, c, True)]

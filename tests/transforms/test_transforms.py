@@ -70,6 +70,25 @@ def test_margin_is_clipped_and_small_components_are_ignored():
     assert rows(loose) == [[0, 0, 5, 5, 0], [1, 3, 7, 7, -3], [3, 5, 8, 9, 0]]
 
 
+def test_random_margins_are_each_sides_own_and_always_the_same():
+    mask = torch.zeros(1, 64, 64)
+    mask[0, 10:20, 10:20] = mask[0, 40:50, 30:50] = 1
+    tight, fixed = MaskToBoxTensor()(mask), MaskToBoxTensor(margin=4)(mask)
+    loose = MaskToBoxTensor(margin=4, margin_seed=0)(mask)
+    drawn = (tight - loose).abs()[:, :-1]
+    assert len(drawn.unique()) == 8
+    assert ((drawn > 0) & (drawn < 4)).all()
+    assert (loose[:, :2] < tight[:, :2]).all()
+    assert (loose[:, 2:4] > tight[:, 2:4]).all()
+    assert (loose[:, :2] > fixed[:, :2]).all()
+    mask[0, 40:50] = 0
+    assert torch.equal(MaskToBoxTensor(margin=4, margin_seed=0)(mask), loose[:1])
+    assert not torch.equal(MaskToBoxTensor(margin=4, margin_seed=1)(mask), loose[:1])
+    volume = MaskToBoxTensor(margin=4, margin_seed=0, slice_dim=-1)(mask[..., None])
+    assert volume[0, [2, 5]].tolist() == [0, 1]
+    assert MaskToBoxTensor(margin=4, margin_seed=0)(mask * 0).shape == (0, 5)
+
+
 def test_boxes_of_a_volume_per_slice_and_in_3d():
     mask = torch.zeros(1, 6, 6, 4)
     mask[0, 1:3, 1:3, 0] = 1

@@ -1,0 +1,97 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Bands of several neighbouring rows or columns of a box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from monai_bbox_mil.bags.ragged import ceil_div, ragged_arange, starts
+from monai_bbox_mil.boxes import PADDING, unpack_boxes
+
+__all__ = ["BoxBands"]
+
+
+class BoxBands:
+    """Every box, cut across each axis into bands of ``width`` pixels; the last band of an axis may be narrower.
+
+    The bands of one axis are disjoint and fill the box: in 2D those of rows and those of columns, in 3D slabs along
+    each of the three axes.
+
+    Args:
+        box_tensor: ``(B, N_max, 2*D + 1)`` on the host, corners whole voxels inside the image.
+        shape: ``(B, C, *spatial)`` of the network's output.
+        width: of a band, in pixels.
+        device: where the tables of pixels are wanted.
+
+    Attributes:
+        pixel: ``(K,)`` flat index in ``(B, C, *spatial)`` of each pixel of each box, one box after the other; a pixel
+            that several boxes cover is there several times.
+        ignored_pixel: the same of the ignored boxes, which have no bands.
+        thickness: ``(M,)`` float32, how many rows (columns, slices) each band has.
+        channel: ``(M,)`` class of each band.
+        num_boxes: ``N``, ignored ones left out.
+        box: ``(M,)`` number of the box that each band belongs to.
+        outermost: ``(M,)`` bool, the bands at the sides of their boxes.
+        box_of_pixel: ``(K,)`` number of the box of each of ``pixel``.
+        channel_of_box: ``(N,)`` class of each box.
+
+    Example:
+        >>> bands = BoxBands(torch.tensor([[[0.0, 0, 2, 3, 0]]]), (1, 1, 2, 3), 2, torch.device("cpu"))
+        >>> bands.thickness, bands.sum(torch.tensor([1.0, 2, 3, 4, 5, 6]))  # both rows; two columns; the third one
+        (tensor([2., 2., 1.]), tensor([21., 12.,  9.]))
+    """
+
+    def __init__(self, box_tensor: Tensor, shape: Sequence[int], width: int, device: torch.device) -> None:
+        num_classes, spatial = shape[1], tuple(shape[2:])
+        dims = len(spatial)
+        image = (box_tensor[..., -1] != PADDING).nonzero()[:, 0]
+        boxes, channel, ignored = unpack_boxes(box_tensor.flatten(0, 1))
+        order = ignored.int().argsort(stable=True)
+        image, channel, (low, high) = image[order], channel[order], boxes[order].long().split(dims, 1)
+        self.num_boxes = num_boxes = int((~ignored).sum())
+        size = high - low
+        pixels = size.prod(1)
+        num_pixels = int(pixels[:num_boxes].sum())
+        # All bands of the first axis before those of the next, and on each axis those of a box one after the other.
+        length = size[:num_boxes].T.flatten()
+        bands = ceil_div(length, width)
+        first_band = starts(bands).view(dims, num_boxes).to(device)
+        side, number = ragged_arange(bands, bands.device)
+        self.thickness = (length[side] - width * number).clamp(max=width).float().to(device)
+        self.channel = channel[:num_boxes].repeat(dims)[side].to(device)
+        self.box = (side % max(1, num_boxes)).to(device)
+        self.outermost = ((number == 0) | (number == bands[side] - 1)).to(device)
+        self.channel_of_box = channel[:num_boxes].to(device)
+
+        # Where the pixels lie in their boxes, from the last axis to the first.
+        box, rest = ragged_arange(pixels, device, int(pixels.sum()))
+        corner = torch.cat([(image * num_classes + channel)[:, None], low], 1)
+        strides = torch.tensor([math.prod(spatial[axis:]) for axis in range(dims + 1)])
+        per_box = torch.cat([(corner * strides).sum(1)[None], size.T]).to(device)
+        pixel, *sizes = (field.index_select(0, box) for field in per_box)
+        of_boxes = slice(0, num_pixels)
+        self.box_of_pixel = box[of_boxes]
+        band: list[Tensor] = []
+        for axis in reversed(range(dims)):
+            above = rest.div(sizes[axis], rounding_mode="floor") if axis else torch.zeros_like(rest)
+            place = rest - above * sizes[axis]
+            pixel += place * int(strides[axis + 1])
+            number = place[of_boxes].div(width, rounding_mode="floor")
+            band.insert(0, first_band[axis].index_select(0, box[of_boxes]) + number)
+            rest = above
+        self.pixel, self.ignored_pixel = pixel[:num_pixels], pixel[num_pixels:]
+        self._dims, self._band = dims, torch.cat(band)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """``(M,)`` sum over each band of the ``values`` ``(K,)`` of the pixels."""
+        return values.new_zeros(len(self.thickness)).index_add(0, self._band, values.repeat(self._dims))
+
+    def max(self, values: Tensor) -> Tensor:
+        """``(M,)`` largest of each band of the ``values`` ``(K,)`` of the pixels."""
+        lowest = values.new_full((len(self.thickness),), -math.inf)
+        return lowest.scatter_reduce(0, self._band, values.repeat(self._dims), "amax")

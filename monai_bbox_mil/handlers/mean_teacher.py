@@ -1,0 +1,85 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A teacher whose weights are the running mean of the network's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
+
+__all__ = ["MeanTeacher"]
+
+
+class MeanTeacher:
+    """Before each step of training, show a loss what the mean of the network's recent weights predicts.
+
+    Tarvainen & Valpola, "Mean teachers are better role models" (NeurIPS 2017). The mean is that of ignite's
+    ``EMAHandler``, whose ``momentum`` falls to its final value over the first steps; from epoch ``start_epoch`` + 1 on
+    the teacher predicts each batch, without gradient and in evaluation mode, and its logits become ``loss.teacher``
+    (see :class:`~monai_bbox_mil.losses.BoxSelfTrainingLoss`). Before that the box loss is alone: a teacher that has not
+    yet found the objects would teach what it happens to see.
+
+    In a checkpoint (``save_dict``) the handler keeps the teacher's weights. With several processes each has the same
+    teacher, of its own.
+
+    Args:
+        network: gives logits ``(B, C, *spatial)``.
+        loss: whose ``teacher`` is set.
+        start_epoch: epochs without a teacher.
+        momentum: share of the network's weights that goes into the mean at each step.
+        momentum_warmup: the same at the first step.
+        warmup_iters: steps in which the one becomes the other.
+
+    Raises:
+        ValueError: for a loss that knows no teacher, or a negative ``start_epoch``.
+
+    Example:
+        >>> from monai.networks.nets import BasicUNet
+        >>> from monai_bbox_mil.losses import BoxSelfTrainingLoss, GeneralizedMILLoss
+        >>> network = BasicUNet(spatial_dims=2, out_channels=1, features=(4, 4, 8, 8, 8, 4))
+        >>> teacher = MeanTeacher(network, BoxSelfTrainingLoss(GeneralizedMILLoss()), start_epoch=18)
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        loss: Any,
+        start_epoch: int = 0,
+        momentum: float = 0.01,
+        momentum_warmup: float = 0.2,
+        warmup_iters: int = 100,
+    ) -> None:
+        if not hasattr(loss, "teacher"):
+            raise ValueError(f"loss must have an attribute 'teacher', as BoxSelfTrainingLoss has, got {type(loss)}.")
+        if start_epoch < 0:
+            raise ValueError(f"start_epoch must be at least 0, got {start_epoch}.")
+        self.loss = loss
+        self.start_epoch = start_epoch
+        self.mean = EMAHandler(network, momentum, momentum_warmup, warmup_iters)
+
+    def attach(self, engine: Engine) -> None:
+        """Watch ``engine``, MONAI's trainer."""
+        self.mean.attach(engine, warn_if_exists=False)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._teach)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The teacher's weights."""
+        return self.mean.ema_model.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the weights of :meth:`state_dict`."""
+        self.mean.ema_model.load_state_dict(state_dict)
+
+    @torch.no_grad()
+    def _teach(self, engine: Any) -> None:
+        if engine.state.epoch <= self.start_epoch:
+            return
+        options = {"non_blocking": engine.non_blocking, **engine.to_kwargs}
+        inputs = engine.prepare_batch(engine.state.batch, engine.state.device, **options)[0]
+        # On a CPU autocast, if any, is around the whole run; this one is what the engine's own step does.
+        with torch.autocast("cuda", enabled=engine.amp or torch.is_autocast_enabled("cuda")):
+            self.loss.teacher = engine.inferer(inputs, self.mean.ema_model)

@@ -1,0 +1,82 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""3D Dice of volumes whose slices pass by one after another, for the curves of a training."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+__all__ = ["VolumeDice"]
+
+
+class VolumeDice:
+    """Put the mean 3D Dice over volumes and classes into ``engine.state.metrics``, at the network's resolution.
+
+    Reads ``mask`` ``(B, C, *spatial)`` and ``volume_index`` ``(B,)`` from the batch, as
+    :class:`~monai_bbox_mil.data.SliceDataset` gives them, and the logits ``pred`` ``(B, C, *spatial)`` from the output.
+    A volume whose class is neither there nor predicted scores 1. Without masks there is no metric. It is meant for
+    curves: list it before the handlers that log, and choose nothing by it in a training from boxes.
+
+    Args:
+        threshold: probability at or above which a pixel counts as predicted.
+        metric_name: key of the metric.
+
+    Example:
+        >>> mask = torch.zeros(2, 1, 4, 4)
+        >>> mask[0, 0, :2] = 1
+        >>> logits = torch.full((2, 1, 4, 4), -1.0)
+        >>> logits[0, 0, :1] = 1
+        >>> engine = Engine(lambda *_: {"pred": logits})
+        >>> VolumeDice().attach(engine)
+        >>> engine.run([{"mask": mask, "volume_index": torch.tensor([0, 0])}]).metrics
+        {'val_dice': 0.6666666666666666}
+    """
+
+    def __init__(self, threshold: float = 0.5, metric_name: str = "val_dice") -> None:
+        self.threshold = threshold
+        self.metric_name = metric_name
+        self._counts: dict[int, Tensor] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Watch ``engine``, an evaluator whose output is not decollated."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    def _start(self) -> None:
+        self._counts = {}
+
+    def _add(self, engine: Engine) -> None:
+        batch, output = engine.state.batch, engine.state.output
+        if "mask" not in batch:  # type: ignore[operator]
+            return
+        pred = output["pred"].detach().as_subclass(Tensor)  # type: ignore[index]
+        mask = batch["mask"].as_subclass(Tensor).to(pred.device).flatten(2) > 0  # type: ignore[index]
+        found = (pred.float().sigmoid() >= self.threshold).flatten(2)
+        # (B, C, 2): voxels that agree, and voxels of both
+        counts = torch.stack([(found & mask).sum(2), found.sum(2) + mask.sum(2)], dim=-1).cpu()
+        for index, count in zip(batch["volume_index"].tolist(), counts):  # type: ignore[index]
+            self._counts[index] = self._counts.get(index, torch.zeros_like(count)) + count
+
+    def _finish(self, engine: Engine) -> None:
+        counts = _add_up_ranks(self._counts)
+        if counts:
+            agreed, both = torch.stack(list(counts.values())).double().unbind(-1)  # (V, C)
+            dice = torch.where(both > 0, 2 * agreed / both.clamp(min=1), 1.0)
+            engine.state.metrics[self.metric_name] = dice.mean().item()
+
+
+def _add_up_ranks(counts: dict[int, Tensor]) -> dict[int, Tensor]:
+    """The counts of each volume from all processes, whose samplers share out the slices."""
+    if not dist.is_initialized():
+        return counts
+    gathered: list = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, counts)
+    total: dict[int, Tensor] = {}
+    for part in gathered:
+        for index, count in part.items():
+            total[index] = total.get(index, torch.zeros_like(count)) + count
+    return total

@@ -1,0 +1,196 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Global constraints from tight boxes (Kervadec et al., MIDL 2020), with an extended log-barrier."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.modules.loss import _Loss
+
+from monai_bbox_mil.bags import BoxBands
+from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
+
+__all__ = ["MAX_T", "ConstraintTerms", "GlobalConstraintLoss", "global_constraint_loss", "log_barrier"]
+
+MAX_T = 1e12
+"""Largest sharpness of the barrier: beyond, sums over large volumes would come near the largest float32."""
+
+
+class ConstraintTerms(NamedTuple):
+    """The three terms, per class, not yet weighted: means over the images of the batch."""
+
+    tightness: Tensor
+    """``(C,)`` every band of a box meets the object."""
+    size: Tensor
+    """``(C,)`` the object fills neither too little nor too much of its boxes."""
+    emptiness: Tensor
+    """``(C,)`` no object outside of the boxes."""
+
+
+def log_barrier(z: Tensor, t: float) -> Tensor:
+    """Extended log-barrier of the constraint ``z <= 0``.
+
+    ``-log(-z) / t`` where ``z <= -1/t^2``, else the straight line that goes on with the same value and slope:
+    ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere, and a constraint that is not met is pushed with slope ``t``
+    however far off it is.
+
+    Args:
+        z: of any shape.
+        t: the larger, the sharper.
+
+    Raises:
+        ValueError: when ``t`` is out of range.
+
+    Example:
+        >>> log_barrier(torch.tensor([-2.0, 0.0, 1.0]), 1.0)
+        tensor([-0.6931,  1.0000,  2.0000])
+    """
+    _check_t(t)
+    seam = 1 / t**2
+    # Either side stands still where the other one is at work, so neither can spoil the other's gradient with a NaN.
+    return -(-z).clamp(min=seam).log() / t + t * (z + seam).relu()
+
+
+def global_constraint_loss(
+    logits: Tensor,
+    target: Tensor,
+    t: float = 5.0,
+    band_width: int = 5,
+    size_bounds: tuple[float, float] = (0.5, 0.9),
+) -> ConstraintTerms:
+    """The terms of each class; the arguments are those of :class:`GlobalConstraintLoss`.
+
+    With ``psi_t`` the :func:`log_barrier`, ``p`` the probabilities and ``P`` the number of pixels of an image:
+
+    - tightness: the sum of ``psi_t(width - sum of p in the band)`` over all bands of all boxes, see
+      :class:`~monai_bbox_mil.bags.BoxBands`: each row of a tight box holds at least one pixel of the object, so as many
+      rows hold as many. The last, narrower band of an axis asks for its own width.
+    - size: ``(psi_t(S - upper |box|) + psi_t(lower |box| - S)) / P``. ``|box|`` is the number of pixels that the boxes
+      of the class cover together; ``S`` the sum of ``p`` over the whole image, because the size is the object's,
+      wherever it is predicted, but without pixels that an ignored region alone covers. An image without boxes of the
+      class adds 0.
+    - emptiness: ``t / P`` times the sum of ``p`` outside of all boxes and ignored regions of the class.
+
+    What is in a box and in an ignored region counts as in the box.
+
+    Args:
+        logits: ``(B, C, *spatial)`` float32 or float64.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
+
+    Raises:
+        ValueError: when ``t`` is out of range.
+
+    Example:
+        >>> target = torch.tensor([[[1.0, 1.0, 3.0, 3.0, 0.0]]])
+        >>> global_constraint_loss(torch.zeros(1, 1, 4, 4), target, t=1.0).emptiness  # 12 of 16 pixels, p = 1/2
+        tensor([0.3750])
+    """
+    _check_t(t)
+    batch, num_classes = logits.shape[:2]
+    pixels = logits[0, 0].numel()
+    bands = BoxBands(target, logits.shape, band_width, logits.device)
+    prob = logits.sigmoid().flatten()
+    tightness = log_barrier(bands.thickness - bands.sum(prob.index_select(0, bands.pixel)), t)
+    tightness = tightness.new_zeros(num_classes).index_add(0, bands.channel, tightness) / batch
+
+    # Sums outside are taken there alone: as a difference of two large sums they would lose their last digits.
+    in_boxes = torch.zeros_like(prob).index_fill_(0, bands.pixel, 1)
+    outside = torch.ones_like(prob).index_fill_(0, bands.pixel, 0).index_fill_(0, bands.ignored_pixel, 0)
+    box_size = in_boxes.view(batch, num_classes, -1).sum(2)
+    sum_inside, sum_outside = ((prob * m).view(batch, num_classes, -1).sum(2) for m in (in_boxes, outside))
+    lower, upper = size_bounds
+    total = sum_inside + sum_outside
+    size = log_barrier(total - upper * box_size, t) + log_barrier(lower * box_size - total, t)
+    size = size.where(box_size > 0, 0).mean(0) / pixels
+    return ConstraintTerms(tightness, size, t / pixels * sum_outside.mean(0))
+
+
+def _check_t(t: float) -> None:
+    if not 0 < t <= MAX_T:
+        raise ValueError(f"t must be greater than 0 and at most {MAX_T:g}, got {t}.")
+
+
+class GlobalConstraintLoss(_Loss):
+    """Constraints that tight boxes put on the whole of a prediction (Kervadec et al., MIDL 2020), by log-barriers.
+
+    For each class ``tightness_weight * tightness + size_weight * size + emptiness_weight * emptiness``, see
+    :func:`global_constraint_loss`, reduced over the classes. Bands run along every axis: rows and columns in 2D, slabs
+    in 3D. ``|box|`` of the size term is in pixels, so an image's boxes of one class are one region with one size.
+
+    :attr:`t` is to grow as training goes on, see :class:`~monai_bbox_mil.handlers.BarrierSchedule`; with it grows the
+    loss of what is still wrong, so that losses at different ``t`` are not to be compared.
+
+    The constraints are on probabilities, not their logarithms: a logit that is far off gets hardly any gradient.
+    Computed in float32 whatever the autocast type (float64 stays). After each call :attr:`parts` holds the terms. Plain
+    autograd, so second derivatives are there. On a GPU the host waits for the device once a call, to check the input.
+
+    Args:
+        t: sharpness of the barriers, at most ``1e12``; the larger, the closer to hard constraints.
+        band_width: of a band of the tightness term, in pixels.
+        size_bounds: smallest and largest part of its boxes that an object fills.
+        tightness_weight: weight of the tightness term, which alone is not divided by the number of pixels.
+        size_weight: weight of the size term.
+        emptiness_weight: weight of the emptiness term.
+        sigmoid: whether ``input`` holds logits; otherwise probabilities.
+        reduction: over the classes, ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: for options out of range, when made; for an input and target that do not fit, when called.
+
+    Example:
+        >>> from monai_bbox_mil.losses import GlobalConstraintLoss
+        >>> loss = GlobalConstraintLoss()
+        >>> logits = torch.zeros(2, 1, 32, 32, requires_grad=True)
+        >>> target = torch.tensor([[[4.0, 4.0, 20.0, 24.0, 0.0]], [[0.0, 0.0, 0.0, 0.0, -1.0]]])  # one box; none
+        >>> loss(logits, target).backward()
+        >>> sorted(loss.parts)
+        ['emptiness', 'loss', 'size', 'tightness']
+    """
+
+    t: float
+    """Sharpness of the barriers; may be set at any time."""
+    parts: dict[str, Tensor]
+    """Per class, detached, from the latest call: the terms, unweighted, and their weighted sum ``loss``, ``(C,)``."""
+
+    def __init__(
+        self,
+        t: float = 5.0,
+        band_width: int = 5,
+        size_bounds: tuple[float, float] = (0.5, 0.9),
+        tightness_weight: float = 1e-4,
+        size_weight: float = 1.0,
+        emptiness_weight: float = 1.0,
+        sigmoid: bool = True,
+        reduction: str = "mean",
+    ) -> None:
+        _check_t(t)
+        if band_width < 1 or band_width % 1:
+            raise ValueError(f"band_width must be a whole number of pixels, at least 1, got {band_width}.")
+        if len(size_bounds) != 2 or not 0 <= size_bounds[0] <= size_bounds[1]:
+            raise ValueError(f"size_bounds must be two numbers with 0 <= lower <= upper, got {tuple(size_bounds)}.")
+        weights = {"tightness": tightness_weight, "size": size_weight, "emptiness": emptiness_weight}
+        for name, weight in weights.items():
+            if not weight >= 0:
+                raise ValueError(f"{name}_weight must be at least 0, got {weight}.")
+        super().__init__(reduction=check_option("reduction", reduction))
+        self.t = t
+        self.band_width = int(band_width)
+        self.size_bounds = (size_bounds[0], size_bounds[1])
+        self.tightness_weight = tightness_weight
+        self.size_weight = size_weight
+        self.emptiness_weight = emptiness_weight
+        self.sigmoid = sigmoid
+        self.parts = {}
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        logits, target = check_inputs(input, target, self.sigmoid)
+        with torch.autocast(logits.device.type, enabled=False):
+            terms = global_constraint_loss(logits, target, self.t, self.band_width, self.size_bounds)
+            per_class = self.tightness_weight * terms.tightness + self.size_weight * terms.size
+            per_class = per_class + self.emptiness_weight * terms.emptiness
+        self.parts = {name: term.detach() for name, term in terms._asdict().items()} | {"loss": per_class.detach()}
+        return reduce_classes(per_class, self.reduction)

@@ -14,6 +14,7 @@ __all__ = [
     "data",
     "experiments",
     "handlers",
+    "inferers",
     "losses",
     "metrics",
     "networks",

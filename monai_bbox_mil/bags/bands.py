@@ -36,9 +36,11 @@ class BoxBands:
         channel: ``(M,)`` class of each band.
         num_boxes: ``N``, ignored ones left out.
         box: ``(M,)`` number of the box that each band belongs to.
-        outermost: ``(M,)`` bool, the bands at the sides of their boxes.
+        depth: ``(M,)`` int64, how many bands lie between each band and the nearer side of its box.
+        per_axis: ``(M,)`` int64, how many bands its box has along its axis.
         box_of_pixel: ``(K,)`` number of the box of each of ``pixel``.
-        channel_of_box: ``(N,)`` class of each box.
+        squared_radius: ``(K,)`` float32, ``sum_a (x_a / h_a)^2`` of each of ``pixel``, with ``x_a`` its distance
+            from the middle of its box along axis ``a`` and ``h_a`` half its box's size: 1 on the inscribed ellipse.
 
     Example:
         >>> bands = BoxBands(torch.tensor([[[0.0, 0, 2, 3, 0]]]), (1, 1, 2, 3), 2, torch.device("cpu"))
@@ -65,8 +67,8 @@ class BoxBands:
         self.thickness = (length[side] - width * number).clamp(max=width).float().to(device)
         self.channel = channel[:num_boxes].repeat(dims)[side].to(device)
         self.box = (side % max(1, num_boxes)).to(device)
-        self.outermost = ((number == 0) | (number == bands[side] - 1)).to(device)
-        self.channel_of_box = channel[:num_boxes].to(device)
+        self.per_axis = bands[side].to(device)
+        self.depth = number.minimum(bands[side] - 1 - number).to(device)
 
         # Where the pixels lie in their boxes, from the last axis to the first.
         box, rest = ragged_arange(pixels, device, int(pixels.sum()))
@@ -76,11 +78,13 @@ class BoxBands:
         pixel, *sizes = (field.index_select(0, box) for field in per_box)
         of_boxes = slice(0, num_pixels)
         self.box_of_pixel = box[of_boxes]
+        self.squared_radius = torch.zeros(num_pixels, device=device)
         band: list[Tensor] = []
         for axis in reversed(range(dims)):
             above = rest.div(sizes[axis], rounding_mode="floor") if axis else torch.zeros_like(rest)
             place = rest - above * sizes[axis]
             pixel += place * int(strides[axis + 1])
+            self.squared_radius += ((2 * place + 1)[of_boxes] / sizes[axis][of_boxes] - 1).square()
             number = place[of_boxes].div(width, rounding_mode="floor")
             band.insert(0, first_band[axis].index_select(0, box[of_boxes]) + number)
             rest = above

@@ -75,10 +75,11 @@ def _head(table: pd.DataFrame, matrix: ExperimentMatrix, facts: dict[str, Any]) 
     if "command" in facts:
         lines += ["Made by", "", "```bash", facts["command"], "```", ""]
     lines += [
-        "This page and its plots again, from the table of all scores:",
+        "This page and its plots again, from the table of all scores in its folder, `REPORT`:",
         "",
         "```bash",
-        f"python -m monai_bbox_mil.experiments --matrix {_relative(matrix.path)} --results results.csv --report .",
+        f"python -m monai_bbox_mil.experiments --matrix {_relative(matrix.path)} "
+        "--results REPORT/results.csv --report REPORT",
         "```",
         "",
     ]

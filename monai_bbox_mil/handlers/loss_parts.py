@@ -35,6 +35,7 @@ class LossParts:
         self.prefix = prefix
         self._sums: dict[str, torch.Tensor] = {}
         self._count = 0
+        self._names: list[str] = []
 
     def attach(self, engine: Engine) -> None:
         """Watch ``engine``, a trainer."""
@@ -42,8 +43,11 @@ class LossParts:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
-    def _start(self) -> None:
-        self._sums, self._count = {}, 0
+    def _start(self, engine: Engine) -> None:
+        # A part that the loss no longer has would be logged for ever with its last value.
+        for name in self._names:
+            engine.state.metrics.pop(name, None)
+        self._sums, self._count, self._names = {}, 0, []
 
     def _add(self) -> None:
         for name, value in getattr(self.loss, "parts", {}).items():
@@ -55,4 +59,5 @@ class LossParts:
             means = (value / self._count).tolist()
             for channel, mean in enumerate(means):
                 suffix = f"_class{channel}" if len(means) > 1 else ""
-                engine.state.metrics[f"{self.prefix}{name}{suffix}"] = mean
+                self._names.append(f"{self.prefix}{name}{suffix}")
+                engine.state.metrics[self._names[-1]] = mean

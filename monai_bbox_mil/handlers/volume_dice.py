@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
@@ -58,8 +60,7 @@ class VolumeDice:
         found = (pred.float().sigmoid() >= self.threshold).flatten(2)
         # (B, C, 2): voxels that agree, and voxels of both
         counts = torch.stack([(found & mask).sum(2), found.sum(2) + mask.sum(2)], dim=-1).cpu()
-        for index, count in zip(batch["volume_index"].tolist(), counts):  # type: ignore[index]
-            self._counts[index] = self._counts.get(index, torch.zeros_like(count)) + count
+        _add_up(self._counts, zip(batch["volume_index"].tolist(), counts))  # type: ignore[index]
 
     def _finish(self, engine: Engine) -> None:
         counts = _add_up_ranks(self._counts)
@@ -77,6 +78,10 @@ def _add_up_ranks(counts: dict[int, Tensor]) -> dict[int, Tensor]:
     dist.all_gather_object(gathered, counts)
     total: dict[int, Tensor] = {}
     for part in gathered:
-        for index, count in part.items():
-            total[index] = total.get(index, torch.zeros_like(count)) + count
+        _add_up(total, part.items())
     return total
+
+
+def _add_up(total: dict[int, Tensor], counts: Iterable[tuple[int, Tensor]]) -> None:
+    for index, count in counts:
+        total[index] = total.get(index, torch.zeros_like(count)) + count

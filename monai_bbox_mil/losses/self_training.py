@@ -1,11 +1,14 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Self-training from boxes: the level set of a teacher's prediction that fits a box is the label of its pixels.
+"""Self-training from boxes: the level set of a teacher's prediction that reaches all sides of a box is its label.
 
 A loss of bags asks for one high pixel a line and is silent about the rest of the box, so that probabilities fall off
-slowly from the middle of the object and no threshold is right for all boxes. The box tells the right one: the level at
-which the region just reaches the box's sides. What lies above it, in the prediction of a teacher whose weights are the
+slowly from the middle of the object and no threshold is right for all boxes. The box tells the right one: the highest
+level at which the region reaches every side. What lies above it, in the prediction of a teacher whose weights are the
 running mean of the network's (Tarvainen & Valpola, NeurIPS 2017), is taught as object, all else as background.
+
+Where the teacher knows nothing, the region is the ellipse that touches the four sides: few objects fill the corners of
+their boxes, and most fill about as much of them as an ellipse does.
 """
 
 from __future__ import annotations
@@ -20,89 +23,115 @@ from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_clas
 
 __all__ = ["BoxSelfTrainingLoss", "box_level_set", "box_self_training_loss"]
 
-_LEVELS = (0.15, 0.85)  # beyond them a box's prediction says too little to learn from
 _SMOOTH = 1e-5
 
 
-def box_level_set(prob: Tensor, target: Tensor) -> Tensor:
-    """Pixels of each box at or above the level at which they reach its sides, on average over the sides.
+def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: float = 1.0) -> Tensor:
+    """Pixels of each box at or above the highest level at which they reach all of its sides.
 
-    The highest pixel of a box's outermost row (column, slice) tells at which level the region begins to touch that
-    side; the level is the mean over the sides, at least 0.15 and at most 0.85.
+    A pixel's height is ``logit + roundness * (1 - r^2)``, with ``r`` its distance from the middle of the box in units
+    of the half axes, so that ``r = 1`` on the inscribed ellipse (ellipsoid). The highest pixel of a box's outermost row
+    (column, slice) tells at which level the region begins to touch that side; the lowest of the sides sets the level.
 
     Args:
-        prob: ``(B, C, *spatial)`` probabilities.
+        logits: ``(B, C, *spatial)``.
         target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
+        roundness: weight of the prior belief that objects are round; 0 believes the logits alone.
+        core: for loose boxes, the share of the rows (columns, slices), counted from the middle, that the region must
+            reach: of ``n`` rows all but ``floor(n (1 - core) / 2)`` on either side, as in
+            :class:`~monai_bbox_mil.bags.CrossingLines`. 1, for tight boxes, asks for all.
 
     Returns:
         ``(B, C, *spatial)``, 1 in the level sets and 0 elsewhere, without gradient.
 
     Example:
-        >>> prob = torch.tensor([[[[0.8, 0.2, 0.9], [0.6, 0.1, 0.0]]]])
-        >>> box_level_set(prob, torch.tensor([[[0.0, 0, 2, 2, 0]]]))[0, 0]  # sides at 0.8, 0.6, 0.8, 0.2: level 0.6
-        tensor([[1., 0., 0.],
+        >>> box = torch.tensor([[[0.0, 0, 4, 4, 0]]])
+        >>> box_level_set(torch.zeros(1, 1, 4, 4), box)[0, 0]  # nothing known
+        tensor([[0., 1., 1., 0.],
+                [1., 1., 1., 1.],
+                [1., 1., 1., 1.],
+                [0., 1., 1., 0.]])
+        >>> logits = torch.tensor([[[[0.8, 0.2, 0.9], [0.6, 0.1, 0.0]]]])
+        >>> box_level_set(logits, torch.tensor([[[0.0, 0, 2, 2, 0]]]), 0.0)[0, 0]  # reached at 0.8, 0.6, 0.8 and 0.2
+        tensor([[1., 1., 0.],
                 [1., 0., 0.]])
     """
-    bands = BoxBands(target, prob.shape, 1, prob.device)
-    label = torch.zeros_like(prob.detach()).flatten()
-    inside = prob.detach().flatten().index_select(0, bands.pixel)
-    sides, box = bands.max(inside)[bands.outermost], bands.box[bands.outermost]
-    total, count = (sides.new_zeros(bands.num_boxes).index_add(0, box, t) for t in (sides, torch.ones_like(sides)))
-    level = (total / count).clamp(*_LEVELS)
-    label[bands.pixel[inside >= level.index_select(0, bands.box_of_pixel)]] = 1
-    return label.view_as(prob)
+    return _level_set(logits, BoxBands(target, logits.shape, 1, logits.device), roundness, core)
 
 
-def box_self_training_loss(logits: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+def _level_set(logits: Tensor, rows: BoxBands, roundness: float, core: float) -> Tensor:
+    label = torch.zeros_like(logits.detach()).flatten()
+    height = logits.detach().flatten().index_select(0, rows.pixel) + roundness * (1 - rows.squared_radius)
+    reached = rows.depth == ((1 - core) / 2 * rows.per_axis).floor()
+    sides = rows.max(height)[reached]
+    level = sides.new_full((rows.num_boxes,), float("inf")).scatter_reduce(0, rows.box[reached], sides, "amin")
+    label[rows.pixel[height >= level.index_select(0, rows.box_of_pixel)]] = 1
+    return label.view_as(logits)
+
+
+def box_self_training_loss(
+    logits: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    roundness: float = 2.0,
+    core: float = 1.0,
+    outside_weight: float = 5.0,
+) -> Tensor:
     """Dice and cross-entropy loss against the level sets of a teacher's prediction that fit the boxes.
 
-    ``mean(1 - 2 sum(p y) / (sum p + sum y))`` over the images plus the mean cross-entropy over their pixels, with ``y``
-    the :func:`box_level_set` of the teacher. Pixels that only ignored regions cover do not count.
+    ``mean(1 - 2 sum(p y) / (sum p + sum y))`` over the images plus the mean of the weighted cross-entropy over their
+    pixels, with ``y`` the :func:`box_level_set` of the teacher. Pixels that only ignored regions cover do not count.
 
     Args:
         logits: ``(B, C, *spatial)``.
         teacher: ``(B, C, *spatial)`` logits of the teacher for the same images.
         target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
+        roundness: of :func:`box_level_set`.
+        core: of :func:`box_level_set`.
+        outside_weight: of the cross-entropy of pixels outside all boxes, whose label is certain; 1 in the boxes.
 
     Returns:
         ``(C,)``.
 
     Example:
         >>> target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
-        >>> teacher = torch.tensor([[[[1.0, 1], [1, -1]]]])
-        >>> [round(box_self_training_loss(scale * teacher, teacher, target).item(), 3) for scale in (9, 1)]
-        [0.0, 0.51]
+        >>> teacher = torch.tensor([[[[1.0, 1, -1], [1, -1, -1]]]])
+        >>> [round(box_self_training_loss(scale * teacher, teacher, target).item(), 2) for scale in (9, 1)]
+        [0.0, 1.0]
     """
-    label = box_level_set(teacher.sigmoid(), target)
-    prob, pixels = logits.sigmoid(), tuple(range(2, logits.ndim))
-    cross_entropy = binary_cross_entropy_with_logits(logits, label, reduction="none")
-    number = torch.tensor(logits[0, 0].numel(), device=logits.device)
-    if (target[..., -1] < -1).any():
-        bands = BoxBands(target, logits.shape, 1, logits.device)
-        counts = torch.ones_like(label).flatten()
-        counts[bands.ignored_pixel] = 0
-        counts[bands.pixel] = 1
-        counts = counts.view_as(label)
-        prob, cross_entropy, number = prob * counts, cross_entropy * counts, counts.sum(pixels).clamp(min=1)
+    rows = BoxBands(target, logits.shape, 1, logits.device)
+    label = _level_set(teacher, rows, roundness, core)
+    inside, counts = torch.zeros_like(label).flatten(), torch.ones_like(label).flatten()
+    inside[rows.pixel] = 1
+    counts[rows.ignored_pixel] = 0
+    counts = counts.maximum(inside).view_as(label)
+    weight = counts * (outside_weight + (1 - outside_weight) * inside.view_as(label))
+    pixels = tuple(range(2, logits.ndim))
+    prob = logits.sigmoid() * counts
     both, either = (prob * label).sum(pixels), (prob + label).sum(pixels)
     dice = 1 - (2 * both + _SMOOTH) / (either + _SMOOTH)
-    return (dice + cross_entropy.sum(pixels) / number).mean(0)
+    cross_entropy = binary_cross_entropy_with_logits(logits, label, weight, reduction="none").sum(pixels)
+    return (dice + cross_entropy / counts.sum(pixels).clamp(min=1)).mean(0)
 
 
 class BoxSelfTrainingLoss(_Loss):
-    """A loss from boxes, and beside it self-training from a teacher, see :func:`box_self_training_loss`.
+    """A loss from boxes, and after it self-training from a teacher, see :func:`box_self_training_loss`.
 
-    ``loss + weight * self_training``, the latter only in a call before which :attr:`teacher` was set: it is used once
-    and forgotten, so that validation, and training before there is a teacher, are the box loss's own.
+    ``box_weight * loss + weight * self_training`` in a call before which :attr:`teacher` was set, else ``loss`` alone.
+    A teacher is used once and forgotten, so that validation, and training before there is one, are the box loss's own.
     :class:`monai_bbox_mil.handlers.MeanTeacher` sets it at each step.
 
     Args:
         loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`, whose ``reduction`` is taken over; one that
             takes logits.
         weight: of the self-training.
+        box_weight: of ``loss`` beside it; with 0 it has done its work once there is a teacher, and is not computed.
+        roundness: weight of the prior belief that objects are round, see :func:`box_level_set`.
+        core: for loose boxes, the share of their rows that the taught region must reach, see :func:`box_level_set`.
+        outside_weight: of pixels outside all boxes in the self-training, see :func:`box_self_training_loss`.
 
     Raises:
-        ValueError: for a weight below 0, when made; for input, target and teacher that do not fit, when called.
+        ValueError: for options out of range, when made; for input, target and teacher that do not fit, when called.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -111,36 +140,63 @@ class BoxSelfTrainingLoss(_Loss):
         >>> alone = loss(logits, target)
         >>> loss.teacher = torch.randn(1, 1, 8, 8)
         >>> bool(loss(logits, target) > alone), sorted(loss.parts)
-        (True, ['loss', 'pairwise', 'self_training', 'unary'])
+        (True, ['loss', 'self_training'])
     """
 
     teacher: Tensor | None
     """``(B, C, *spatial)`` logits of the teacher for the images of the next call."""
     parts: dict[str, Tensor]
-    """Per class, detached, from the latest call: the box loss's parts, ``self_training`` if any, and ``loss``."""
+    """Per class, detached, from the latest call: the box loss's parts and ``self_training``, as far as there were any,
+    and their ``loss``."""
 
-    def __init__(self, loss: nn.Module, weight: float = 1.0) -> None:
-        if weight < 0:
-            raise ValueError(f"weight must be at least 0, got {weight}.")
+    def __init__(
+        self,
+        loss: nn.Module,
+        weight: float = 1.0,
+        box_weight: float = 0.0,
+        roundness: float = 2.0,
+        core: float = 1.0,
+        outside_weight: float = 5.0,
+    ) -> None:
+        weights = {"weight": weight, "box_weight": box_weight, "outside_weight": outside_weight}
+        for name, value in {**weights, "roundness": roundness}.items():
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, got {value}.")
+        if not 0 < core <= 1:
+            raise ValueError(f"core must be greater than 0 and at most 1, got {core}.")
         super().__init__(reduction=check_option("reduction", getattr(loss, "reduction", "mean")))
         self.loss = loss
         self.weight = weight
+        self.box_weight = box_weight
+        self.roundness = roundness
+        self.core = core
+        self.outside_weight = outside_weight
         self.teacher = None
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         teacher, self.teacher = self.teacher, None
-        total = self.loss(input, target)
-        self.parts = dict(getattr(self.loss, "parts", {}))
         if teacher is None or not self.weight:
-            return total
+            return self._box_loss(input, target, 1.0)
         if teacher.shape != input.shape:
             raise ValueError(f"teacher must have the shape of input {tuple(input.shape)}, got {tuple(teacher.shape)}.")
         logits, boxes = check_inputs(input, target, sigmoid=True)
+        teacher = teacher.detach().to(logits)
         with torch.autocast(logits.device.type, enabled=False):
-            per_class = box_self_training_loss(logits, teacher.detach().to(logits), boxes)
+            per_class = box_self_training_loss(logits, teacher, boxes, self.roundness, self.core, self.outside_weight)
+        total = self.weight * reduce_classes(per_class, self.reduction)
+        if self.box_weight:
+            total = total + self._box_loss(input, target, self.box_weight)
+        else:
+            self.parts = {}
         self.parts["self_training"] = per_class.detach()
+        self.parts["loss"] = self.parts.get("loss", 0) + self.weight * per_class.detach()
+        return total
+
+    def _box_loss(self, input: Tensor, target: Tensor, weight: float) -> Tensor:
+        value = self.loss(input, target)
+        self.parts = dict(getattr(self.loss, "parts", {}))
         if "loss" in self.parts:
-            self.parts["loss"] = self.parts["loss"] + self.weight * per_class.detach()
-        return total + self.weight * reduce_classes(per_class, self.reduction)
+            self.parts["loss"] = weight * self.parts["loss"]
+        return weight * value

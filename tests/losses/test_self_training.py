@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -21,47 +23,98 @@ from tests.strategies import random_logits, seeds, shapes, targets
 TARGET = torch.tensor([[[1.0, 1, 6, 7, 0]], [[0.0, 0, 0, 0, -1]]])
 
 
-@given(data=st.data(), seed=seeds, shape=shapes, classes=st.integers(1, 2))
-def test_equals_the_naive_twin(data, seed, shape, classes):
+@given(
+    data=st.data(),
+    seed=seeds,
+    shape=shapes,
+    classes=st.integers(1, 2),
+    roundness=st.sampled_from([0.0, 2.0]),
+    core=st.sampled_from([1.0, 0.6]),
+    outside_weight=st.sampled_from([1.0, 5.0]),
+)
+def test_equals_the_naive_twin(data, seed, shape, classes, roundness, core, outside_weight):
     target = data.draw(targets(shape, classes))
     logits, teacher = (random_logits(s, 2, classes, *shape) for s in (seed, seed + 1))
     logits.requires_grad_()
-    fast = box_self_training_loss(logits, teacher, torch.tensor(target, dtype=torch.float32))
-    naive = self_training_terms(logits, teacher, target)
+    options = (roundness, core, outside_weight)
+    fast = box_self_training_loss(logits, teacher, torch.tensor(target, dtype=torch.float32), *options)
+    naive = self_training_terms(logits, teacher, target, *options)
     assert torch.allclose(fast, naive, atol=1e-10, rtol=1e-10)
     gradients = [torch.autograd.grad(terms.sum(), logits)[0] for terms in (fast, naive)]
     assert torch.allclose(*gradients, atol=1e-10, rtol=1e-10)
 
 
-def test_the_level_set_of_a_blurred_disc_is_the_disc_that_the_box_was_drawn_around():
-    """Whatever the blur does to the probabilities, the box finds the level; 0.5 would not."""
-    place = torch.arange(40.0) - 19.5
+def _disc(radius, size=40):
+    place = torch.arange(float(size)) - (size - 1) / 2
     distance = (place[:, None] ** 2 + place[None] ** 2).sqrt()
-    disc = distance <= 12
-    prob = (1.4 - distance / 20).clamp(0, 1).expand(1, 1, -1, -1)  # above 0.5 up to a radius of 18
-    rows = disc.any(1).nonzero()[:, 0]
-    low, high = float(rows.min()), float(rows.max() + 1)
-    found = box_level_set(prob, torch.tensor([[[low, low, high, high, 0]]]))[0, 0].bool()
-    assert (found & ~disc).sum() + (disc & ~found).sum() <= 0.06 * disc.sum()
-    assert (prob[0, 0] >= 0.5).sum() > 2 * disc.sum()
+    return distance, distance <= radius
+
+
+def _box(mask, margin=0):
+    rows = mask.any(1).nonzero()[:, 0]
+    low, high = float(rows.min()) - margin, float(rows.max() + 1) + margin
+    return torch.tensor([[[low, low, high, high, 0]]])
+
+
+def _disagreement(found, truth):
+    return (found.bool() ^ truth).sum() / truth.sum()
+
+
+@pytest.mark.parametrize("roundness", [0.0, 2.0])
+def test_the_level_set_of_a_blurred_disc_is_the_disc_that_the_box_was_drawn_around(roundness):
+    """Whatever the blur does to the logits, the box finds the level; 0 would not."""
+    distance, disc = _disc(12)
+    logits = 6 - distance / 3  # above 0 up to a radius of 18
+    found = box_level_set(logits[None, None], _box(disc), roundness)[0, 0]
+    assert _disagreement(found, disc) < 0.06
+    assert (logits >= 0).sum() > 2 * disc.sum()
+
+
+@pytest.mark.parametrize("shape", [(30, 18), (16, 24, 10)])
+def test_a_teacher_that_knows_nothing_is_given_the_ellipse_in_the_box(shape):
+    corner = [3.0] * len(shape)
+    box = torch.tensor([[corner + [3.0 + s for s in shape] + [0]]])
+    found = box_level_set(torch.zeros(1, 1, *(s + 6 for s in shape)), box)
+    share = {2: math.pi / 4, 3: math.pi / 6}[len(shape)]
+    assert found.sum() / math.prod(shape) == pytest.approx(share, abs=0.06)  # counted in whole pixels
+
+
+def test_roundness_gives_way_to_a_teacher_who_is_sure():
+    """A diamond touches the sides of its box as a disc does, and fills less of it."""
+    place = (torch.arange(21.0) - 10).abs()
+    diamond = place[:, None] + place[None] <= 8
+    logits = torch.where(diamond, 9.0, -9.0)[None, None]
+    assert torch.equal(box_level_set(logits, _box(diamond))[0, 0].bool(), diamond)
+
+
+def test_with_a_core_the_region_need_not_reach_the_sides_of_a_loose_box():
+    distance, disc = _disc(10)
+    logits = (10.5 - distance)[None, None]
+    loose = _box(disc, margin=4)  # 28 pixels for 20: a core of 0.7
+    assert _disagreement(box_level_set(logits, loose, core=0.7)[0, 0], disc) < 0.12
+    assert _disagreement(box_level_set(logits, loose)[0, 0], disc) > 0.5
 
 
 def test_each_box_has_a_level_of_its_own():
-    prob = torch.full((1, 1, 4, 9), 0.2)
-    prob[0, 0, :, 1:3], prob[0, 0, :, 6:8] = 0.3, 0.8
-    found = box_level_set(prob, torch.tensor([[[0.0, 1, 4, 4, 0], [0.0, 5, 4, 8, 0]]]))[0, 0, 0]
+    logits = torch.full((1, 1, 4, 9), -2.0)
+    logits[0, 0, :, 1:3], logits[0, 0, :, 6:8] = -1.0, 1.0
+    boxes = torch.tensor([[[0.0, 0, 4, 3, 0], [0.0, 6, 4, 9, 0]]])
+    found = box_level_set(logits, boxes, roundness=0.0)[0, 0, 0]
+    assert found.tolist() == [1, 1, 1, 0, 0, 0, 1, 1, 1]
+    found = box_level_set(logits, torch.tensor([[[0.0, 1, 4, 3, 0], [0.0, 6, 4, 8, 0]]]))[0, 0, 1]
     assert found.tolist() == [0, 1, 1, 0, 0, 0, 1, 1, 0]
 
 
 def test_without_ignored_regions_it_is_the_pixel_wise_loss_of_full_supervision_on_the_level_sets():
     logits, teacher = (random_logits(seed, 2, 1, 9, 9) for seed in (0, 1))
-    label = box_level_set(teacher.sigmoid(), TARGET)
+    label = box_level_set(teacher, TARGET)
     expected = DiceFocalLoss(sigmoid=True, gamma=0.0)(logits, label)
-    assert torch.allclose(box_self_training_loss(logits, teacher, TARGET).mean(), expected)
+    assert torch.allclose(box_self_training_loss(logits, teacher, TARGET, outside_weight=1).mean(), expected)
 
 
-def test_the_teacher_gets_no_gradient_and_is_used_once():
-    loss = BoxSelfTrainingLoss(GeneralizedMILLoss(), weight=2.0)
+@pytest.mark.parametrize("box_weight", [0.0, 0.5])
+def test_the_teacher_gets_no_gradient_and_is_used_once(box_weight):
+    loss = BoxSelfTrainingLoss(GeneralizedMILLoss(), weight=2.0, box_weight=box_weight)
     logits, teacher = (random_logits(seed, 2, 1, 9, 9).requires_grad_() for seed in (0, 1))
     alone = loss(logits, TARGET)
     assert sorted(loss.parts) == ["loss", "pairwise", "unary"]
@@ -69,8 +122,9 @@ def test_the_teacher_gets_no_gradient_and_is_used_once():
     both = loss(logits, TARGET)
     both.backward()
     assert teacher.grad is None
-    assert torch.allclose(both, alone + 2 * box_self_training_loss(logits, teacher, TARGET).mean())
+    assert torch.allclose(both, box_weight * alone + 2 * box_self_training_loss(logits, teacher, TARGET).mean())
     assert torch.allclose(loss.parts["loss"].mean(), both.detach())
+    assert ("unary" in loss.parts) == bool(box_weight)
     assert torch.equal(loss(logits, TARGET), alone)
 
 
@@ -80,9 +134,8 @@ def test_reduction_is_that_of_the_box_loss(reduction):
     logits, teacher = (random_logits(seed, 2, 3, 9, 9) for seed in (0, 1))
     loss.teacher = teacher
     terms = box_self_training_loss(logits, teacher, TARGET)
-    with_teacher, alone = loss(logits, TARGET), loss(logits, TARGET)
     expected = {"mean": terms.mean(), "sum": terms.sum(), "none": terms}[reduction]
-    assert torch.allclose(with_teacher - alone, expected)
+    assert torch.allclose(loss(logits, TARGET), expected)
 
 
 def test_autocast_leaves_the_loss_in_float32():
@@ -109,6 +162,12 @@ def test_saturated_logits_keep_a_finite_loss_and_gradient():
 def test_wrong_arguments_are_told():
     with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
         BoxSelfTrainingLoss(GeneralizedMILLoss(), weight=-1)
+    with pytest.raises(ValueError, match="roundness must be at least 0, got -1"):
+        BoxSelfTrainingLoss(GeneralizedMILLoss(), roundness=-1)
+    with pytest.raises(ValueError, match="outside_weight must be at least 0, got -1"):
+        BoxSelfTrainingLoss(GeneralizedMILLoss(), outside_weight=-1)
+    with pytest.raises(ValueError, match="core must be greater than 0 and at most 1, got 0"):
+        BoxSelfTrainingLoss(GeneralizedMILLoss(), core=0)
     loss = BoxSelfTrainingLoss(GeneralizedMILLoss())
     loss.teacher = torch.zeros(1, 1, 9, 9)
     with pytest.raises(ValueError, match=r"teacher must have the shape of input \(2, 1, 9, 9\), got \(1, 1, 9, 9\)"):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import torch
@@ -11,36 +12,48 @@ import torch
 from tests.reference.naive_mil import in_boxes
 
 
-def level_of_box(prob, row):
-    """Mean over the distinct outermost rows, columns (and slices) of a box of the highest probability there."""
-    dims = prob.ndim
-    region = prob[tuple(slice(a, b) for a, b in zip(row[:dims], row[dims:-1]))]
+def heights_of_box(logits, row, roundness):
+    """``{pixel: logit + roundness * (1 - r^2)}`` of a box."""
+    dims = logits.ndim
+    heights = {}
+    for k in product(*(range(a, b) for a, b in zip(row[:dims], row[dims:-1]))):
+        middle = [(a + b - 1) / 2 for a, b in zip(row[:dims], row[dims:-1])]
+        half = [(b - a) / 2 for a, b in zip(row[:dims], row[dims:-1])]
+        radius = sum(((x - m) / h) ** 2 for x, m, h in zip(k, middle, half))
+        heights[k] = logits[k].item() + roundness * (1 - radius)
+    return heights
+
+
+def level_set_of_box(logits, row, roundness, core):
+    """Pixels of a box at or above the lowest, over its sides, of the highest pixel in the outermost row of the core."""
+    dims, heights = logits.ndim, heights_of_box(logits, row, roundness)
     sides = []
     for axis in range(dims):
-        for index in {0, region.shape[axis] - 1}:
-            sides.append(region.select(axis, index).max().item())
-    return min(max(sum(sides) / len(sides), 0.15), 0.85)
+        low, high = row[axis], row[dims + axis]
+        beside = math.floor((high - low) * (1 - core) / 2)
+        for index in (low + beside, high - 1 - beside):
+            sides.append(max(height for k, height in heights.items() if k[axis] == index))
+    return {k for k, height in heights.items() if height >= min(sides)}
 
 
-def self_training_terms(logits, teacher, target):
+def self_training_terms(logits, teacher, target, roundness, core, outside_weight):
     """``(C,)``; logits and teacher ``(B, C, *spatial)``, target a nested list of rows."""
     pixels = list(product(*(range(s) for s in logits.shape[2:])))
-    dims = logits.ndim - 2
     terms = []
     for c in range(logits.shape[1]):
         total = logits.new_zeros(())
         for image, rows in enumerate(target):
-            seen = torch.sigmoid(teacher[image, c])
-            levels = [(row, level_of_box(seen, row)) for row in rows if row[-1] == c]
+            regions = [level_set_of_box(teacher[image, c], row, roundness, core) for row in rows if row[-1] == c]
+            label = set().union(*regions)
             both, either, entropy, number = (logits.new_zeros(()) for _ in range(4))
             for k in pixels:
                 if in_boxes(rows, k, c, True) and not in_boxes(rows, k, c, False):
                     continue
-                inside = [level for row, level in levels if all(row[i] <= k[i] < row[dims + i] for i in range(dims))]
-                y = float(any(seen[k].item() >= level for level in inside))
+                y = float(k in label)
+                weight = 1 if in_boxes(rows, k, c, False) else outside_weight
                 p = torch.sigmoid(logits[image, c][k])
                 both, either, number = both + p * y, either + p + y, number + 1
-                entropy = entropy - (y * torch.log(p) + (1 - y) * torch.log(1 - p))
+                entropy = entropy - weight * (y * torch.log(p) + (1 - y) * torch.log(1 - p))
             dice = 1 - (2 * both + 1e-5) / (either + 1e-5)
             total = total + dice + entropy / max(1, number)
         terms.append(total / len(target))

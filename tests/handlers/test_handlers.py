@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from PIL import Image
 
@@ -104,6 +104,20 @@ def test_parts_are_averaged_over_the_epoch():
     metrics = engine.run([-1, 2]).metrics
     assert set(metrics) == {f"train_{n}_class{c}" for n in ("loss", "unary", "pairwise") for c in (0, 1)}
     assert (metrics["train_loss_class0"] + metrics["train_loss_class1"]) / 2 == pytest.approx(sum(totals) / 2)
+
+
+def test_a_part_that_the_loss_has_no_longer_is_logged_no_longer():
+    class Changing:
+        parts = {"first": torch.ones(1)}
+
+    loss = Changing()
+    trainer = Engine(lambda *_: None)
+    LossParts(loss).attach(trainer)
+    seen = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: seen.append(sorted(engine.state.metrics)))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: setattr(loss, "parts", {"second": torch.ones(1)}))
+    trainer.run([0], max_epochs=2)
+    assert seen == [["train_first"], ["train_second"]]
 
 
 def test_a_loss_without_parts_is_left_alone():

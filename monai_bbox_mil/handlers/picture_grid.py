@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +69,8 @@ def save_comparison_grid(
     Args:
         path: file to write.
         cases: for each row its title and, by the networks' names, their pictures of the same slice, whose own titles go
-            below the predictions. Image, boxes and ground truth are the first network's.
+            below the predictions. Image, boxes and ground truth are the first network's. Shown is the part of the slice
+            that holds boxes, ground truth and all predictions, with something around it.
         class_names: one a channel, for the legend.
         dpi: pixels an inch; a column is 2.6 inches wide.
 
@@ -85,6 +86,7 @@ def save_comparison_grid(
         for axis, name in zip(row[2:], names):
             _draw_mask(axis, pictures[name].pred)
             axis.set_xlabel(pictures[name].title, fontsize=9)
+        _look_closer(row, pictures.values())
     _save(figure, path, class_names, dpi)
 
 
@@ -150,10 +152,31 @@ def _new_grid(pictures: Sequence[CasePicture], columns: Sequence[str]) -> tuple[
     return figure, axes
 
 
+def _look_closer(axes: np.ndarray, pictures: Iterable[CasePicture]) -> None:
+    """Leave out what lies far from all boxes and regions; as wide as high, and at least a third of the image."""
+    first, *_ = pictures = list(pictures)
+    size = np.array(first.image.shape)
+    shown = np.zeros(first.image.shape, dtype=bool)
+    for region in [picture.pred for picture in pictures] + ([] if first.mask is None else [first.mask]):
+        shown |= region.astype(bool).any(0)
+    for x0, y0, x1, y1, _ in first.boxes.astype(int):
+        shown[max(x0, 0) : x1, max(y0, 0) : y1] = True
+    if not shown.any():
+        return
+    places = np.argwhere(shown)
+    low, high = places.min(0), places.max(0) + 1
+    width = np.minimum(max(1.6 * (high - low).max(), size.max() / 3), size)
+    start = np.clip((low + high - width) / 2, 0, size - width) - 0.5
+    for axis in axes:
+        axis.set_xlim(start[0], start[0] + width[0])
+        bottom_up = (start[1], start[1] + width[1])
+        axis.set_ylim(bottom_up[::-1] if first.upright else bottom_up)
+
+
 def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], dpi: int = 110) -> None:
     handles = [Patch(color=_COLORS[i % len(_COLORS)], label=name) for i, name in enumerate(class_names)]
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False)
-    figure.savefig(path, dpi=dpi)
+    figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.05)  # else headings of two lines are cut
 
 
 def _grey_range(image: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from monai_bbox_mil.handlers import CaseReport, LossParts, ThresholdCalibrator, VolumeDice, latest_checkpoint
-from monai_bbox_mil.handlers.picture_grid import load_pictures, save_comparison_grid, save_picture_grid
+from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_comparison_grid, save_picture_grid
 from monai_bbox_mil.losses import GeneralizedMILLoss
 
 
@@ -194,3 +194,22 @@ def test_kept_pictures_come_back_and_are_compared(tmp_path):
         assert picture.size[0] > picture.size[1] > 300
     with pytest.raises(ValueError, match="pictures must hold at least one case"):
         save_comparison_grid(tmp_path / "x.png", [], ["a"])
+
+
+def test_a_comparison_shows_the_part_that_holds_boxes_and_every_prediction(tmp_path):
+    """A small box in the middle of a large image, white around it: looked at whole, most of the panel would be black."""
+    image = np.zeros((90, 90), dtype=np.uint8)
+    image[30:60, 30:60] = 200
+    region = np.zeros((1, 90, 90), dtype=bool)
+    region[0, 42:48, 42:48] = True
+    seen = CasePicture("a", image, np.array([[42, 42, 48, 48, 0]]), region, region)
+    far = seen._replace(pred=np.roll(region, 40, axis=1))
+
+    def black(*pictures):
+        rows = [("a", {str(number): picture for number, picture in enumerate(pictures)})]
+        save_comparison_grid(tmp_path / "grid.png", rows, ["organ"])
+        with Image.open(tmp_path / "grid.png") as picture:
+            return (np.asarray(picture.convert("L")) < 20).mean()
+
+    assert black(seen) < 0.05
+    assert black(seen, far) > 0.3

@@ -197,7 +197,7 @@ def test_kept_pictures_come_back_and_are_compared(tmp_path):
 
 
 def test_a_comparison_shows_the_part_that_holds_boxes_and_every_prediction(tmp_path):
-    """A small box in the middle of a large image, white around it: looked at whole, most of the panel would be black."""
+    """A small box on a bright spot of a black image; seen as a whole, most of it would be black."""
     image = np.zeros((90, 90), dtype=np.uint8)
     image[30:60, 30:60] = 200
     region = np.zeros((1, 90, 90), dtype=bool)

@@ -37,6 +37,7 @@ def test_the_table_of_arguments_holds_the_defaults():
         assert set(names) <= set(config)
         if len(names) == len(values):
             defaults |= zip(names, values)
-    for name in ("label_values", "angles_deg", "alpha", "beta", "gamma", "pairwise_weight", "flip_prob", "rotate_prob",
-                 "max_epochs", "batch_size", "learning_rate", "image_size", "core", "roundness", "rotate_deg", "zoom"):  # fmt: skip
+    for name in ("label_values", "angles_deg", "alpha", "beta", "gamma", "pairwise_weight", "core", "roundness",
+                 "flip_prob", "rotate_prob", "rotate_deg", "zoom", "max_epochs", "batch_size", "learning_rate",
+                 "image_size"):  # fmt: skip
         assert eval(defaults[name].strip("`")) == config[name], name

@@ -98,23 +98,23 @@ def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec
 
 
 def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
-    """A score against the variants' ``x``, a line for each system and series; bars are the mean's standard error.
+    """A score against the variants' ``x``, a panel for each series and a line for each system; bars: standard errors.
 
     Returns:
         whether there was anything to draw.
     """
     datasets = [name for name in view.datasets if len(results[results["dataset"] == name])]
-    drawn = False
-    if not datasets:
-        return False
-    figure, panels = _new_figure(len(datasets), height=3.2)
     series = list(dict.fromkeys(matrix.variants[name].series for name in view.variants))
-    for panel, dataset in zip(panels, datasets):
-        lines = [(row, group) for row in view.rows for group in series]
-        for place, (row, group) in enumerate(lines):
-            points = {v.x: name for name, v in matrix.variants.items() if name in view.variants and v.series == group}
-            if view.base_x is not None:
-                points = {view.base_x: "", **points}
+    shown = [(dataset, group) for dataset in datasets for group in series]
+    drawn = False
+    if not shown:
+        return False
+    figure, panels = _new_figure(len(shown), height=4.2, sharey=True)
+    for panel, (dataset, group) in zip(panels, shown):
+        points = {v.x: name for name, v in matrix.variants.items() if name in view.variants and v.series == group}
+        if view.base_x is not None:
+            points = {view.base_x: "", **points}
+        for place, row in enumerate(view.rows):
             found = []
             for x, variant in sorted(points.items(), key=lambda point: point[0] or 0.0):
                 rows = select_rows(results, dataset, replace(row, variant=variant))
@@ -125,14 +125,14 @@ def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, 
             if found:
                 drawn = True
                 x_values, means, errors = np.array(found, dtype=float).T
-                label = _short(", ".join(part for part in (row_label(matrix, row), group) if part))
-                color = _COLORS[place % len(_COLORS)]
+                label, color = _short(row_label(matrix, row)), _COLORS[place % len(_COLORS)]
                 panel.errorbar(x_values, means, errors, color=color, label=label, marker="o", markersize=4, capsize=3)
         reference = pick_reference(results, matrix, view, dataset, view.score)
         if reference is not None:
             level = summarize(patient_scores(select_rows(results, dataset, reference), view.score)).mean
             panel.axhline(level, color="black", linestyle="--", linewidth=1, label=_short(row_label(matrix, reference)))
-        panel.set_title(matrix.datasets[dataset].title, fontsize=10)
+        title = matrix.datasets[dataset].title
+        panel.set_title(f"{title}, {group}" if group else title, fontsize=10)
         panel.set_xlabel(view.xlabel or "x", fontsize=9)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel(SCORE_NAMES[view.score], fontsize=9)

@@ -109,7 +109,8 @@ def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, 
     drawn = False
     if not shown:
         return False
-    figure, panels = _new_figure(len(shown), height=4.2, sharey=True)
+    # Scores of several data sets have ranges of their own.
+    figure, panels = _new_figure(len(shown), height=4.2, sharey=len(datasets) == 1)
     for panel, (dataset, group) in zip(panels, shown):
         points = {v.x: name for name, v in matrix.variants.items() if name in view.variants and v.series == group}
         if view.base_x is not None:

@@ -129,10 +129,8 @@ def _sequence(name: str, value: Any, kinds: tuple[type, ...]) -> tuple[Any, ...]
 
 def _tell(result: check_boxes.CheckResult) -> None:
     """The summary for the terminal."""
-    boxes = sum(len(image.boxes) for image in result.images)
-    print(
-        f"{len(result.images)} images, {boxes} boxes: {result.count('error')} errors, {result.count('warning')} warnings"
-    )
+    boxes, errors = sum(len(image.boxes) for image in result.images), result.count("error")
+    print(f"{len(result.images)} images, {boxes} boxes: {errors} errors, {result.count('warning')} warnings")
     counts = Counter(finding.kind for _, finding in result.all_findings)
     kinds = check_boxes.KINDS
     for kind, count in sorted(counts.items(), key=lambda entry: [*kinds].index(entry[0])):

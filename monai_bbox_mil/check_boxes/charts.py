@@ -72,7 +72,7 @@ def histogram(values: Mapping[str, Sequence[float] | np.ndarray], title: str, un
 def _edges(values: np.ndarray) -> np.ndarray:
     """At most 24 bars of a round width; the few values far out share the last bars."""
     low, high = np.floor(np.quantile(values, 0.005)), np.ceil(np.quantile(values, 0.995)) + 1
-    widths = [factor * 10**power for power in range(-1, 9) for factor in (1, 2, 5)]
-    width = next(width for width in widths if (high - low) / width <= 24 and width >= 0.5)
+    widths = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
+    width = next(width for width in widths if (high - low) / width <= 24 and width >= 1)
     start = np.floor(low / width) * width
     return np.arange(start, high + width, width)

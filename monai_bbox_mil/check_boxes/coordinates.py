@@ -45,7 +45,7 @@ def find_wrong_coordinates(survey: BoxSurvey, affine: Tensor, shape: tuple[int, 
         >>> find_wrong_coordinates(survey, torch.eye(4), (40, 10, 1)).kind
         'axis_swap'
     """
-    if not len(survey.boxes) or (lost_shares(survey.boxes, shape) > _LOST).double().mean() < 0.5:
+    if not len(survey.boxes) or (lost_shares(survey.boxes, shape) > _LOST).double().mean() <= 0.5:
         return None
     swaps = [
         (f"the axes are taken in the order {', '.join(_AXES[axis] for axis in order)}", turned)

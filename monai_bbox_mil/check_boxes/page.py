@@ -33,7 +33,8 @@ h1 { font-size: 1.5em; margin-bottom: .2em; } h2 { font-size: 1.2em; margin: 1.8
 .error { color: #b3261e; } .warning { color: #8a5a00; } .note { color: #4a5568; } .good { color: #1b6e33; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .25em .7em .25em 0;
   border-bottom: 1px solid #e4e4e4; vertical-align: top; } td.number, th.number { text-align: right; }
-td.path { overflow-wrap: anywhere; }
+td.path { overflow-wrap: anywhere; min-width: 9em; } td.size { white-space: nowrap; }
+.long { max-height: 40em; overflow-y: auto; } .long th { position: sticky; top: 0; background: #fff; }
 details { border: 1px solid #d5d5d5; border-radius: 6px; padding: .5em .9em; margin: .6em 0; }
 summary { cursor: pointer; font-weight: 600; } .advice { margin: .5em 0; } li { overflow-wrap: anywhere; }
 .case { border-top: 1px solid #d5d5d5; padding: .4em 0 1em; } .slices { display: flex; flex-wrap: wrap; gap: 1em; }
@@ -204,26 +205,25 @@ def _image_table(result: CheckResult, drawn: Iterable[int]) -> list[str]:
     names = result.options.class_names
     lines = [
         "<h2>Images</h2>",
-        "<table><tr><th>Image</th><th>Part</th><th>Patient</th><th>Voxels</th><th>mm</th>"
+        '<div class="long"><table>'
+        "<tr><th>Image</th><th>Part</th><th>Patient</th><th>Voxels</th><th>mm</th>"
         '<th class="number">Boxes</th><th>Sides, voxels</th><th>Findings</th></tr>',
     ]
     for image in result.images:
         sides = (image.boxes[:, 3:] - image.boxes[:, :3])[:, result.options.plane_axes(image.shape or (1, 1, 1))]
         span = f"{float(sides.min()):.3g} to {float(sides.max()):.3g}" if sides.numel() else ""
         boxes = str(len(image.boxes)) if image.shape is not None else ""
-        if several and len(image.boxes):
-            boxes += (
-                f" ({' + '.join(str(int((image.classes == c).sum())) for c in range(len(result.options.class_names)))})"
-            )
+        if len(names) > 1 and len(image.boxes):
+            boxes += f" ({' + '.join(str(int((image.classes == channel).sum())) for channel in range(len(names)))})"
         kinds = dict.fromkeys(finding.kind for finding in image.findings)
         faults = ", ".join(f'<a class="{KINDS[k].severity}" href="#{k}">{escape(KINDS[k].title)}</a>' for k in kinds)
         lines.append(
             f'<tr><td class="path">{_link(image, drawn)}</td><td>{escape(image.part)}</td>'
-            f'<td class="path">{escape(image.patient)}</td><td>{" x ".join(map(str, image.shape or ()))}</td>'
-            f"<td>{' x '.join(f'{mm:.3g}' for mm in image.spacing_mm)}</td>"
+            f'<td class="path">{escape(image.patient)}</td><td class="size">{" x ".join(map(str, image.shape or ()))}</td>'
+            f'<td class="size">{" x ".join(f"{mm:.3g}" for mm in image.spacing_mm)}</td>'
             f'<td class="number">{boxes}</td><td>{span}</td><td>{faults}</td></tr>'
         )
-    return [*lines, "</table>"]
+    return [*lines, "</table></div>"]
 
 
 def _pictures(result: CheckResult, drawn: dict[int, list[str]]) -> list[str]:

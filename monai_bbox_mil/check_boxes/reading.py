@@ -48,7 +48,7 @@ def load_item(item: Mapping[str, Any], options: CheckOptions) -> LoadedItem:
 
     Example:
         >>> load_item({"image": "nowhere.png"}, CheckOptions()).findings[0].detail
-        'nowhere.png: expected all files to exist, got 1 missing: nowhere.png.'
+        'image: expected all files to exist, got 1 missing: nowhere.png.'
     """
     findings: list[Finding] = []
     drawn = "box" in item
@@ -92,7 +92,7 @@ def boxes_of_mask(mask: Tensor, options: CheckOptions, margin: float = 0) -> tup
 def _load_volume(item: Mapping[str, Any], key: str, findings: list[Finding]) -> MetaTensor | None:
     path = item[key]
     try:
-        check_files([{key: path}], _name(path))
+        check_files([{key: path}], key)
         loaded = LoadImaged(key, image_only=True, ensure_channel_first=True)({key: path})[key]
         volume = EnsureVolume()(loaded)
         if not bool(torch.isfinite(volume).all()):

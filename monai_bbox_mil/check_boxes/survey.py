@@ -184,7 +184,7 @@ def _check_boxes(report: ImageReport, loaded: LoadedItem, options: CheckOptions)
 
 def _find_shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Finding]:
     return [
-        Finding("patient_in_two_parts", f"{len(names)} in both {first} and {second}: {shorten(names, 20)}")
+        Finding("patient_in_two_parts", f"in both {first} and {second}: {shorten(names, 20)}")
         for (first, second), names in shared_patients(parts).items()
     ]
 

@@ -38,6 +38,7 @@ td.path { overflow-wrap: anywhere; min-width: 9em; } td.size { white-space: nowr
 details { border: 1px solid #d5d5d5; border-radius: 6px; padding: .5em .9em; margin: .6em 0; }
 summary { cursor: pointer; font-weight: 600; } .advice { margin: .5em 0; } li { overflow-wrap: anywhere; }
 .case { border-top: 1px solid #d5d5d5; padding: .4em 0 1em; } .slices { display: flex; flex-wrap: wrap; gap: 1em; }
+.list { flex: 1 1 20em; }
 figure { margin: 0; } figcaption { font-size: .85em; color: #555; }
 .case svg { background: #ececec; max-width: 100%; height: auto; } .case svg rect { fill: none; stroke-width: 1.5;
   vector-effect: non-scaling-stroke; } .case svg rect.edge { stroke: #999; stroke-width: 1; }
@@ -217,9 +218,10 @@ def _image_table(result: CheckResult, drawn: Iterable[int]) -> list[str]:
             boxes += f" ({' + '.join(str(int((image.classes == channel).sum())) for channel in range(len(names)))})"
         kinds = dict.fromkeys(finding.kind for finding in image.findings)
         faults = ", ".join(f'<a class="{KINDS[k].severity}" href="#{k}">{escape(KINDS[k].title)}</a>' for k in kinds)
+        size = f'<td class="size">{" x ".join(map(str, image.shape or ()))}</td>'
         lines.append(
             f'<tr><td class="path">{_link(image, drawn)}</td><td>{escape(image.part)}</td>'
-            f'<td class="path">{escape(image.patient)}</td><td class="size">{" x ".join(map(str, image.shape or ()))}</td>'
+            f'<td class="path">{escape(image.patient)}</td>{size}'
             f'<td class="size">{" x ".join(f"{mm:.3g}" for mm in image.spacing_mm)}</td>'
             f'<td class="number">{boxes}</td><td>{span}</td><td>{faults}</td></tr>'
         )
@@ -244,8 +246,8 @@ def _pictures(result: CheckResult, drawn: dict[int, list[str]]) -> list[str]:
         more = len(image.findings) - _LISTED
         lines.append(
             f'<div class="case" id="image-{image.number}"><h3>{escape(image.name)} ({escape(image.part)})</h3>'
-            f'<div class="slices">{"".join(drawn[image.number])}</div><ol>{findings}</ol>'
-            f"{f'<p>and {more} more, which are in the table of findings.</p>' if more > 0 else ''}</div>"
+            f'<div class="slices">{"".join(drawn[image.number])}<div class="list"><ol>{findings}</ol>'
+            f"{f'<p>and {more} more, which are in the table of findings.</p>' if more > 0 else ''}</div></div></div>"
         )
     return lines
 

@@ -19,7 +19,7 @@ from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.data.splits import check_files
 from monai_bbox_mil.transforms import EnsureVolume, LabelToChannels, MaskToBoxTensor
 from monai_bbox_mil.transforms.box_files import survey_boxes
-from monai_bbox_mil.transforms.box_records import BoxSurvey
+from monai_bbox_mil.transforms.box_records import BoxFault, BoxSurvey
 
 __all__ = ["LoadedItem", "boxes_of_mask", "load_item"]
 
@@ -142,17 +142,26 @@ def _survey(
         findings.append(Finding("unreadable_boxes", _one_line(error)))
         return None
     findings += [Finding("left_out", _one_line(warning.message)) for warning in told]
+    survey = _without_unknown_channels(survey, len(options.class_names))
     findings += [Finding(fault.kind, fault.message, box=fault.place) for fault in survey.faults]
-    too_high = survey.classes >= len(options.class_names)
-    for index in too_high.nonzero().flatten().tolist():
-        detail = f"channel {int(survey.classes[index])}, expected 0 to {len(options.class_names) - 1}"
-        findings.append(Finding("unknown_class", detail, box=survey.places[index]))
-    kept = (~too_high).nonzero().flatten()
+    return survey
+
+
+def _without_unknown_channels(survey: BoxSurvey, channels: int) -> BoxSurvey:
+    """Boxes of channels that the network does not have become faults."""
+    known = survey.classes < channels
+    kept = known.nonzero().flatten()
+    faults = [
+        BoxFault(survey.places[index], "unknown_class", f"expected a channel 0 to {channels - 1}, got {channel}.")
+        for index, channel in enumerate(survey.classes.tolist())
+        if not known[index]
+    ]
     return survey._replace(
         boxes=survey.boxes[kept],
         given=survey.given[kept],
         classes=survey.classes[kept],
         places=[survey.places[index] for index in kept.tolist()],
+        faults=survey.faults + faults,
     )
 
 

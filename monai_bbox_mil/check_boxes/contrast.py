@@ -25,7 +25,7 @@ _AS_GIVEN = ""
 _MIN_IMAGES = 20
 _MAX_BOXES = 30  # of one image: more tell little that is new
 _SURE = 6.0  # standard errors of the gain
-_BETTER = 1.3  # at least so much more contrast
+_BETTER = 2.0  # times as much contrast: some boxes that are right, of whole hippocampi, gain 1.5 times when turned
 
 
 def box_contrasts(image: Tensor, boxes: Tensor, plane: list[int]) -> dict[str, float]:

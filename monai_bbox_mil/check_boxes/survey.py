@@ -142,7 +142,7 @@ def _path(item: Mapping[str, Any]) -> str:
 
 
 def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:
-    """Fill the report; returns the contrasts of drawn boxes."""
+    """Fill the report; returns the contrasts of drawn boxes that no mask speaks for."""
     loaded = load_item(report.item, options)
     report.drawn = loaded.drawn
     report.findings += loaded.findings
@@ -159,7 +159,7 @@ def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:
     if not len(report.boxes) and not loaded.survey.faults:
         report.findings.append(Finding("no_box", f"the {'annotation' if loaded.drawn else 'mask'} is empty"))
     _check_boxes(report, loaded, options)
-    if not loaded.drawn:
+    if not loaded.drawn or loaded.mask is not None:  # a mask is the better witness
         return {}
     return box_contrasts(loaded.image, report.boxes, options.plane_axes(report.shape))
 

@@ -15,6 +15,7 @@ from typing import Any
 import monai_bbox_mil.check_boxes as check_boxes
 
 _STEM = "check_boxes"
+_TOLD = 10  # errors in the terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,11 +131,16 @@ def _sequence(name: str, value: Any, kinds: tuple[type, ...]) -> tuple[Any, ...]
 def _tell(result: check_boxes.CheckResult) -> None:
     """The summary for the terminal."""
     boxes, errors = sum(len(image.boxes) for image in result.images), result.count("error")
-    print(f"{len(result.images)} images, {boxes} boxes: {errors} errors, {result.count('warning')} warnings")
+    print(f"Images: {len(result.images)}, boxes: {boxes}, errors: {errors}, warnings: {result.count('warning')}")
     counts = Counter(finding.kind for _, finding in result.all_findings)
     kinds = check_boxes.KINDS
     for kind, count in sorted(counts.items(), key=lambda entry: [*kinds].index(entry[0])):
         print(f"  {kinds[kind].severity:8}{count:6}  {kinds[kind].title}")
+    told = [(image, finding) for image, finding in result.all_findings if finding.severity == "error"]
+    for image, finding in told[:_TOLD]:
+        print("  " + ": ".join(part for part in (image.name if image else "", finding.box, finding.detail) if part))
+    if len(told) > _TOLD:
+        print(f"  and {len(told) - _TOLD} more errors, which are on the page.")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def lost_shares(boxes: Tensor, shape: Sequence[int]) -> Tensor:
         >>> lost_shares(torch.tensor([[-1.0, 0, 0, 3, 2, 1]]), (4, 4, 1))
         tensor([0.2500])
     """
+    boxes = _within_flat_axes(boxes, shape)
     clipped, left = clip_boxes(boxes, shape)
     share = _volumes(clipped) / _volumes(boxes).clamp(min=1e-12)
     return torch.where(left, 1 - share, 1.0)
@@ -73,8 +74,8 @@ def find_box_faults(
     """
     axes, findings = options.plane_axes(shape), []
     clipped, left = clip_boxes(boxes, shape)
-    lost = lost_shares(boxes, shape)
-    overhang = torch.cat([-boxes[:, :3], boxes[:, 3:] - torch.as_tensor(shape)], dim=1)
+    lost, flat = lost_shares(boxes, shape), _within_flat_axes(boxes, shape)
+    overhang = torch.cat([-flat[:, :3], flat[:, 3:] - torch.as_tensor(shape)], dim=1)
     sides = (boxes[:, 3:] - boxes[:, :3])[:, axes]
     whole = torch.tensor([shape[axis] for axis in axes])
     covered = ((clipped[:, 3:] - clipped[:, :3])[:, axes] / whole).prod(dim=1)
@@ -114,6 +115,16 @@ def _find_duplicates(boxes: Tensor, classes: Tensor, places: Sequence[str]) -> l
             detail = f"overlap (IoU) of {overlap[earlier, later]:.2f} with {places[earlier]}"
             findings.append(box_finding("near_duplicate", detail, boxes, places, later))
     return findings
+
+
+def _within_flat_axes(boxes: Tensor, shape: Sequence[int]) -> Tensor:
+    """Boxes cut to a single slice that they meet: how thick they were drawn across it says nothing."""
+    boxes = boxes.clone()
+    for axis, size in enumerate(shape):
+        meets = (boxes[:, axis] < 1) & (boxes[:, 3 + axis] > 0)
+        if size == 1:
+            boxes[meets, axis], boxes[meets, 3 + axis] = 0, 1
+    return boxes
 
 
 def _volumes(boxes: Tensor) -> Tensor:

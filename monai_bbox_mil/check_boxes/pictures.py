@@ -83,7 +83,7 @@ class _Frame:
 
 
 def _is_upright(image: MetaTensor, axis: int) -> bool:
-    """Whether ``axis`` runs downward: as in prediction's pictures, front and head belong at the top."""
+    """Whether ``axis`` runs downward: as in evaluation's pictures, front and head belong at the top."""
     flat = len(np.atleast_1d(image.meta.get("spatial_shape", (0, 0, 0)))) == 2
     return flat or float(image.affine[axis, axis]) < 0
 

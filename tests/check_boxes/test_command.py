@@ -20,7 +20,7 @@ def test_a_clean_data_set_gives_0(clean, tmp_path, capsys):
     clean().write()
     assert main(["--dataset_dir", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
-    assert "3 images, 4 boxes: 0 errors, 0 warnings" in captured.out
+    assert "Images: 3, boxes: 4, errors: 0, warnings: 0" in captured.out
     assert f"Page: {tmp_path / 'out' / 'check_boxes.html'}" in captured.out
     assert "Checking" in captured.err and "Drawing" in captured.err and "3/3" in captured.err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -39,7 +39,9 @@ def test_a_warning_gives_0_and_an_error_1(clean, tmp_path, capsys):
     data.add("e", box=[[90, 6, 99, 20], [5, 6, 15, 20], [20, 6, 30, 20]])
     data.write("own.json")
     assert main(arguments) == 1
-    assert "5 images, 8 boxes: 1 errors, 1 warnings" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Images: 5, boxes: 8, errors: 1, warnings: 1" in told
+    assert "e.nii.gz: box[0]: (90, 6, 0) to (99, 20, 1): the image has 40 x 30 x 1 voxels" in told
     table = pd.read_csv(tmp_path / "page_findings.csv", keep_default_na=False)
     assert table[["severity", "kind", "part", "image", "patient"]].values.tolist() == [
         ["warning", "tiny", "training", "d.nii.gz", "patient d"],

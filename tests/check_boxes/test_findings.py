@@ -161,6 +161,12 @@ def test_boxes_of_single_slices_are_measured_in_their_slice(data):
     assert finding.kind == "object_without_box" and "at (5, 6, 2)" in finding.detail
 
 
+def test_how_thick_a_box_is_across_a_single_slice_says_nothing(data):
+    # World z of the slice is 39 to 41 mm.
+    data.add(box={"box": [[70, -290, 0, 90, -260, 90]], "space": "world"})
+    assert kinds(data.check()) == []
+
+
 def test_classes_by_name(data):
     annotation = {"box": [[5, 6, 15, 20], [20, 3, 30, 9]], "label": ["prostate", "tumour"]}
     data.add(box=annotation, objects=[(5, 6, 0, 15, 20, 1, 1), (20, 3, 0, 30, 9, 1, 2)])

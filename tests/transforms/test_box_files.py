@@ -694,18 +694,15 @@ def test_formats_of_several_images_need_the_image_name(tmp_path, name, content):
         read_boxes(write(tmp_path / name, content), make_image(name=None))
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FILES.iterdir()))
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_a_survey_has_the_boxes_that_are_read(name):
-    image = make_image(shape=(20, 16) if name == "yolo.txt" else SHAPE)
-    options = {"classes": CLASSES}
-    try:
-        boxes, classes = read_boxes(FILES / name, image, **options)
-    except ValueError:
-        image = make_image(shape=(20, 16))
-        boxes, classes = read_boxes(FILES / name, image, **options)
-    survey = survey_boxes(FILES / name, image, **options)
-    assert torch.allclose(survey.boxes.float(), boxes) and torch.equal(survey.classes, classes)
-    assert survey.faults == [] and len(survey.places) == len(boxes)
+    image = Flip(0)(make_image(**EXAMPLES[name][0]))
+    boxes, classes = read_boxes(FILES / name, image, CLASSES)
+    survey = survey_boxes(FILES / name, image, CLASSES)
+    torch.testing.assert_close(survey.boxes.float(), boxes)
+    assert torch.equal(survey.classes, classes) and survey.classes.tolist() == [1, 0]
+    assert survey.faults == [] and len(survey.places) == 2
+    assert survey.space == ("world" if name == "roi.mrk.json" else "index")
 
 
 def test_a_survey_notes_each_fault_and_keeps_the_rest(tmp_path):

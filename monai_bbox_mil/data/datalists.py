@@ -43,6 +43,7 @@ def get_datalist(
     datalist: str | os.PathLike[str] | None = None,
     validation_fraction: float = 0.2,
     seed: int = 0,
+    check: bool = True,
 ) -> dict[str, list[dict[str, Any]]]:
     """Data list of a folder, read in the first of these ways that its content allows.
 
@@ -61,6 +62,7 @@ def get_datalist(
         datalist: a data list file, absolute or relative to ``dataset_dir``.
         validation_fraction: part of the patients, for a data list file that names no validation part.
         seed: of that draw.
+        check: whether a data list file is refused for missing files and for a patient in two parts.
 
     Returns:
         ``{"training": [...], "validation": [...]}``, with ``"test"`` where there is one.
@@ -69,12 +71,9 @@ def get_datalist(
         ValueError: when nothing of this is there, or what is there does not fit.
     """
     root = Path(os.path.abspath(dataset_dir))
-    if datalist is not None:
-        return _load_parts(root, datalist, None, validation_fraction, seed)
-    if (root / "dataset.json").is_file():
-        return decathlon_datalist(root, validation_fraction, seed)
-    if (root / "datalist.json").is_file():
-        return _load_parts(root, "datalist.json", None, validation_fraction, seed)
+    known = [name for name in ("dataset.json", "datalist.json") if (root / name).is_file()]
+    if datalist is not None or known:
+        return _load_parts(root, known[0] if datalist is None else datalist, None, validation_fraction, seed, check)
     if find_promise12_cases(root):
         return promise12_datalist(root)
     if find_atlas_images(root):
@@ -121,7 +120,7 @@ def load_datalist(
         ValueError: when the file is absent, is no JSON, or has none of the lists; when an entry is malformed; when a
             patient is in two parts; when files are missing.
     """
-    parts = _load_parts(Path(os.path.abspath(dataset_dir)), datalist, section, validation_fraction, seed)
+    parts = _load_parts(Path(os.path.abspath(dataset_dir)), datalist, section, validation_fraction, seed, True)
     return parts if section is None else parts[section]
 
 
@@ -143,7 +142,7 @@ def decathlon_datalist(
     Raises:
         ValueError: as :func:`load_datalist`.
     """
-    return _load_parts(Path(os.path.abspath(dataset_dir)), "dataset.json", None, validation_fraction, seed)
+    return _load_parts(Path(os.path.abspath(dataset_dir)), "dataset.json", None, validation_fraction, seed, True)
 
 
 def find_images(
@@ -196,9 +195,9 @@ def find_images(
 
 
 def _load_parts(
-    root: Path, datalist: str | os.PathLike[str], section: str | None, validation_fraction: float, seed: int
+    root: Path, datalist: str | os.PathLike, section: str | None, validation_fraction: float, seed: int, check: bool
 ) -> dict[str, list[dict[str, Any]]]:
-    """All parts of a data list file; the files of all, or of the one section, are there."""
+    """All parts of a data list file; if checked, the files of all, or of the one section, are there."""
     path = root / datalist
     if section not in (None, *_SECTIONS):
         raise ValueError(f"section must be None or one of {_SECTIONS}, got {section!r}.")
@@ -212,11 +211,12 @@ def _load_parts(
     if "training" in parts and "validation" not in parts:
         parts.update(split_by_patient(parts["training"], validation_fraction, seed))
     parts = {"training": [], "validation": [], **parts}
+    if not check:
+        return parts
     check_patients(parts, str(path))
     if section is not None and section not in parts:
         raise ValueError(f"{path}: expected the list {section!r}, got {found}.")
-    wanted = parts if section is None else [section]
-    check_files((item for name in wanted for item in parts[name]), str(path))
+    check_files((item for name in ([section] if section else parts) for item in parts[name]), str(path))
     return parts
 
 

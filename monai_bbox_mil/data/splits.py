@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-__all__ = ["check_files", "check_patients", "shorten", "split_by_patient", "split_published"]
+__all__ = ["check_files", "check_patients", "shared_patients", "shorten", "split_by_patient", "split_published"]
 
 
 def split_by_patient(
@@ -87,14 +87,23 @@ def split_published(
 
 def check_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str) -> None:
     """Raise a ValueError that names the patients who are in more than one part of ``source``."""
+    for (first, second), both in shared_patients(parts).items():
+        raise ValueError(
+            f"{source}: expected each patient in one part only, got {len(both)} patient(s) in both {first} and "
+            f"{second}: {shorten(both)}. Where these are different people, name them with the key 'patient'."
+        )
+
+
+def shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, str], list[str]]:
+    """Names of the patients, sorted, who are in two parts, by the names of these parts.
+
+    Example:
+        >>> shared_patients({"training": [{"patient": "a"}, {"patient": "b"}], "validation": [{"patient": "b"}]})
+        {('training', 'validation'): ['b']}
+    """
     names = {part: {item["patient"] for item in items if "patient" in item} for part, items in parts.items()}
-    for first, second in combinations(names, 2):
-        both = sorted(names[first] & names[second])
-        if both:
-            raise ValueError(
-                f"{source}: expected each patient in one part only, got {len(both)} patient(s) in both {first} and "
-                f"{second}: {shorten(both)}. Where these are different people, name them with the key 'patient'."
-            )
+    both = {(first, second): sorted(names[first] & names[second]) for first, second in combinations(names, 2)}
+    return {pair: patients for pair, patients in both.items() if patients}
 
 
 def check_files(items: Iterable[Mapping[str, Any]], source: str) -> None:

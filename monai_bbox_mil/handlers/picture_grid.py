@@ -15,9 +15,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-__all__ = ["CasePicture", "load_pictures", "save_comparison_grid", "save_picture_grid", "save_pictures"]
+__all__ = [
+    "COLORS",
+    "CasePicture",
+    "grey_range",
+    "load_pictures",
+    "save_comparison_grid",
+    "save_picture_grid",
+    "save_pictures",
+]
 
-_COLORS = ("#2ca02c", "#ff7f0e", "#1f77b4", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22")
+COLORS = ("#2ca02c", "#ff7f0e", "#1f77b4", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22")
+"""Colours of the classes, in turn."""
 
 
 class CasePicture(NamedTuple):
@@ -99,7 +108,7 @@ def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) 
     """
     arrays: dict[str, np.ndarray] = {"names": np.array(list(pictures))}
     for number, picture in enumerate(pictures.values()):
-        low, high = _grey_range(picture.image)
+        low, high = grey_range(picture.image)
         arrays[f"image{number}"] = (np.clip((picture.image - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
         arrays[f"boxes{number}"] = picture.boxes
         arrays[f"pred{number}"] = picture.pred
@@ -134,7 +143,7 @@ def _new_grid(pictures: Sequence[CasePicture], columns: Sequence[str]) -> tuple[
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(pictures), len(columns), squeeze=False)
     for row, picture in zip(axes, pictures):
-        low, high = _grey_range(picture.image)
+        low, high = grey_range(picture.image)
         for axis in row:
             axis.imshow(
                 picture.image.T,
@@ -174,12 +183,13 @@ def _look_closer(axes: np.ndarray, pictures: Iterable[CasePicture]) -> None:
 
 
 def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], dpi: int = 110) -> None:
-    handles = [Patch(color=_COLORS[i % len(_COLORS)], label=name) for i, name in enumerate(class_names)]
+    handles = [Patch(color=COLORS[i % len(COLORS)], label=name) for i, name in enumerate(class_names)]
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False)
     figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.05)  # else headings of two lines are cut
 
 
-def _grey_range(image: np.ndarray) -> tuple[float, float]:
+def grey_range(image: np.ndarray) -> tuple[float, float]:
+    """Values of an image that are drawn black and white: its 1st and 99.5th percentile."""
     low, high = np.percentile(image, (1, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
@@ -194,7 +204,7 @@ def _draw_truth(axis: Axes, mask: np.ndarray | None) -> None:
 def _draw_boxes(axis: Axes, boxes: np.ndarray) -> None:
     for x0, y0, x1, y1, code in boxes:
         ignored = code < -1
-        color = _COLORS[int(-2 - code if ignored else code) % len(_COLORS)]
+        color = COLORS[int(-2 - code if ignored else code) % len(COLORS)]
         style = ":" if ignored else "-"
         # A pixel is drawn around its index, so a half-open box starts half a pixel before its first one.
         corner = (x0 - 0.5, y0 - 0.5)
@@ -204,6 +214,6 @@ def _draw_boxes(axis: Axes, boxes: np.ndarray) -> None:
 def _draw_mask(axis: Axes, mask: np.ndarray) -> None:
     for channel, region in enumerate(mask):
         if region.any():
-            color = _COLORS[channel % len(_COLORS)]
+            color = COLORS[channel % len(COLORS)]
             axis.contourf(region.T, levels=[0.5, 1.5], colors=[color], alpha=0.3)
             axis.contour(region.T, levels=[0.5], colors=[color], linewidths=1.0)

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from monai_bbox_mil.boxes import clip_boxes, snap_boxes
-from monai_bbox_mil.transforms.box_formats import READERS, FileBox, Source, label_key
+from monai_bbox_mil.transforms.box_formats import READERS
 from monai_bbox_mil.transforms.box_geometry import (
     ImageFrame,
     boxes_to_world,
@@ -47,8 +47,9 @@ from monai_bbox_mil.transforms.box_geometry import (
     image_frame,
     map_points,
 )
+from monai_bbox_mil.transforms.box_records import BoxError, BoxFault, BoxSurvey, FileBox, Source, label_key
 
-__all__ = ["read_boxes"]
+__all__ = ["read_boxes", "survey_boxes"]
 
 _SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv"}
 _TEXT_FORMATS = ("yolo", "csv")
@@ -93,15 +94,63 @@ def read_boxes(
         >>> read_boxes({"box": [[1, 2, 4, 6]], "label": ["lesion"]}, image, classes=("lesion",))
         (tensor([[6., 2., 9., 6.]]), tensor([0]))
     """
+    found, channels, space, file = _read(source, image, classes, format)
+    boxes, kept = _place(found, space, file)
+    return boxes, torch.tensor(channels, dtype=torch.int64)[kept]
+
+
+def survey_boxes(
+    source: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor,
+    image: Tensor,
+    classes: Sequence[str | int] | None = None,
+    format: str = "auto",
+) -> BoxSurvey:
+    """Read box annotations as :func:`read_boxes` does, but refuse, clip and drop no box.
+
+    Args:
+        source, image, classes, format: as in :func:`read_boxes`.
+
+    Returns:
+        the boxes that can be read, wherever they lie, and the faults of the others.
+
+    Raises:
+        TypeError, ValueError, OSError: as :func:`read_boxes`, where the annotation as a whole is at fault.
+
+    Example:
+        >>> from monai.data import MetaTensor
+        >>> survey = survey_boxes({"box": [[-1, 2, 4, 9], [5, 1, 5, 2]]}, MetaTensor(torch.zeros(1, 8, 8)))
+        >>> survey.boxes.tolist(), [(fault.place, fault.kind) for fault in survey.faults]
+        ([[-1.0, 2.0, 4.0, 9.0]], [('box[1]', 'min_not_below_max')])
+    """
+    faults: list[BoxFault] = []
+    found, channels, space, file = _read(source, image, classes, format, faults)
+    corners = torch.stack([box.corners for box in found]) if found else torch.zeros(0, 8, 3, dtype=torch.float64)
+    return BoxSurvey(
+        boxes=enclosing_boxes(map_points(corners, _to_image(space, file)))[:, _columns(file.frame)],
+        given=enclosing_boxes(corners),
+        space=space,
+        classes=torch.tensor(channels, dtype=torch.int64),
+        places=[_short_place(box, file) for box in found],
+        faults=faults,
+    )
+
+
+def _read(
+    source: Any, image: Tensor, classes: Sequence[str | int] | None, format: str, faults: list[BoxFault] | None = None
+) -> tuple[list[FileBox], list[int], str, Source]:
+    """Boxes and their channels, the space of their corners, and what they were read from."""
     if isinstance(classes, str):
         raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
     frame = image_frame(image)
     name, content, format = _load(source, format, frame)
-    file = Source(name, frame, None if classes is None else tuple(classes))
-    space, found = READERS[format](content, file)
-    channels = [_channel(box, file) for box in found]
-    boxes, kept = _place(found, space, file)
-    return boxes, torch.tensor(channels, dtype=torch.int64)[kept]
+    file = Source(name, frame, None if classes is None else tuple(classes), faults)
+    space, boxes = READERS[format](content, file)
+    found, channels = [], []
+    for box in boxes:
+        with file.one_box(box.place):
+            channels.append(_channel(box, file))
+            found.append(box)
+    return found, channels, space, file
 
 
 def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, str]:
@@ -161,9 +210,10 @@ def _channel(box: FileBox, file: Source) -> int:
         key = label_key(box.labels[0]) if box.labels else "0"
         if key.isdecimal():
             return int(key)
-        raise ValueError(
+        raise BoxError(
             f"{box.place}: without classes a label must be a 0-based channel, got {box.labels[0]!r}; "
-            "give classes in the order of the channels."
+            "give classes in the order of the channels.",
+            "unknown_class",
         )
     known = [label_key(value) for value in file.classes]
     for label in box.labels:
@@ -172,39 +222,51 @@ def _channel(box: FileBox, file: Source) -> int:
     if not box.labels and len(known) == 1:
         return 0
     got = " or ".join(repr(label) for label in box.labels) if box.labels else "no label"
-    raise ValueError(f"{box.place}: expected one of the classes {file.classes}, got {got}.")
+    raise BoxError(f"{box.place}: expected one of the classes {file.classes}, got {got}.", "unknown_class")
 
 
-def _place(found: Sequence[FileBox], space: str, file: Source) -> tuple[Tensor, Tensor]:
-    """Boxes ``(N', 2*D)`` float32 in the image as it is now, and ``(N,)`` bool, which of ``found`` are left."""
+def _short_place(box: FileBox, file: Source) -> str:
+    return box.place.removeprefix(f"{file.name}, ")
+
+
+def _columns(frame: ImageFrame) -> list[int]:
+    """Columns of a 3D box that the image has axes for."""
+    return [*range(frame.dims), *range(3, 3 + frame.dims)]
+
+
+def _to_image(space: str, file: Source) -> Tensor:
+    """Matrix ``(4, 4)`` from the annotation's space to the edges of the image's voxels as they are now."""
     frame = file.frame
     if space == "index" and frame.original_affine is None:
         raise ValueError(
             f"{file.name}: index boxes need image.meta['original_affine'], which {frame.name} lacks after "
             f"{', '.join(frame.operations)}; read the boxes earlier or give them in world coordinates."
         )
-    columns = [*range(frame.dims), *range(3, 3 + frame.dims)]
+    to_image = torch.linalg.inv(edge_affine(frame.affine))
+    if space == "index" and frame.original_affine is not None:
+        to_image = to_image @ edge_affine(frame.original_affine)
+    return to_image
+
+
+def _place(found: Sequence[FileBox], space: str, file: Source) -> tuple[Tensor, Tensor]:
+    """Boxes ``(N', 2*D)`` float32 in the image as it is now, and ``(N,)`` bool, which of ``found`` are left."""
+    frame, to_image = file.frame, _to_image(space, file)
     if not found:
         return torch.zeros(0, 2 * frame.dims), torch.zeros(0, dtype=torch.bool)
     corners = torch.stack([box.corners for box in found])
     _check_inside_original(corners, found, space, file)
-    to_image = torch.linalg.inv(edge_affine(frame.affine))
-    if space == "index" and frame.original_affine is not None:
-        to_image = to_image @ edge_affine(frame.original_affine)
     boxes, _ = clip_boxes(enclosing_boxes(map_points(corners, to_image)), frame.shape)
     # Rounding may leave a box that ends where the crop begins a sliver thinner than what snapping forgives.
     snapped = snap_boxes(boxes)
     kept = (snapped[:, :3] < snapped[:, 3:]).all(dim=1)
     if not kept.all():
-        lost = [
-            box.place.removeprefix(f"{file.name}, ") for box, keep in zip(found, kept.tolist(), strict=True) if not keep
-        ]
+        lost = [_short_place(box, file) for box, keep in zip(found, kept.tolist(), strict=True) if not keep]
         warnings.warn(
             f"{file.name}: {len(lost)} of {len(found)} boxes lie outside of {frame.name}, now "
             f"{frame.shape[: frame.dims]} voxels after cropping, and are dropped: {', '.join(lost)}.",
             stacklevel=3,
         )
-    return boxes[kept][:, columns].float(), kept
+    return boxes[kept][:, _columns(frame)].float(), kept
 
 
 def _check_inside_original(corners: Tensor, found: Sequence[FileBox], space: str, file: Source) -> None:

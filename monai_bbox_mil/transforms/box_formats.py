@@ -3,7 +3,7 @@
 """One reader for each annotation format; :mod:`monai_bbox_mil.transforms.box_files` chooses and places the boxes.
 
 A reader gets the parsed JSON or the text of a file and returns the space of its coordinates, ``"index"`` (half-open, of
-the image's file) or ``"world"`` (RAS mm), and one :class:`FileBox` a box.
+the image's file) or ``"world"`` (RAS mm), and one :class:`.FileBox` a box.
 """
 
 from __future__ import annotations
@@ -14,50 +14,20 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from monai.data.box_utils import convert_box_to_standard_mode, get_boxmode
 from torch import Tensor
 
-from monai_bbox_mil.transforms.box_geometry import ImageFrame, map_points, volume_corners
+from monai_bbox_mil.transforms.box_geometry import map_points, volume_corners
+from monai_bbox_mil.transforms.box_records import BoxError, FileBox, Source, label_key
 
-__all__ = ["READERS", "FileBox", "Source", "label_key"]
+__all__ = ["READERS"]
 
 # LPS and RAS differ in the signs of the first two axes, so the same matrix goes both ways.
 _LPS_TO_RAS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
-
-
-class Source(NamedTuple):
-    """What a reader needs to know besides the content: a name for messages, the image and the class names."""
-
-    name: str
-    frame: ImageFrame
-    classes: tuple[Any, ...] | None
-
-
-class FileBox(NamedTuple):
-    """One box: its eight corners ``(8, 3)`` float64, the names its class may have (best first), where it stands."""
-
-    corners: Tensor
-    labels: tuple[Any, ...]
-    place: str
-
-
-def label_key(label: Any) -> str:
-    """Spelling by which labels are compared: ``1``, ``1.0`` and ``" 1"`` are one class.
-
-    Example:
-        >>> label_key(1.0), label_key(" prostate")
-        ('1', 'prostate')
-    """
-    text = str(label).strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else text
 
 
 def _items(value: Any, place: str) -> list[Any]:
@@ -90,7 +60,7 @@ def _numbers(values: Any, counts: Sequence[int], place: str) -> list[float]:
     except (TypeError, ValueError):
         numbers = [math.nan]
     if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{place}: expected {expected} finite numbers, got {items}.")
+        raise BoxError(f"{place}: expected {expected} finite numbers, got {items}.", "not_finite")
     return numbers
 
 
@@ -132,12 +102,13 @@ def _read_json(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     boxes = []
     for index, row in enumerate(rows):
         place = f"{file.name}, box[{index}]"
-        numbers = torch.tensor([_numbers(row, counts, place)], dtype=torch.float64)
-        low, high = torch.as_tensor(convert_box_to_standard_mode(numbers, mode)).reshape(2, -1).tolist()
-        corners = volume_corners(low, high, space, place, file.frame)
-        if system == "LPS":
-            corners = map_points(corners, _LPS_TO_RAS)
-        boxes.append(FileBox(corners, () if labels is None else (labels[index],), place))
+        with file.one_box(place):
+            numbers = torch.tensor([_numbers(row, counts, place)], dtype=torch.float64)
+            low, high = torch.as_tensor(convert_box_to_standard_mode(numbers, mode)).reshape(2, -1).tolist()
+            corners = volume_corners(low, high, space, place, file.frame)
+            if system == "LPS":
+                corners = map_points(corners, _LPS_TO_RAS)
+            boxes.append(FileBox(corners, () if labels is None else (labels[index],), place))
     return space, boxes
 
 
@@ -170,17 +141,19 @@ def _read_coco(content: Any, file: Source) -> tuple[str, list[FileBox]]:
         if annotation.get("iscrowd", 0):
             crowds += 1
             continue
-        box, category = _entry(annotation, ["bbox", "category_id"], place)
-        key = label_key(category)
-        if names and key not in names:
-            raise ValueError(f"{place}: expected a category_id among {list(names)}, got {category!r}.")
-        x, y, width, height = _numbers(box, [4], place)
-        corners = volume_corners([x, y], [x + width, y + height], "index", place, file.frame)
-        boxes.append(FileBox(corners, (names[key], category) if file.classes and names else (category,), place))
+        with file.one_box(place):
+            box, category = _entry(annotation, ["bbox", "category_id"], place)
+            key = label_key(category)
+            if names and key not in names:
+                message = f"{place}: expected a category_id among {list(names)}, got {category!r}."
+                raise BoxError(message, "unknown_class")
+            x, y, width, height = _numbers(box, [4], place)
+            corners = volume_corners([x, y], [x + width, y + height], "index", place, file.frame)
+            boxes.append(FileBox(corners, (names[key], category) if file.classes and names else (category,), place))
     if crowds:
         warnings.warn(
             f"{file.name}: left out {crowds} boxes of {path} with iscrowd, their area counts as background.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return "index", boxes
 
@@ -196,20 +169,20 @@ def _read_yolo(content: str, file: Source) -> tuple[str, list[FileBox]]:
         place = f"{file.name}, line {number}"
         if not line.strip():
             continue
-        label, *values = line.split()
-        x, y, width, height = _numbers(values, [4], f"{place}, after the class")
-        if not all(-1e-6 <= value <= 1 + 1e-6 for value in (x, y, width, height)):
-            raise ValueError(f"{place}: expected parts of the image between 0 and 1, got {values}.")
-        low = [(x - width / 2) * shape[0], (y - height / 2) * shape[1]]
-        high = [(x + width / 2) * shape[0], (y + height / 2) * shape[1]]
-        name: Any = label
-        if file.classes is not None and positions:
-            if not label.isdecimal() or int(label) >= len(file.classes):
-                raise ValueError(
-                    f"{place}: expected a class 0..{len(file.classes) - 1} of {file.classes}, got {label!r}."
-                )
-            name = file.classes[int(label)]
-        boxes.append(FileBox(volume_corners(low, high, "index", place, file.frame), (name,), place))
+        with file.one_box(place):
+            label, *values = line.split()
+            x, y, width, height = _numbers(values, [4], f"{place}, after the class")
+            if not all(-1e-6 <= value <= 1 + 1e-6 for value in (x, y, width, height)):
+                raise ValueError(f"{place}: expected parts of the image between 0 and 1, got {values}.")
+            low = [(x - width / 2) * shape[0], (y - height / 2) * shape[1]]
+            high = [(x + width / 2) * shape[0], (y + height / 2) * shape[1]]
+            name: Any = label
+            if file.classes is not None and positions:
+                if not label.isdecimal() or int(label) >= len(file.classes):
+                    message = f"{place}: expected a class 0..{len(file.classes) - 1} of {file.classes}, got {label!r}."
+                    raise BoxError(message, "unknown_class")
+                name = file.classes[int(label)]
+            boxes.append(FileBox(volume_corners(low, high, "index", place, file.frame), (name,), place))
     return "index", boxes
 
 
@@ -246,14 +219,15 @@ def _read_csv(content: str, file: Source) -> tuple[str, list[FileBox]]:
         values = [cells[name] for name in (*plane, *depth)]
         if image is not None and not any(value.strip() for value in values):
             continue
-        x_min, y_min, x_max, y_max, *z = _numbers(values, [len(values)], place)
-        if depth == ["slice"]:
-            if not z[0].is_integer():
-                raise ValueError(f"{place}: expected a whole number as slice, got {cells['slice']!r}.")
-            z = [z[0], z[0] + 1]
-        corners = volume_corners([x_min, y_min, *z[:1]], [x_max, y_max, *z[1:]], "index", place, file.frame)
-        named = label is not None and cells[label].strip()
-        boxes.append(FileBox(corners, (cells[label],) if label is not None and named else (), place))
+        with file.one_box(place):
+            x_min, y_min, x_max, y_max, *z = _numbers(values, [len(values)], place)
+            if depth == ["slice"]:
+                if not z[0].is_integer():
+                    raise ValueError(f"{place}: expected a whole number as slice, got {cells['slice']!r}.")
+                z = [z[0], z[0] + 1]
+            corners = volume_corners([x_min, y_min, *z[:1]], [x_max, y_max, *z[1:]], "index", place, file.frame)
+            named = label is not None and cells[label].strip()
+            boxes.append(FileBox(corners, (cells[label],) if label is not None and named else (), place))
     if not described:
         raise ValueError(
             f"{file.name}: expected {_image_path(file)} in the column {image!r} (without numbers if it has no box), "
@@ -267,32 +241,35 @@ def _read_slicer(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     boxes = []
     for index, markup in enumerate(_items(_entry(content, ["markups"], file.name)[0], f"{file.name}, markups")):
         place = f"{file.name}, markups[{index}]"
-        kind = _entry(markup, ["type"], place)[0]
-        if kind != "ROI":
-            raise ValueError(f"{place}: expected a markup of type 'ROI', got {kind!r}.")
-        points = _items(markup.get("controlPoints", []), f"{place}, controlPoints")
-        point = points[0] if points and isinstance(points[0], Mapping) else {}
-        # Slicer itself takes the centre from a single control point where none is written.
-        center = markup.get("center", point.get("position") if len(points) == 1 else None)
-        size, center = _entry({**markup, **({} if center is None else {"center": center})}, ["size", "center"], place)
-        size, center = _numbers(size, [3], f"{place}, size"), _numbers(center, [3], f"{place}, center")
-        turn = _numbers(markup.get("orientation", np.eye(3).ravel()), [9], f"{place}, orientation")
-        axes = torch.tensor(turn, dtype=torch.float64).reshape(3, 3)
-        if not torch.allclose(axes.T @ axes, torch.eye(3, dtype=torch.float64), atol=1e-3):
-            raise ValueError(f"{place}: expected an orientation of three unit vectors at right angles, got {turn}.")
-        system, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
-        unit = unit[0] if isinstance(unit, list) and unit else unit
-        if system not in ("LPS", "RAS") or unit != "mm" or markup.get("insideOut", False):
-            raise ValueError(
-                f"{place}: expected coordinateSystem 'LPS' or 'RAS', coordinateUnits 'mm' and insideOut false, "
-                f"got {system!r}, {unit!r} and {markup.get('insideOut', False)}."
+        with file.one_box(place):
+            kind = _entry(markup, ["type"], place)[0]
+            if kind != "ROI":
+                raise ValueError(f"{place}: expected a markup of type 'ROI', got {kind!r}.")
+            points = _items(markup.get("controlPoints", []), f"{place}, controlPoints")
+            point = points[0] if points and isinstance(points[0], Mapping) else {}
+            # Slicer itself takes the centre from a single control point where none is written.
+            center = markup.get("center", point.get("position") if len(points) == 1 else None)
+            size, center = _entry(
+                {**markup, **({} if center is None else {"center": center})}, ["size", "center"], place
             )
-        half = [value / 2 for value in size]
-        corners = volume_corners([-value for value in half], half, "world", f"{place}, size", file.frame)
-        matrix = torch.eye(4, dtype=torch.float64)
-        matrix[:3, :3], matrix[:3, 3] = axes, torch.tensor(center, dtype=torch.float64)
-        corners = map_points(corners, _LPS_TO_RAS @ matrix if system == "LPS" else matrix)
-        boxes.append(FileBox(corners, _roi_labels(markup, point, file.classes is None), place))
+            size, center = _numbers(size, [3], f"{place}, size"), _numbers(center, [3], f"{place}, center")
+            turn = _numbers(markup.get("orientation", np.eye(3).ravel()), [9], f"{place}, orientation")
+            axes = torch.tensor(turn, dtype=torch.float64).reshape(3, 3)
+            if not torch.allclose(axes.T @ axes, torch.eye(3, dtype=torch.float64), atol=1e-3):
+                raise ValueError(f"{place}: expected an orientation of three unit vectors at right angles, got {turn}.")
+            system, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+            unit = unit[0] if isinstance(unit, list) and unit else unit
+            if system not in ("LPS", "RAS") or unit != "mm" or markup.get("insideOut", False):
+                raise ValueError(
+                    f"{place}: expected coordinateSystem 'LPS' or 'RAS', coordinateUnits 'mm' and insideOut false, "
+                    f"got {system!r}, {unit!r} and {markup.get('insideOut', False)}."
+                )
+            half = [value / 2 for value in size]
+            corners = volume_corners([-value for value in half], half, "world", f"{place}, size", file.frame)
+            matrix = torch.eye(4, dtype=torch.float64)
+            matrix[:3, :3], matrix[:3, 3] = axes, torch.tensor(center, dtype=torch.float64)
+            corners = map_points(corners, _LPS_TO_RAS @ matrix if system == "LPS" else matrix)
+            boxes.append(FileBox(corners, _roi_labels(markup, point, file.classes is None), place))
     return "world", boxes
 
 

@@ -20,6 +20,8 @@ from monai.data.utils import to_affine_nd
 from monai.utils import ImageMetaKey, MetaKeys, TraceKeys
 from torch import Tensor
 
+from monai_bbox_mil.transforms.box_records import BoxError
+
 __all__ = [
     "ImageFrame",
     "box_corners",
@@ -274,7 +276,8 @@ def volume_corners(low: Sequence[float], high: Sequence[float], space: str, plac
     """
     low, high = list(low), list(high)
     if not all(a < b for a, b in zip(low, high, strict=True)):
-        raise ValueError(f"{place}: expected min < max on every axis, got min {low} and max {high}.")
+        message = f"{place}: expected min < max on every axis, got min {low} and max {high}."
+        raise BoxError(message, "min_not_below_max")
     if len(low) == 2:
         if not frame.is_flat:
             raise ValueError(

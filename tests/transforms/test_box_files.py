@@ -34,7 +34,7 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from monai_bbox_mil.transforms.box_files import read_boxes
+from monai_bbox_mil.transforms.box_files import read_boxes, survey_boxes
 from monai_bbox_mil.transforms.box_geometry import boxes_from_world, boxes_to_world, image_frame
 
 FILES = Path(__file__).parent / "box_files"
@@ -692,3 +692,39 @@ def test_missing_file(tmp_path):
 def test_formats_of_several_images_need_the_image_name(tmp_path, name, content):
     with pytest.raises(ValueError, match=rf"{name}: expected image\.meta\['filename_or_obj'\]"):
         read_boxes(write(tmp_path / name, content), make_image(name=None))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_survey_has_the_boxes_that_are_read(name):
+    image = Flip(0)(make_image(**EXAMPLES[name][0]))
+    boxes, classes = read_boxes(FILES / name, image, CLASSES)
+    survey = survey_boxes(FILES / name, image, CLASSES)
+    torch.testing.assert_close(survey.boxes.float(), boxes)
+    assert torch.equal(survey.classes, classes) and survey.classes.tolist() == [1, 0]
+    assert survey.faults == [] and len(survey.places) == 2
+    assert survey.space == ("world" if name == "roi.mrk.json" else "index")
+
+
+def test_a_survey_notes_each_fault_and_keeps_the_rest(tmp_path):
+    rows = [
+        "5,6,3,9,8,4,prostate",
+        "9,6,3,5,8,4,prostate",
+        ",6,3,9,8,4,tumour",
+        "5,6,3,9,8,4,liver",
+        "30,6,3,39,8,4,tumour",
+    ]
+    path = write(tmp_path / "a.csv", "\n".join(["x_min,y_min,z_min,x_max,y_max,z_max,label", *rows]))
+    survey = survey_boxes(path, make_image(), classes=CLASSES)
+    assert survey.boxes.tolist() == [[5, 6, 3, 9, 8, 4], [30, 6, 3, 39, 8, 4]]
+    assert (survey.places, survey.classes.tolist(), survey.space) == (["row 2", "row 6"], [0, 1], "index")
+    assert [(fault.place, fault.kind) for fault in survey.faults] == [
+        ("row 3", "min_not_below_max"),
+        ("row 4", "not_finite"),
+        ("row 5", "unknown_class"),
+    ]
+    assert survey.faults[2].message == "expected one of the classes ('prostate', 'tumour'), got 'liver'."
+
+
+def test_a_survey_refuses_what_is_no_annotation(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.json: expected JSON"):
+        survey_boxes(write(tmp_path / "a.json", "{"), make_image())

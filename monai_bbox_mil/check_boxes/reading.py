@@ -1,0 +1,175 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One item of a data list, read by the transforms that training reads it with; what fails becomes a finding."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import LoadImaged
+from torch import Tensor
+
+from monai_bbox_mil.boxes import unpack_boxes
+from monai_bbox_mil.check_boxes.findings import Finding
+from monai_bbox_mil.check_boxes.options import CheckOptions
+from monai_bbox_mil.data.splits import check_files
+from monai_bbox_mil.transforms import EnsureVolume, LabelToChannels, MaskToBoxTensor
+from monai_bbox_mil.transforms.box_files import survey_boxes
+from monai_bbox_mil.transforms.box_records import BoxFault, BoxSurvey
+
+__all__ = ["LoadedItem", "boxes_of_mask", "load_item"]
+
+
+class LoadedItem(NamedTuple):
+    """What could be read of an item."""
+
+    image: MetaTensor | None
+    """``(C, H, W, Z)`` as in its file; a 2D image has one slice."""
+    mask: Tensor | None
+    """``(classes, H, W, Z)`` uint8, of the image's size."""
+    survey: BoxSurvey | None
+    """Boxes of three axes in voxels of the image; ``None`` when they could not be read or there are none."""
+    drawn: bool
+    """Whether the boxes come from an annotation; else they were cut from the mask."""
+    findings: list[Finding]
+    """What could not be read, and why."""
+
+
+def load_item(item: Mapping[str, Any], options: CheckOptions) -> LoadedItem:
+    """Read image, mask and boxes; boxes of an annotation win over those of the mask, as in training.
+
+    Args:
+        item: of a data list, with ``image`` and ``mask`` or ``box``.
+        options: how masks and labels are to be understood.
+
+    Example:
+        >>> load_item({"image": "nowhere.png"}, CheckOptions()).findings[0].detail
+        'image: expected all files to exist, got 1 missing: nowhere.png.'
+    """
+    findings: list[Finding] = []
+    drawn = "box" in item
+    image = _load_volume(item, "image", findings)
+    if image is None:
+        return LoadedItem(None, None, None, drawn, findings)
+    mask = _load_mask(item, image, options, findings) if "mask" in item else None
+    survey = None
+    if drawn:
+        survey = _survey(item, image, options, findings)
+    elif mask is not None:
+        boxes, classes = boxes_of_mask(mask, options, options.margin)
+        survey = BoxSurvey(boxes, boxes, "index", classes, [f"object {i + 1}" for i in range(len(boxes))], [])
+    elif "mask" not in item:
+        findings.append(Finding("no_annotation", "the data list names neither box nor label (a mask's file)"))
+    return LoadedItem(image, mask, survey, drawn, findings)
+
+
+def boxes_of_mask(mask: Tensor, options: CheckOptions, margin: float = 0) -> tuple[Tensor, Tensor]:
+    """Boxes of a mask's objects as training cuts them, without those of fewer than ``min_size`` voxels.
+
+    Args:
+        mask: ``(classes, H, W, Z)``.
+        options: gives ``slice_dim``, ``min_size`` and ``margin_seed``.
+        margin: voxels by which the boxes are loosened.
+
+    Returns:
+        boxes ``(N, 6)`` float64 and classes ``(N,)``.
+
+    Example:
+        >>> boxes_of_mask(torch.ones(1, 2, 3, 1), CheckOptions())[0].tolist()
+        [[0.0, 0.0, 0.0, 2.0, 3.0, 1.0]]
+    """
+    cut = MaskToBoxTensor(
+        margin=margin, min_size=options.min_size, slice_dim=options.slice_dim, margin_seed=options.margin_seed
+    )
+    boxes, classes, ignored = unpack_boxes(cut(mask))
+    return boxes[~ignored].double(), classes[~ignored]
+
+
+def _load_volume(item: Mapping[str, Any], key: str, findings: list[Finding]) -> MetaTensor | None:
+    path = item[key]
+    try:
+        check_files([{key: path}], key)
+        loaded = LoadImaged(key, image_only=True, ensure_channel_first=True)({key: path})[key]
+        volume = EnsureVolume()(loaded)
+        if not bool(torch.isfinite(volume).all()):
+            raise ValueError(f"{_name(path)}: expected finite numbers, got NaN or infinite ones.")
+    # Whatever nibabel, ITK, Pillow and zlib raise for a broken file: the person is told, and the next image is read.
+    except Exception as error:
+        findings.append(Finding(f"unreadable_{key}", _one_line(error)))
+        return None
+    assert isinstance(volume, MetaTensor)
+    return volume
+
+
+def _load_mask(
+    item: Mapping[str, Any], image: MetaTensor, options: CheckOptions, findings: list[Finding]
+) -> Tensor | None:
+    """The mask, unless it cannot be used with the image."""
+    volume = _load_volume(item, "mask", findings)
+    if volume is None:
+        return None
+    if volume.shape[1:] != image.shape[1:]:
+        sizes = [" x ".join(map(str, v.shape[1:])) for v in (image, volume)]
+        findings.append(Finding("size_mismatch", f"image of {sizes[0]}, mask of {sizes[1]} voxels"))
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of values without a class, which is a finding below
+            mask = LabelToChannels(options.label_values)(volume)
+    except ValueError as error:
+        findings.append(Finding("unreadable_mask", _one_line(error)))
+        return None
+    values = {round(float(value), 3) for value in volume.unique()[:1000]}
+    unnamed = sorted(values - {0.0, *map(float, options.label_values or values)})
+    if unnamed:
+        shown = ", ".join(f"{value:g}" for value in unnamed[:10]) + (", ..." if len(unnamed) > 10 else "")
+        findings.append(Finding("unnamed_values", f"values {shown}, label_values {list(options.label_values or ())}"))
+    return mask.as_subclass(Tensor)
+
+
+def _survey(
+    item: Mapping[str, Any], image: MetaTensor, options: CheckOptions, findings: list[Finding]
+) -> BoxSurvey | None:
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            survey = survey_boxes(item["box"], image, classes=options.box_classes)
+    except (OSError, TypeError, ValueError) as error:
+        findings.append(Finding("unreadable_boxes", _one_line(error)))
+        return None
+    findings += [Finding("left_out", _one_line(warning.message)) for warning in told]
+    survey = _without_unknown_channels(survey, len(options.class_names))
+    findings += [Finding(fault.kind, fault.message, box=fault.place) for fault in survey.faults]
+    return survey
+
+
+def _without_unknown_channels(survey: BoxSurvey, channels: int) -> BoxSurvey:
+    """Boxes of channels that the network does not have become faults."""
+    known = survey.classes < channels
+    kept = known.nonzero().flatten()
+    faults = [
+        BoxFault(survey.places[index], "unknown_class", f"expected a channel 0 to {channels - 1}, got {channel}.")
+        for index, channel in enumerate(survey.classes.tolist())
+        if not known[index]
+    ]
+    return survey._replace(
+        boxes=survey.boxes[kept],
+        given=survey.given[kept],
+        classes=survey.classes[kept],
+        places=[survey.places[index] for index in kept.tolist()],
+        faults=survey.faults + faults,
+    )
+
+
+def _name(path: Any) -> str:
+    return str(path[0] if isinstance(path, (list, tuple)) and path else path)
+
+
+def _one_line(error: object) -> str:
+    """A message without line breaks, not too long; the type's name where there is none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 400 else f"{text[:400]} ..."

@@ -1,0 +1,203 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""All images of a data list, one after the other, and what only shows when they are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data.utils import affine_to_spacing
+from torch import Tensor
+from tqdm import tqdm
+
+from monai_bbox_mil.check_boxes.box_rules import find_box_faults
+from monai_bbox_mil.check_boxes.contrast import box_contrasts, find_contrast_elsewhere
+from monai_bbox_mil.check_boxes.coordinates import find_misplaced, find_wrong_coordinates
+from monai_bbox_mil.check_boxes.findings import SEVERITIES, Finding
+from monai_bbox_mil.check_boxes.options import CheckOptions
+from monai_bbox_mil.check_boxes.reading import LoadedItem, load_item
+from monai_bbox_mil.check_boxes.tightness import compare_with_mask
+from monai_bbox_mil.data.splits import shared_patients, shorten
+
+__all__ = ["CheckResult", "ImageReport", "check_items"]
+
+
+@dataclass
+class ImageReport:
+    """What is known of one image once it was looked at; its voxels are not kept.
+
+    Attributes:
+        number: counts all images from 1.
+        part: ``"training"``, ``"validation"`` or ``"test"``.
+        name: the file's path below the folder that all images share.
+        item: of the data list.
+        drawn: whether the boxes come from an annotation; else they were cut from the mask.
+        findings: what is wrong with it.
+        shape: three sizes in voxels; ``None`` when it could not be read.
+        spacing_mm: of the three axes.
+        boxes: ``(N, 6)`` voxels, half-open, not clipped.
+        classes: ``(N,)`` channels.
+        places: ``N``, where the boxes stand in the annotation.
+        margins: ``(N, 6)`` voxels around the mask's objects, see :func:`.box_margins`; NaN where not known.
+        digest: hash of the voxels.
+    """
+
+    number: int
+    part: str
+    name: str
+    item: Mapping[str, Any]
+    drawn: bool = False
+    findings: list[Finding] = field(default_factory=list)
+    shape: tuple[int, ...] | None = None
+    spacing_mm: tuple[float, ...] = ()
+    boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 6))
+    classes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    places: list[str] = field(default_factory=list)
+    margins: Tensor = field(default_factory=lambda: torch.zeros(0, 6))
+    digest: str = ""
+
+    @property
+    def patient(self) -> str:
+        """Its name, empty where the data list has none."""
+        return str(self.item.get("patient", ""))
+
+    @property
+    def severity(self) -> str:
+        """The gravest of its findings, empty when there are none."""
+        found = {finding.severity for finding in self.findings}
+        return next((severity for severity in SEVERITIES if severity in found), "")
+
+
+@dataclass
+class CheckResult:
+    """All that was found.
+
+    Attributes:
+        images: in the order of the data list.
+        findings: about the data set as a whole.
+        options: that it was checked with.
+    """
+
+    images: list[ImageReport]
+    findings: list[Finding]
+    options: CheckOptions
+
+    @property
+    def all_findings(self) -> list[tuple[ImageReport | None, Finding]]:
+        """Every finding with its image, ``None`` for those about the data set."""
+        whole: list[tuple[ImageReport | None, Finding]] = [(None, finding) for finding in self.findings]
+        return whole + [(image, finding) for image in self.images for finding in image.findings]
+
+    def count(self, severity: str) -> int:
+        """Number of findings of a severity."""
+        return sum(finding.severity == severity for _, finding in self.all_findings)
+
+
+def check_items(
+    parts: Mapping[str, Sequence[Mapping[str, Any]]], options: CheckOptions | None = None, progress: bool = False
+) -> CheckResult:
+    """Look through all items of a data list, as :func:`~monai_bbox_mil.data.get_datalist` gives it.
+
+    Items of a part ``"test"`` that have neither boxes nor mask are passed over.
+
+    Args:
+        parts: ``{"training": [...], "validation": [...]}`` with items of ``image``, ``mask`` or ``box``, ``patient``.
+        options: how boxes and masks are to be understood; the defaults when ``None``.
+        progress: whether to show a progress bar.
+
+    Returns:
+        a report on each image, and the findings on the data set.
+
+    Example:
+        >>> check_items({"training": [{"image": "nowhere.png"}]}).images[0].findings[0].kind
+        'unreadable_image'
+    """
+    options = options or CheckOptions()
+    entries = [
+        (part, item) for part, items in parts.items() for item in items if part != "test" or {"box", "mask"} & {*item}
+    ]
+    paths = [_path(item) for _, item in entries]
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    images, contrasts = [], []
+    for number, ((part, item), path) in enumerate(zip(tqdm(entries, "Checking", disable=not progress), paths), 1):
+        image = ImageReport(number, part, os.path.relpath(path, folder or "."), item)
+        contrasts.append(_check_item(image, options))
+        images.append(image)
+    _compare_images(images)
+    found = find_contrast_elsewhere(contrasts)
+    return CheckResult(images, [*_find_shared_patients(parts), *([found] if found else [])], options)
+
+
+def _path(item: Mapping[str, Any]) -> str:
+    """File of the image; of several files the first."""
+    path = item["image"]
+    return os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
+
+
+def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:
+    """Fill the report; returns the contrasts of drawn boxes that no mask speaks for."""
+    loaded = load_item(report.item, options)
+    report.drawn = loaded.drawn
+    report.findings += loaded.findings
+    if loaded.image is None:
+        return {}
+    report.shape = tuple(loaded.image.shape[1:])
+    report.spacing_mm = tuple(affine_to_spacing(loaded.image.affine).tolist())
+    voxels = loaded.image.as_subclass(Tensor).contiguous().numpy()
+    report.digest = hashlib.sha1(str(voxels.shape).encode() + voxels.tobytes()).hexdigest()
+    if loaded.survey is None:
+        return {}
+    report.boxes, report.classes = loaded.survey.boxes, loaded.survey.classes
+    report.places, report.margins = loaded.survey.places, torch.full((len(report.boxes), 6), torch.nan)
+    if not len(report.boxes) and not loaded.survey.faults:
+        report.findings.append(Finding("no_box", f"the {'annotation' if loaded.drawn else 'mask'} is empty"))
+    _check_boxes(report, loaded, options)
+    if not loaded.drawn or loaded.mask is not None:  # a mask is the better witness
+        return {}
+    return box_contrasts(loaded.image, report.boxes, options.plane_axes(report.shape))
+
+
+def _check_boxes(report: ImageReport, loaded: LoadedItem, options: CheckOptions) -> None:
+    assert loaded.image is not None and loaded.survey is not None and report.shape is not None
+    named = (report.boxes, report.classes, report.places)
+    cause = find_wrong_coordinates(loaded.survey, loaded.image.affine, report.shape) if loaded.drawn else None
+    faults = find_box_faults(*named, report.shape, options)
+    if loaded.drawn and loaded.mask is not None and cause is None:
+        cause = find_misplaced(report.boxes, report.classes, loaded.mask)
+        if cause is None:
+            report.margins, found = compare_with_mask(*named, loaded.mask, options)
+            outside = {fault.region for fault in faults if fault.kind == "outside"}
+            faults += [f for f in found if f.kind != "box_without_object" or f.region not in outside]
+    if cause is not None:
+        # One cause, one finding: where the boxes came to lie for it says nothing more.
+        faults = [fault for fault in faults if fault.kind not in ("outside", "partly_outside", "thick", "covers_image")]
+        report.findings.append(cause)
+    report.findings += faults
+
+
+def _find_shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Finding]:
+    return [
+        Finding("patient_in_two_parts", f"in both {first} and {second}: {shorten(names, 20)}")
+        for (first, second), names in shared_patients(parts).items()
+    ]
+
+
+def _compare_images(images: Sequence[ImageReport]) -> None:
+    """Add a finding to every image whose file, or voxels, an earlier one has."""
+    groups = defaultdict(list)
+    for image in images:
+        if image.digest:
+            groups[image.digest].append(image)
+    for group in groups.values():
+        first = group[0]
+        for image in group[1:]:
+            same = "file" if Path(_path(image.item)).resolve() == Path(_path(first.item)).resolve() else "voxels"
+            kind = "image_twice" if image.part == first.part else "image_in_two_parts"
+            image.findings.append(Finding(kind, f"same {same} as {first.name} ({first.part})"))

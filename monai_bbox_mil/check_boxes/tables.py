@@ -1,0 +1,79 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The findings and the boxes as CSV."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from monai_bbox_mil.check_boxes.findings import KINDS
+from monai_bbox_mil.check_boxes.survey import CheckResult
+
+__all__ = ["write_tables"]
+
+_CORNERS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
+
+
+def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path]:
+    """Write ``<stem>_findings.csv`` and ``<stem>_boxes.csv``.
+
+    Args:
+        result: of :func:`.check_items`.
+        stem: path without extension.
+
+    Returns:
+        the two paths.
+
+    Example:
+        >>> import tempfile
+        >>> from monai_bbox_mil.check_boxes.survey import check_items
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found, _ = write_tables(check_items({"training": [{"image": "nowhere.png"}]}), Path(folder, "check"))
+        ...     pd.read_csv(found)["kind"].tolist()
+        ['unreadable_image']
+    """
+    findings = [
+        {
+            "severity": finding.severity,
+            "kind": finding.kind,
+            "part": image.part if image else "",
+            "image": image.name if image else "",
+            "patient": image.patient if image else "",
+            "box": finding.box,
+            "detail": finding.detail,
+            "advice": KINDS[finding.kind].advice,
+        }
+        for image, finding in result.all_findings
+    ]
+    boxes = [
+        {
+            "part": image.part,
+            "image": image.name,
+            "patient": image.patient,
+            "box": place,
+            "class": result.options.class_names[channel],
+            **dict(zip(_CORNERS, corners)),
+            **{f"margin_{side}": margin for side, margin in zip(_CORNERS, margins)},
+        }
+        for image in result.images
+        for place, channel, corners, margins in zip(
+            image.places, image.classes.tolist(), image.boxes.tolist(), image.margins.tolist()
+        )
+    ]
+    tables = {
+        "findings": pd.DataFrame(
+            findings, columns=["severity", "kind", "part", "image", "patient", "box", "detail", "advice"]
+        ),
+        "boxes": pd.DataFrame(
+            boxes,
+            columns=["part", "image", "patient", "box", "class", *_CORNERS, *(f"margin_{side}" for side in _CORNERS)],
+        ),
+    }
+    paths = []
+    for name, table in tables.items():
+        paths.append(Path(f"{os.fspath(stem)}_{name}.csv"))
+        table.to_csv(paths[-1], index=False, float_format="%.6g")
+    return paths

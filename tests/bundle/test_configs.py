@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.losses import DiceFocalLoss
 
 import monai_bbox_mil
-from monai_bbox_mil.losses import BoxSelfTrainingLoss
+from monai_bbox_mil.losses import GeneralizedMILLoss
 from monai_bbox_mil.transforms import BoxTensorToMask
 from tests.bundle.conftest import CONFIGS, TINY, places
 
@@ -73,7 +73,7 @@ def test_boxes_as_masks_are_the_boxes_filled_in(phantom):
         parser.update({**TINY, **places(phantom, phantom), "supervision": supervision})
         labels[supervision] = parser.get_parsed_content("train#dataset")
         boxes_only = supervision == "boxes"
-        assert isinstance(parser.get_parsed_content("loss"), BoxSelfTrainingLoss if boxes_only else DiceFocalLoss)
+        assert isinstance(parser.get_parsed_content("loss"), GeneralizedMILLoss if boxes_only else DiceFocalLoss)
     some = 0
     for boxes, filled, masks in zip(*(map(d.plain, range(len(d))) for d in labels.values())):
         expected = BoxTensorToMask(1)(boxes["label"], boxes["image"].shape[1:])

@@ -29,6 +29,7 @@ class ThresholdCalibrator:
         output_transform: from the engine's output to a batch (or list) of probabilities ``(C, *spatial)`` and of box
             tensors; ``pred`` and ``label`` as they are when ``None``.
         name: logger's name; the engine's when ``None``.
+        slice_dim: axis along which volumes were boxed slice by slice, see :func:`monai_bbox_mil.metrics.box_region_iou`.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class ThresholdCalibrator:
         thresholds: Sequence[float] = DEFAULT_THRESHOLDS,
         output_transform: Callable | None = None,
         name: str | None = None,
+        slice_dim: int | None = None,
     ) -> None:
         self.path = path
-        self.metric = BoxIoUMetric(thresholds)
+        self.metric = BoxIoUMetric(thresholds, slice_dim)
         self.output_transform = output_transform or from_engine(["pred", "label"])
         self._name = name
 

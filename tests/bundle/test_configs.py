@@ -65,6 +65,16 @@ def test_overlays_fit_training_and_inference(base, overlay):
         assert network.eval()(torch.zeros(1, 1, *parser["image_size"])).shape == (1, classes, *parser["image_size"])
 
 
+@pytest.mark.parametrize(
+    ("names", "overrides", "slice_dim"),
+    [(["train"], {}, None), (["train", "volumes"], {}, None), (["train", "volumes"], {"box_slice_dim": -1}, -1)],
+)
+def test_thresholds_are_calibrated_on_boxes_cut_as_those_given(names, overrides, slice_dim):
+    parser = parse(*names)
+    parser.update(overrides)
+    assert parser.get_parsed_content("calibrate#handlers")[1].metric.slice_dim == slice_dim
+
+
 def test_boxes_as_masks_are_the_boxes_filled_in(phantom):
     """Label of the naive floor against the boxes of the same volume, and its loss against that of full supervision."""
     labels = {}

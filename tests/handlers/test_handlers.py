@@ -141,6 +141,19 @@ def test_calibration_finds_the_threshold_of_best_boxes(tmp_path):
     assert state.metrics["box_iou"] == 1
 
 
+def test_calibration_boxes_volumes_as_they_were_boxed(tmp_path):
+    """A slanted object fits its boxes slice by slice; a box around all of it is much larger than they are."""
+    prob = torch.full((1, 1, 10, 10, 2), 0.1)
+    prob[0, 0, 1:4, 1:4, 0], prob[0, 0, 3:8, 3:8, 1] = 0.42, 0.42
+    label = torch.tensor([[[1.0, 1, 0, 4, 4, 1, 0], [3, 3, 1, 8, 8, 2, 0]]])
+    engine = Engine(lambda *_: {"pred": prob, "label": label})
+    found = {}
+    for slice_dim in (-1, None):
+        ThresholdCalibrator(tmp_path / "threshold.json", slice_dim=slice_dim).attach(engine)
+        found[slice_dim] = engine.run([0]).metrics["box_iou"]
+    assert found == {-1: 1.0, None: pytest.approx((9 + 25) / (2 * 49))}
+
+
 def test_the_latest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
     for epoch in (9, 10, 2):
         (tmp_path / f"checkpoint_epoch={epoch}.pt").touch()

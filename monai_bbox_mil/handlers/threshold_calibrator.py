@@ -29,7 +29,7 @@ class ThresholdCalibrator:
         output_transform: from the engine's output to a batch (or list) of probabilities ``(C, *spatial)`` and of box
             tensors; ``pred`` and ``label`` as they are when ``None``.
         name: logger's name; the engine's when ``None``.
-        slice_dim: axis along which volumes were boxed slice by slice, as in :class:`~monai_bbox_mil.metrics.BoxIoUMetric`.
+        slice_dim: axis along which volumes were boxed slice by slice; see :class:`.BoxIoUMetric`.
     """
 
     def __init__(

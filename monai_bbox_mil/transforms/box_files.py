@@ -38,7 +38,8 @@ import torch
 from torch import Tensor
 
 from monai_bbox_mil.boxes import clip_boxes, snap_boxes
-from monai_bbox_mil.transforms.box_formats import READERS, FileBox, Source, label_key
+from monai_bbox_mil.transforms.box_entries import FileBox, Source, label_key
+from monai_bbox_mil.transforms.box_formats import READERS
 from monai_bbox_mil.transforms.box_geometry import (
     ImageFrame,
     boxes_to_world,

@@ -27,6 +27,19 @@ class Source(NamedTuple):
     frame: ImageFrame
     classes: tuple[Any, ...] | None
 
+    def original_affine(self) -> Tensor:
+        """``(4, 4)`` float64, voxel centres of the image's file to RAS mm.
+
+        Raises:
+            ValueError: when the image has lost it.
+        """
+        if self.frame.original_affine is None:
+            raise ValueError(
+                f"{self.name}: index boxes need image.meta['original_affine'], which {self.frame.name} lacks after "
+                f"{', '.join(self.frame.operations)}; read the boxes earlier or give them in world coordinates."
+            )
+        return self.frame.original_affine
+
 
 class FileBox(NamedTuple):
     """One box: its eight corners ``(8, 3)`` float64, the names its class may have (best first), where it stands."""

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One reader for each annotation format; :mod:`monai_bbox_mil.transforms.box_files` chooses and places the boxes.
 
-A reader gets the parsed JSON or the text of a file and returns the space of its coordinates, ``"index"`` (half-open, of
-the image's file) or ``"world"`` (RAS mm), and one :class:`FileBox` a box.
+A reader gets the parsed JSON, the text or the DICOM data set of a file and returns the space of its coordinates,
+``"index"`` (half-open, of the image's file) or ``"world"`` (RAS mm), and one
+:class:`~monai_bbox_mil.transforms.box_entries.FileBox` a box.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from monai.data.box_utils import convert_box_to_standard_mode, get_boxmode
 
+from monai_bbox_mil.transforms.box_dicom import read_dicom
 from monai_bbox_mil.transforms.box_entries import (
     LPS_TO_RAS,
     FileBox,
@@ -258,4 +260,5 @@ READERS: dict[str, Callable[[Any, Source], tuple[str, list[FileBox]]]] = {
     "slicer": _read_slicer,
     "yolo": _read_yolo,
     "csv": _read_csv,
+    "dicom": read_dicom,
 }

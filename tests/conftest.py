@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ settings.load_profile("repeatable")
 
 # One thread a process: test processes side by side would otherwise fight for the cores.
 torch.set_num_threads(1)
+
+# Without the extra dicom they cannot be imported; tests that need them skip themselves.
+collect_ignore = ["dicom_files.py", "dicom_scene.py"]
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
@@ -34,3 +38,11 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real images are not here: {REAL_DATA}")
     return REAL_DATA
+
+
+def pytest_collection_modifyitems(items):
+    """Doctests of DICOM readers need the extra."""
+    if find_spec("pydicom") is None:
+        for item in items:
+            if isinstance(item, pytest.DoctestItem) and "dicom" in item.name:
+                item.add_marker(pytest.mark.skip(reason="the extra dicom (pydicom, highdicom) is not installed"))

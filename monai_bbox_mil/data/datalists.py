@@ -8,32 +8,18 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai.data import load_decathlon_datalist
 
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
+from monai_bbox_mil.data.image_files import image_stem
 from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
 from monai_bbox_mil.data.splits import check_files, check_patients, shorten, split_by_patient
 
-__all__ = [
-    "IMAGE_EXTENSIONS",
-    "MASK_SUFFIXES",
-    "decathlon_datalist",
-    "find_images",
-    "get_datalist",
-    "load_datalist",
-]
-
-IMAGE_EXTENSIONS = (
-    ".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".nhdr", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy"
-)  # fmt: skip
-"""Endings of the files that :func:`find_images` takes for images, whatever their case."""
-
-MASK_SUFFIXES = ("_segmentation", "_seg", "_mask", "_label", "_pred")
-"""Endings of the names, before the extension, that :func:`find_images` takes for masks or predictions."""
+__all__ = ["decathlon_datalist", "get_datalist", "load_datalist"]
 
 _SECTIONS = ("training", "validation", "test")
 
@@ -99,7 +85,8 @@ def load_datalist(
       :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is a list of classes, and with
       ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
     - ``patient`` is the entry's, else the ``sub-<name>`` that the image's file name starts with, else that name without
-      extension, preceded by its folder's where different folders hold files of one name.
+      extension, preceded by its folder's where different folders hold files of one name. The name of a DICOM series is
+      that of its folder.
     - A plain string, as in Decathlon's ``test``, becomes ``{"image": ..}``.
 
     Other keys are left out. Relative paths start at ``dataset_dir``, or, if the first image is only found there, at
@@ -143,55 +130,6 @@ def decathlon_datalist(
         ValueError: as :func:`load_datalist`.
     """
     return _load_parts(Path(os.path.abspath(dataset_dir)), "dataset.json", None, validation_fraction, seed, True)
-
-
-def find_images(
-    folder: str | os.PathLike[str],
-    extensions: Sequence[str] = IMAGE_EXTENSIONS,
-    mask_suffixes: Sequence[str] = MASK_SUFFIXES,
-) -> list[dict[str, Any]]:
-    """Image-only items, for inference, of all images that lie directly in a folder, sorted by name.
-
-    Masks and predictions that lie beside the images, such as PROMISE12's ``CaseNN_segmentation.mhd``, must not be
-    segmented as images: files are passed over whose name ends in one of ``mask_suffixes``. Hidden files are, too.
-
-    Args:
-        folder: where to look; not in folders below.
-        extensions: endings of images, upper or lower case.
-        mask_suffixes: endings, before the extension, of what is no image; ``()`` takes every file.
-
-    Returns:
-        A list of ``{"image": path}``.
-
-    Raises:
-        ValueError: when the folder is absent or no image is left.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("b.nii.gz", "a.mhd", "a.raw", "a_segmentation.mhd"):
-        ...         _ = Path(folder, name).write_bytes(b"")
-        ...     [Path(item["image"]).name for item in find_images(folder)]
-        ['a.mhd', 'b.nii.gz']
-    """
-    root = Path(os.path.abspath(folder))
-    if not root.is_dir():
-        raise ValueError(
-            f"folder {root}: expected a folder with images, got {'a file' if root.exists() else 'nothing'}."
-        )
-    endings = tuple(extension.lower() for extension in extensions)
-    images = [
-        path
-        for path in sorted(root.iterdir())
-        if path.is_file() and path.name.lower().endswith(endings) and not path.name.startswith(".")
-    ]
-    kept = [path for path in images if not _stem(path, endings).lower().endswith(tuple(mask_suffixes))]
-    if not kept:
-        raise ValueError(
-            f"folder {root}: expected images ending in {', '.join(endings)}, got none"
-            + (f" but {len(images)} passed over as masks: {shorten([p.name for p in images])}." if images else ".")
-        )
-    return [{"image": str(path)} for path in kept]
 
 
 def _load_parts(
@@ -287,14 +225,9 @@ def _name_patients(items: Iterable[dict[str, Any]]) -> None:
     unnamed = [(item, _first_image([item])) for item in items if item.get("patient", "") is None]
     folders = defaultdict(set)
     for _, image in unnamed:
-        folders[_stem(Path(image), IMAGE_EXTENSIONS)].add(Path(image).parent)
+        folders[image_stem(Path(image))].add(Path(image).parent)
     for item, image in unnamed:
-        stem = _stem(Path(image), IMAGE_EXTENSIONS)
+        stem = image_stem(Path(image))
         subject = re.match(r"sub-[A-Za-z0-9]+", stem)
         name = stem if len(folders[stem]) == 1 else f"{Path(image).parent.name}/{stem}"
         item["patient"] = subject[0] if subject else name
-
-
-def _stem(path: Path, extensions: Sequence[str]) -> str:
-    ending = max((e for e in extensions if path.name.lower().endswith(e)), key=len, default=path.suffix)
-    return path.name[: len(path.name) - len(ending)]

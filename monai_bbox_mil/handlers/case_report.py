@@ -138,8 +138,9 @@ class CaseReport:
 
 
 def _case_name(case: Mapping[str, Any]) -> str:
-    name = Path(str(case["original"].meta.get("filename_or_obj", "image"))).name
-    return name.removesuffix(".gz").rsplit(".", 1)[0]
+    path = Path(str(case["original"].meta.get("filename_or_obj", "image")))
+    # The dots in the name of a DICOM series' folder are no extension.
+    return path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
 def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor:

@@ -130,12 +130,12 @@ class LoadBoxes(Transform):
 
     Place it after the transforms that move the image (``Orientation``, ``Spacing``, crops, ...): their effect is taken
     from the image's affine. The formats are those of :func:`monai_bbox_mil.transforms.box_files.read_boxes`: MONAI
-    detection style JSON, COCO JSON, YOLO txt, CSV and 3D Slicer markups ROI.
+    detection style JSON, COCO JSON, YOLO txt, CSV, 3D Slicer markups ROI, and DICOM RTSTRUCT and SEG.
 
     Args:
         classes: the names (or numbers) of the classes in the order of the network's output channels; ``None`` where
             the files hold channel numbers.
-        format: ``"auto"``, ``"json"``, ``"coco"``, ``"yolo"``, ``"csv"`` or ``"slicer"``.
+        format: ``"auto"``, ``"json"``, ``"coco"``, ``"yolo"``, ``"csv"``, ``"slicer"`` or ``"dicom"``.
 
     Raises:
         ValueError: for a file that cannot be read or does not fit the image.

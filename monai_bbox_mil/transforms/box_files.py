@@ -13,10 +13,12 @@
 ``"yolo"``    ``.txt``        ``class cx cy w h`` a line, in parts of the image's width and height
 ``"csv"``     ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
                               ``class``, ``image`` or ``case``
+``"dicom"``   ``.dcm``        RTSTRUCT: a box a closed contour; SEG: a box a 4-connected component, segment and frame
 ============  ==============  =====================================================================================
 
 Index coordinates are those of the image's file as MONAI loads it (x is axis 0), half-open, before any transform. World
-coordinates are continuous edges.
+coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume; what exactly it reads is told in
+:mod:`monai_bbox_mil.transforms.box_dicom`.
 
 Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
 without boxes is in the COCO ``images``, or has a CSV row without numbers. COCO crowds are left out with a warning.
@@ -38,6 +40,7 @@ import torch
 from torch import Tensor
 
 from monai_bbox_mil.boxes import clip_boxes, snap_boxes
+from monai_bbox_mil.transforms.box_dicom import load_dicom
 from monai_bbox_mil.transforms.box_formats import READERS
 from monai_bbox_mil.transforms.box_geometry import (
     ImageFrame,
@@ -48,10 +51,11 @@ from monai_bbox_mil.transforms.box_geometry import (
     map_points,
 )
 from monai_bbox_mil.transforms.box_records import BoxError, BoxFault, BoxSurvey, FileBox, Source, label_key
+from monai_bbox_mil.transforms.dicom_series import check_one_series
 
 __all__ = ["read_boxes", "survey_boxes"]
 
-_SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv"}
+_SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv", ".dcm": "dicom"}
 _TEXT_FORMATS = ("yolo", "csv")
 
 
@@ -75,15 +79,17 @@ def read_boxes(
         classes: names or numbers of the classes, in the order of the output channels. ``None``: the labels are
             0-based channels already, or the boxes have none and belong to channel 0.
         format: ``"auto"`` goes by extension and content; else one of ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
-            ``"csv"``.
+            ``"csv"``, ``"dicom"``.
 
     Returns:
         boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64.
 
     Raises:
         TypeError: when ``source`` or ``image`` is of a wrong type.
+        OptionalImportError: for DICOM without the extra ``dicom``.
         ValueError: when the annotation is malformed, has an unknown class, or has a box outside of the image's file,
-            or when the image has lost what is needed to place it. The message names the file and the box.
+            when the image has lost what is needed to place it, or was read from a folder of several DICOM series. The
+            message names the file and the box.
         OSError: when the file cannot be opened.
 
     Example:
@@ -142,6 +148,8 @@ def _read(
     if isinstance(classes, str):
         raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
     frame = image_frame(image)
+    if frame.path is not None and os.path.isdir(frame.path):
+        check_one_series(frame.path)
     name, content, format = _load(source, format, frame)
     file = Source(name, frame, None if classes is None else tuple(classes), faults)
     space, boxes = READERS[format](content, file)
@@ -154,7 +162,7 @@ def _read(
 
 
 def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, str]:
-    """Name for messages, parsed JSON or text, and the format's name."""
+    """Name for messages, parsed content, and the format's name."""
     if format not in ("auto", *READERS):
         raise ValueError(f"format must be one of {('auto', *READERS)}, got {format!r}.")
     if isinstance(source, (str, os.PathLike)):
@@ -163,17 +171,19 @@ def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, str]:
     if not isinstance(source, (Mapping, Sequence, np.ndarray, Tensor)) or isinstance(source, bytes):
         raise TypeError(f"source must be a path, a mapping or a list of boxes, got {type(source).__name__}.")
     name = f"inline annotation of {frame.name}"
-    if format in _TEXT_FORMATS:
+    if format in (*_TEXT_FORMATS, "dicom"):
         raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
     return name, source, _json_format(source, name) if format == "auto" else format
 
 
 def _load_file(path: Path, format: str) -> tuple[Any, str]:
-    """Parsed JSON or text of a file, and the format's name."""
+    """Parsed JSON, text or DICOM data set of a file, and the format's name."""
     if format == "auto" and path.suffix.lower() not in _SUFFIXES:
         raise ValueError(f"{path}: expected the extension {', '.join(_SUFFIXES)} or format=..., got {path.suffix!r}.")
     if format == "auto":
         format = _SUFFIXES[path.suffix.lower()]
+    if format == "dicom":
+        return load_dicom(path), format
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -237,14 +247,9 @@ def _columns(frame: ImageFrame) -> list[int]:
 def _to_image(space: str, file: Source) -> Tensor:
     """Matrix ``(4, 4)`` from the annotation's space to the edges of the image's voxels as they are now."""
     frame = file.frame
-    if space == "index" and frame.original_affine is None:
-        raise ValueError(
-            f"{file.name}: index boxes need image.meta['original_affine'], which {frame.name} lacks after "
-            f"{', '.join(frame.operations)}; read the boxes earlier or give them in world coordinates."
-        )
     to_image = torch.linalg.inv(edge_affine(frame.affine))
-    if space == "index" and frame.original_affine is not None:
-        to_image = to_image @ edge_affine(frame.original_affine)
+    if space == "index":
+        to_image = to_image @ edge_affine(file.original_affine())
     return to_image
 
 

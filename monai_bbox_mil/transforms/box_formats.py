@@ -2,66 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """One reader for each annotation format; :mod:`monai_bbox_mil.transforms.box_files` chooses and places the boxes.
 
-A reader gets the parsed JSON or the text of a file and returns the space of its coordinates, ``"index"`` (half-open, of
-the image's file) or ``"world"`` (RAS mm), and one :class:`.FileBox` a box.
+A reader gets the parsed JSON, the text or the DICOM data set of a file and returns the space of its coordinates,
+``"index"`` (half-open, of the image's file) or ``"world"`` (RAS mm), and one :class:`.FileBox` a box.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data.box_utils import convert_box_to_standard_mode, get_boxmode
-from torch import Tensor
 
+from monai_bbox_mil.transforms.box_dicom import read_dicom
+from monai_bbox_mil.transforms.box_entries import LPS_TO_RAS, items_of, numbers_of, values_of
 from monai_bbox_mil.transforms.box_geometry import map_points, volume_corners
 from monai_bbox_mil.transforms.box_records import BoxError, FileBox, Source, label_key
 
 __all__ = ["READERS"]
-
-# LPS and RAS differ in the signs of the first two axes, so the same matrix goes both ways.
-_LPS_TO_RAS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
-
-
-def _items(value: Any, place: str) -> list[Any]:
-    """A list, be it a tensor or an array."""
-    if isinstance(value, (np.ndarray, Tensor)):
-        value = value.tolist()
-    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise ValueError(f"{place}: expected a list, got {value!r}.")
-    return list(value)
-
-
-def _entry(mapping: Any, keys: Sequence[str], place: str) -> list[Any]:
-    """Values of keys that must be there."""
-    if not isinstance(mapping, Mapping):
-        raise ValueError(f"{place}: expected a mapping with the keys {list(keys)}, got {type(mapping).__name__}.")
-    missing = [key for key in keys if key not in mapping]
-    if missing:
-        raise ValueError(f"{place}: expected the keys {list(keys)}, got {sorted(map(str, mapping))}.")
-    return [mapping[key] for key in keys]
-
-
-def _numbers(values: Any, counts: Sequence[int], place: str) -> list[float]:
-    """As many finite numbers as expected."""
-    items = _items(values, place)
-    expected = " or ".join(map(str, counts))
-    if len(items) not in counts:
-        raise ValueError(f"{place}: expected {expected} numbers, got {len(items)}: {items}.")
-    try:
-        numbers = [float(item) for item in items]
-    except (TypeError, ValueError):
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise BoxError(f"{place}: expected {expected} finite numbers, got {items}.", "not_finite")
-    return numbers
 
 
 def _is_image(entry: Any, path: str) -> bool:
@@ -82,7 +45,7 @@ def _image_path(file: Source) -> str:
 def _read_json(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     """Our own: MONAI detection's keys."""
     entry = content if isinstance(content, Mapping) else {"box": content}
-    rows = _items(_entry(entry, ["box"], file.name)[0], f"{file.name}, box")
+    rows = items_of(values_of(entry, ["box"], file.name)[0], f"{file.name}, box")
     space, system = entry.get("space", "index"), entry.get("coordinate_system", "RAS")
     if space not in ("index", "world") or system not in ("RAS", "LPS") or (space == "index" and system != "RAS"):
         raise ValueError(
@@ -90,7 +53,7 @@ def _read_json(content: Any, file: Source) -> tuple[str, list[FileBox]]:
             f"got {space!r} with {system!r}."
         )
     labels = entry.get("label")
-    labels = None if labels is None else _items(labels, f"{file.name}, label")
+    labels = None if labels is None else items_of(labels, f"{file.name}, label")
     if labels is not None and len(labels) != len(rows):
         raise ValueError(f"{file.name}: expected one label a box ({len(rows)}), got {len(labels)}.")
     name = entry.get("box_mode")
@@ -103,23 +66,23 @@ def _read_json(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     for index, row in enumerate(rows):
         place = f"{file.name}, box[{index}]"
         with file.one_box(place):
-            numbers = torch.tensor([_numbers(row, counts, place)], dtype=torch.float64)
+            numbers = torch.tensor([numbers_of(row, counts, place)], dtype=torch.float64)
             low, high = torch.as_tensor(convert_box_to_standard_mode(numbers, mode)).reshape(2, -1).tolist()
             corners = volume_corners(low, high, space, place, file.frame)
             if system == "LPS":
-                corners = map_points(corners, _LPS_TO_RAS)
+                corners = map_points(corners, LPS_TO_RAS)
             boxes.append(FileBox(corners, () if labels is None else (labels[index],), place))
     return space, boxes
 
 
 def _read_coco(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     """COCO; a crowd's box is not tight around one object, so it is left out with a warning."""
-    images, annotations = _entry(content, ["images", "annotations"], file.name)
+    images, annotations = values_of(content, ["images", "annotations"], file.name)
     path = _image_path(file)
     found = [
         image
-        for index, image in enumerate(_items(images, f"{file.name}, images"))
-        if _is_image(_entry(image, ["id", "file_name"], f"{file.name}, images[{index}]")[1], path)
+        for index, image in enumerate(items_of(images, f"{file.name}, images"))
+        if _is_image(values_of(image, ["id", "file_name"], f"{file.name}, images[{index}]")[1], path)
     ]
     if len(found) != 1:
         raise ValueError(f"{file.name}: expected {path} once among the images, got {len(found)} of {len(images)}.")
@@ -127,27 +90,27 @@ def _read_coco(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     if shape is not None and None not in given and given != shape[:2]:
         raise ValueError(f"{file.name}: expected {path} to have width and height {shape[:2]}, got {given}.")
     names = {}
-    for index, category in enumerate(_items(content.get("categories", []), f"{file.name}, categories")):
-        number, name = _entry(category, ["id", "name"], f"{file.name}, categories[{index}]")
+    for index, category in enumerate(items_of(content.get("categories", []), f"{file.name}, categories")):
+        number, name = values_of(category, ["id", "name"], f"{file.name}, categories[{index}]")
         names[label_key(number)] = name
     # Category numbers mostly count from 1, and as channels each would be off by one without a sign of it.
     if file.classes is None and names and set(names) != set(map(str, range(len(names)))):
         raise ValueError(f"{file.name}: without classes the category ids must be 0, 1, .., got {names}; give classes.")
     boxes, crowds = [], 0
-    for index, annotation in enumerate(_items(annotations, f"{file.name}, annotations")):
+    for index, annotation in enumerate(items_of(annotations, f"{file.name}, annotations")):
         place = f"{file.name}, annotations[{index}]"
-        if _entry(annotation, ["image_id"], place)[0] != found[0]["id"]:
+        if values_of(annotation, ["image_id"], place)[0] != found[0]["id"]:
             continue
         if annotation.get("iscrowd", 0):
             crowds += 1
             continue
         with file.one_box(place):
-            box, category = _entry(annotation, ["bbox", "category_id"], place)
+            box, category = values_of(annotation, ["bbox", "category_id"], place)
             key = label_key(category)
             if names and key not in names:
                 message = f"{place}: expected a category_id among {list(names)}, got {category!r}."
                 raise BoxError(message, "unknown_class")
-            x, y, width, height = _numbers(box, [4], place)
+            x, y, width, height = numbers_of(box, [4], place)
             corners = volume_corners([x, y], [x + width, y + height], "index", place, file.frame)
             boxes.append(FileBox(corners, (names[key], category) if file.classes and names else (category,), place))
     if crowds:
@@ -171,7 +134,7 @@ def _read_yolo(content: str, file: Source) -> tuple[str, list[FileBox]]:
             continue
         with file.one_box(place):
             label, *values = line.split()
-            x, y, width, height = _numbers(values, [4], f"{place}, after the class")
+            x, y, width, height = numbers_of(values, [4], f"{place}, after the class")
             if not all(-1e-6 <= value <= 1 + 1e-6 for value in (x, y, width, height)):
                 raise ValueError(f"{place}: expected parts of the image between 0 and 1, got {values}.")
             low = [(x - width / 2) * shape[0], (y - height / 2) * shape[1]]
@@ -220,7 +183,7 @@ def _read_csv(content: str, file: Source) -> tuple[str, list[FileBox]]:
         if image is not None and not any(value.strip() for value in values):
             continue
         with file.one_box(place):
-            x_min, y_min, x_max, y_max, *z = _numbers(values, [len(values)], place)
+            x_min, y_min, x_max, y_max, *z = numbers_of(values, [len(values)], place)
             if depth == ["slice"]:
                 if not z[0].is_integer():
                     raise ValueError(f"{place}: expected a whole number as slice, got {cells['slice']!r}.")
@@ -239,21 +202,21 @@ def _read_csv(content: str, file: Source) -> tuple[str, list[FileBox]]:
 def _read_slicer(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     """3D Slicer markups (schema 1.0): ROIs, whose axes are the columns of the row-major ``orientation``."""
     boxes = []
-    for index, markup in enumerate(_items(_entry(content, ["markups"], file.name)[0], f"{file.name}, markups")):
+    for index, markup in enumerate(items_of(values_of(content, ["markups"], file.name)[0], f"{file.name}, markups")):
         place = f"{file.name}, markups[{index}]"
         with file.one_box(place):
-            kind = _entry(markup, ["type"], place)[0]
+            kind = values_of(markup, ["type"], place)[0]
             if kind != "ROI":
                 raise ValueError(f"{place}: expected a markup of type 'ROI', got {kind!r}.")
-            points = _items(markup.get("controlPoints", []), f"{place}, controlPoints")
+            points = items_of(markup.get("controlPoints", []), f"{place}, controlPoints")
             point = points[0] if points and isinstance(points[0], Mapping) else {}
             # Slicer itself takes the centre from a single control point where none is written.
             center = markup.get("center", point.get("position") if len(points) == 1 else None)
-            size, center = _entry(
+            size, center = values_of(
                 {**markup, **({} if center is None else {"center": center})}, ["size", "center"], place
             )
-            size, center = _numbers(size, [3], f"{place}, size"), _numbers(center, [3], f"{place}, center")
-            turn = _numbers(markup.get("orientation", np.eye(3).ravel()), [9], f"{place}, orientation")
+            size, center = numbers_of(size, [3], f"{place}, size"), numbers_of(center, [3], f"{place}, center")
+            turn = numbers_of(markup.get("orientation", np.eye(3).ravel()), [9], f"{place}, orientation")
             axes = torch.tensor(turn, dtype=torch.float64).reshape(3, 3)
             if not torch.allclose(axes.T @ axes, torch.eye(3, dtype=torch.float64), atol=1e-3):
                 raise ValueError(f"{place}: expected an orientation of three unit vectors at right angles, got {turn}.")
@@ -268,7 +231,7 @@ def _read_slicer(content: Any, file: Source) -> tuple[str, list[FileBox]]:
             corners = volume_corners([-value for value in half], half, "world", f"{place}, size", file.frame)
             matrix = torch.eye(4, dtype=torch.float64)
             matrix[:3, :3], matrix[:3, 3] = axes, torch.tensor(center, dtype=torch.float64)
-            corners = map_points(corners, _LPS_TO_RAS @ matrix if system == "LPS" else matrix)
+            corners = map_points(corners, LPS_TO_RAS @ matrix if system == "LPS" else matrix)
             boxes.append(FileBox(corners, _roi_labels(markup, point, file.classes is None), place))
     return "world", boxes
 
@@ -294,4 +257,5 @@ READERS: dict[str, Callable[[Any, Source], tuple[str, list[FileBox]]]] = {
     "slicer": _read_slicer,
     "yolo": _read_yolo,
     "csv": _read_csv,
+    "dicom": read_dicom,
 }

@@ -60,6 +60,19 @@ class Source(NamedTuple):
     classes: tuple[Any, ...] | None
     faults: list[BoxFault] | None = None
 
+    def original_affine(self) -> Tensor:
+        """``(4, 4)`` float64, voxel centres of the image's file to RAS mm.
+
+        Raises:
+            ValueError: when the image has lost it.
+        """
+        if self.frame.original_affine is None:
+            raise ValueError(
+                f"{self.name}: index boxes need image.meta['original_affine'], which {self.frame.name} lacks after "
+                f"{', '.join(self.frame.operations)}; read the boxes earlier or give them in world coordinates."
+            )
+        return self.frame.original_affine
+
     @contextmanager
     def one_box(self, place: str) -> Iterator[None]:
         """Around the reading of one box, which stands at ``place``."""

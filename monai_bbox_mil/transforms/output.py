@@ -30,10 +30,10 @@ __all__ = [
     "ThresholdClassesd",
 ]
 
-# A lossy format would change a mask's values.
-_SAVED_AS = {e: e for e in (".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png")} | dict.fromkeys(
-    (".jpg", ".jpeg", ".bmp"), ".png"
-)
+# A lossy format would change a mask's values; a DICOM series is many files, each of one slice.
+_SAVED_AS = {e: e for e in (".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png")} | {
+    ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".dcm": ".nii.gz"
+}  # fmt: skip
 
 
 class ThresholdClasses(Transform):
@@ -84,7 +84,8 @@ class SaveLikeInput(Transform):
     """Save a mask in the file type of the image it belongs to.
 
     The file is ``{output_dir}/{name of the image}{postfix}{extension of the image}``, ``.png`` for ``.jpg`` and
-    ``.bmp``; geometry comes from the mask's own meta data.
+    ``.bmp``, ``.nii.gz`` for a DICOM series, whose name is that of its folder; geometry comes from the mask's own meta
+    data.
 
     Args:
         output_dir: folder, made if it is not there.
@@ -109,7 +110,8 @@ class SaveLikeInput(Transform):
         name = mask.meta.get("filename_or_obj") if isinstance(mask, MetaTensor) else None
         if not name:
             raise ValueError("mask must be a MetaTensor that knows its image's file (meta['filename_or_obj']).")
-        extension = next((saved for e, saved in _SAVED_AS.items() if Path(name).name.lower().endswith(e)), None)
+        subject = self._subject(Path(name))
+        extension = next((saved for e, saved in _SAVED_AS.items() if subject.lower().endswith(e)), None)
         if extension is None:
             raise ValueError(f"{name}: masks can be written for {', '.join(_SAVED_AS)}, not for this file's type.")
         if extension not in self._savers:
@@ -120,10 +122,19 @@ class SaveLikeInput(Transform):
                 output_dtype=np.uint8,
                 separate_folder=False,
                 data_root_dir=self.data_root_dir,
+                output_name_formatter=lambda meta, _: {"subject": self._subject(Path(meta["filename_or_obj"]))},
                 print_log=False,
             )
         self._savers[extension](mask)
         return mask
+
+    def _subject(self, path: Path) -> str:
+        """The file that a mask is named after; a series of DICOM files counts as one beside its folder."""
+        if not path.is_dir():
+            return str(path)
+        # Of a series right in the root, that file would not be below the root.
+        inside = bool(self.data_root_dir) and path.resolve() == Path(self.data_root_dir).resolve()
+        return f"{path / path.resolve().name if inside else path}.dcm"
 
 
 class ThresholdClassesd(MapTransform):

@@ -17,7 +17,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
 from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
-from monai_bbox_mil.data.datalists import decathlon_datalist, find_images, get_datalist, load_datalist
+from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
+from monai_bbox_mil.data.image_files import find_images
 from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
 from monai_bbox_mil.data.splits import split_by_patient
 

@@ -574,6 +574,7 @@ def test_yolo_needs_the_size_of_the_file(tmp_path):
         ([BOX], make_image(), {"classes": "prostate"}, TypeError, "classes must be a sequence .* string 'prostate'"),
         ([BOX], make_image(), {"format": "voc"}, ValueError, r"format must be one of \('auto', .*got 'voc'"),
         ([BOX], make_image(), {"format": "csv"}, ValueError, "format 'csv' is read from files only, got a list"),
+        ([BOX], make_image(), {"format": "dicom"}, ValueError, "format 'dicom' is read from files only, got a list"),
     ],
 )
 def test_wrong_arguments(source, image, options, error, message):
@@ -584,7 +585,7 @@ def test_wrong_arguments(source, image, options, error, message):
 # ----------------------------------------------------------------------------- malformed files
 FLAT_CSV = "x_min,y_min,x_max,y_max\n"
 BAD_3D = [
-    ("a.xml", "<a/>", r"expected the extension \.json, \.txt, \.csv or format=\.\.\., got '\.xml'"),
+    ("a.xml", "<a/>", r"expected the extension \.json, \.txt, \.csv, \.dcm or format=\.\.\., got '\.xml'"),
     ("a.json", "", "expected JSON, got an empty file"),
     ("a.json", '{"box": [', "expected JSON, got an error in line 1"),
     ("a.json", "3", "box: expected a list, got 3"),

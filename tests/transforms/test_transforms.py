@@ -271,8 +271,8 @@ def test_masks_are_saved_like_their_images(tmp_path, extension):
 def test_masks_of_unnamed_or_odd_images_are_told(tmp_path):
     with pytest.raises(ValueError, match="mask must be a MetaTensor that knows its image's file"):
         SaveLikeInput(tmp_path)(torch.zeros(1, 2, 2))
-    with pytest.raises(ValueError, match="x.dcm: masks can be written for .nii.gz"):
-        SaveLikeInput(tmp_path)(MetaTensor(torch.zeros(1, 2, 2), meta={"filename_or_obj": "x.dcm"}))
+    with pytest.raises(ValueError, match="x.tif: masks can be written for .nii.gz"):
+        SaveLikeInput(tmp_path)(MetaTensor(torch.zeros(1, 2, 2), meta={"filename_or_obj": "x.tif"}))
 
 
 def test_a_label_map_of_components_agrees_with_scipy():

@@ -1,0 +1,117 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which files and folders are images: files of the usual types, and folders of DICOM slices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import itk
+
+from monai_bbox_mil.data.splits import shorten
+from monai_bbox_mil.transforms.dicom_series import check_one_series
+
+__all__ = ["IMAGE_EXTENSIONS", "MASK_SUFFIXES", "find_images", "image_stem"]
+
+IMAGE_EXTENSIONS = (
+    ".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".nhdr", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy",
+    ".dcm",
+)  # fmt: skip
+"""Endings of the files that :func:`find_images` takes for images, whatever their case; ``.dcm`` for DICOM series."""
+
+MASK_SUFFIXES = ("_segmentation", "_seg", "_mask", "_label", "_pred")
+"""Endings of the names, before the extension, that :func:`find_images` takes for masks or predictions."""
+
+_NOT_IMAGES = ("SEG", "RTDOSE")
+
+
+def find_images(
+    folder: str | os.PathLike[str],
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    mask_suffixes: Sequence[str] = MASK_SUFFIXES,
+) -> list[dict[str, Any]]:
+    """Image-only items, for inference, of all images that lie directly in a folder, sorted by name.
+
+    Masks and predictions that lie beside the images, such as PROMISE12's ``CaseNN_segmentation.mhd``, must not be
+    segmented as images: files are passed over whose name ends in one of ``mask_suffixes``. Hidden files are, too.
+
+    A DICOM series is one image, its folder: with ``.dcm`` among the extensions each folder below counts that holds
+    slices of one, and so does ``folder`` itself. Slices end in ``.dcm``, ``.ima``, a number or nothing; a SEG or RTDOSE
+    is none.
+
+    Args:
+        folder: where to look; in folders below only for DICOM slices.
+        extensions: endings of images, upper or lower case.
+        mask_suffixes: endings, before the extension, of what is no image; ``()`` takes every file.
+
+    Returns:
+        A list of ``{"image": path}``.
+
+    Raises:
+        ValueError: when the folder is absent, no image is left, or a folder holds slices of several series.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.nii.gz", "a.mhd", "a.raw", "a_segmentation.mhd"):
+        ...         _ = Path(folder, name).write_bytes(b"")
+        ...     [Path(item["image"]).name for item in find_images(folder)]
+        ['a.mhd', 'b.nii.gz']
+    """
+    root = Path(os.path.abspath(folder))
+    if not root.is_dir():
+        raise ValueError(
+            f"folder {root}: expected a folder with images, got {'a file' if root.exists() else 'nothing'}."
+        )
+    endings = tuple(extension.lower() for extension in extensions)
+    single = tuple(ending for ending in endings if ending != ".dcm")
+    here = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
+    images = [path for path in here if path.is_file() and path.name.lower().endswith(single)]
+    if ".dcm" in endings:
+        images += [path for path in (root, *here) if path.is_dir() and _holds_slices(path)]
+    suffixes = tuple(mask_suffixes)
+    kept = [path for path in images if path == root or not image_stem(path, endings).lower().endswith(suffixes)]
+    if not kept:
+        raise ValueError(
+            f"folder {root}: expected images ending in {', '.join(endings)}, got none"
+            + (f" but {len(images)} passed over as masks: {shorten([p.name for p in images])}." if images else ".")
+        )
+    for path in kept:
+        if path.is_dir():
+            check_one_series(path)
+    return [{"image": str(path)} for path in sorted(kept)]
+
+
+def image_stem(path: Path, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> str:
+    """Name of an image without extension; that of a folder, the image of a DICOM series, is whole.
+
+    Example:
+        >>> image_stem(Path("images/case.1.nii.gz"))
+        'case.1'
+    """
+    if path.is_dir():
+        return path.name
+    ending = max((e for e in extensions if path.name.lower().endswith(e)), key=len, default=path.suffix)
+    return path.name[: len(path.name) - len(ending)]
+
+
+def _holds_slices(folder: Path) -> bool:
+    """Whether a DICOM image lies in a folder."""
+    return any(
+        _is_slice(path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and (path.suffix.lower() in ("", ".dcm", ".ima") or path.suffix[1:].isdecimal())
+    )
+
+
+def _is_slice(path: Path) -> bool:
+    reader = itk.GDCMImageIO.New()
+    if not reader.CanReadFile(str(path)):
+        return False
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    header = reader.GetMetaDataDictionary()
+    return not header.HasKey("0008|0060") or header["0008|0060"].strip() not in _NOT_IMAGES

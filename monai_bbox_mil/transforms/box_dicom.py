@@ -1,0 +1,241 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes of a DICOM RTSTRUCT's closed contours, or of the components of a DICOM SEG's frames.
+
+Both speak of patient millimetres (LPS) and outline objects slice by slice: each gives a box of one slice. How a contour
+becomes a box is told in :mod:`monai_bbox_mil.transforms.box_outlines`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from monai_bbox_mil.transforms.box_entries import LPS_TO_RAS, numbers_of
+from monai_bbox_mil.transforms.box_geometry import box_corners, edge_affine, map_points
+from monai_bbox_mil.transforms.box_outlines import find_holes, slice_axis, slice_box
+from monai_bbox_mil.transforms.box_records import FileBox, Source, label_key
+from monai_bbox_mil.transforms.dicom_series import check_series, require_dicom
+
+__all__ = ["load_dicom", "read_dicom"]
+
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_NEEDED = {
+    "RTSTRUCT": ("StructureSetROISequence",),
+    "SEG": ("SegmentSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
+}
+
+
+class _Outline(NamedTuple):
+    """Points ``(K, 3)`` float64 around one object, mm LPS, with its ROI's or segment's number."""
+
+    points: np.ndarray
+    number: int
+    place: str
+
+
+def load_dicom(path: Path) -> Any:
+    """Read an RTSTRUCT or SEG.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        the ``pydicom.Dataset``.
+
+    Raises:
+        OptionalImportError: without ``pydicom``.
+        ValueError: for a file that is no DICOM, is of another modality, or is not complete.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        ...     load_dicom(Path(file.name))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: ...dcm: expected a DICOM file, got one without a DICOM header.
+    """
+    pydicom = require_dicom("pydicom")
+    try:
+        dataset = pydicom.dcmread(path)
+    except pydicom.errors.InvalidDicomError as error:
+        raise ValueError(f"{path}: expected a DICOM file, got one without a DICOM header.") from error
+    modality = dataset.get("Modality")
+    if modality not in _NEEDED:
+        raise ValueError(f"{path}: expected the modality RTSTRUCT or SEG, got {modality!r}.")
+    missing = [name for name in _NEEDED[modality] if not dataset.get(name)]
+    if missing:
+        raise ValueError(f"{path}: expected {modality} with {', '.join(missing)}, got none; is the file complete?")
+    return dataset
+
+
+def read_dicom(dataset: Any, file: Source) -> tuple[str, list[FileBox]]:
+    """Boxes of an RTSTRUCT or SEG that :func:`load_dicom` read.
+
+    Only ROIs (by name) and segments (by label or number) that are classes count; others are left out with a warning.
+    Without classes there may be one, which becomes channel 0. A contour inside another of its ROI and slice is a hole,
+    one inside a hole an object again.
+
+    Raises:
+        OptionalImportError: without ``highdicom``, for a SEG.
+        ValueError: when the image is of another series or frame of reference, when an outline is not in the plane of a
+            slice, or when nothing is left.
+
+    Example:
+        >>> from monai.data import MetaTensor
+        >>> from monai_bbox_mil.transforms.box_geometry import image_frame
+        >>> from pydicom import Dataset
+        >>> roi, contour, drawn, dataset = Dataset(), Dataset(), Dataset(), Dataset()
+        >>> roi.ROINumber, roi.ROIName, drawn.ReferencedROINumber, drawn.ContourSequence = 1, "organ", 1, [contour]
+        >>> contour.ContourGeometricType, contour.ContourData = "CLOSED_PLANAR", [-1, -2, 0, -5, -2, 0, -5, -6, 0]
+        >>> dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.Modality = [roi], [drawn], "RTSTRUCT"
+        >>> image = MetaTensor(torch.zeros(1, 9, 9, 1))
+        >>> space, (box,) = read_dicom(dataset, Source("rs.dcm", image_frame(image), ("organ",)))
+        >>> space, box.labels, box.corners[[0, -1]].tolist()
+        ('index', ('organ',), [[1.0, 2.0, 0.0], [6.0, 7.0, 1.0]])
+    """
+    if file.frame.dims != 3:
+        raise ValueError(
+            f"{file.name}: expected a volume, (C, H, W, Z), to place the slices of DICOM boxes in, got "
+            f"{file.frame.name} with {file.frame.dims} axes; read the boxes before the volume is cut to slices."
+        )
+    is_seg = dataset.Modality == "SEG"
+    labels = _segments(dataset, file) if is_seg else _rois(dataset, file)
+    references, series = _seg_references(dataset) if is_seg else _rtstruct_references(dataset, labels)
+    check_series(references, series, file)
+    outlines = list(_seg_outlines(dataset, labels, file) if is_seg else _contours(dataset, labels, file))
+    if not outlines:
+        raise ValueError(
+            f"{file.name}: expected something outlined in {_names(labels)}, got nothing; an image without objects is "
+            "given an empty list of boxes instead of this file."
+        )
+    to_index = torch.linalg.inv(edge_affine(file.original_affine())) @ LPS_TO_RAS
+    points = [map_points(torch.as_tensor(outline.points), to_index) for outline in outlines]
+    axis = slice_axis(points, file.name)
+    boxes = [slice_box(p, axis, outline.place) for outline, p in zip(outlines, points, strict=True)]
+    slices = [(outline.number, number) for outline, (number, _) in zip(outlines, boxes, strict=True)]
+    # The components of a SEG have no holes of their own: what lies in one is another component.
+    holes = [False] * len(boxes) if is_seg else find_holes([np.delete(p.numpy(), axis, 1) for p in points], slices)
+    return "index", [
+        FileBox(corners, () if file.classes is None else labels[outline.number], outline.place)
+        for outline, (_, corners), hole in zip(outlines, boxes, holes, strict=True)
+        if not hole
+    ]
+
+
+def _names(labels: Mapping[int, tuple[Any, ...]]) -> list[str]:
+    return [str(found[0]) for found in labels.values()]
+
+
+def _chosen(labels: Mapping[int, tuple[Any, ...]], kind: str, file: Source) -> dict[int, tuple[Any, ...]]:
+    """Those of the ROIs or segments that are classes, by their numbers."""
+    if file.classes is None:
+        if len(labels) != 1:
+            raise ValueError(
+                f"{file.name}: without classes expected one {kind}, got {_names(labels)}; give classes in the order "
+                "of the channels."
+            )
+        return dict(labels)
+    known = {label_key(value) for value in file.classes}
+    chosen = {number: found for number, found in labels.items() if known & set(map(label_key, found))}
+    if not chosen:
+        raise ValueError(f"{file.name}: expected a {kind} among the classes {file.classes}, got {_names(labels)}.")
+    others = {number: found for number, found in labels.items() if number not in chosen}
+    if others:
+        warnings.warn(
+            f"{file.name}: left out the {kind}s {_names(others)}, none of the classes {file.classes}: they count as "
+            "background.",
+            stacklevel=5,
+        )
+    return chosen
+
+
+def _rois(dataset: Any, file: Source) -> dict[int, tuple[Any, ...]]:
+    rois = dataset.get("StructureSetROISequence", [])
+    return _chosen({int(roi.ROINumber): (str(roi.get("ROIName", "")),) for roi in rois}, "ROI", file)
+
+
+def _segments(dataset: Any, file: Source) -> dict[int, tuple[Any, ...]]:
+    # A label map lists its background, which its padding value names, as a segment.
+    background = dataset.get("PixelPaddingValue")
+    found = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
+    labels = {number: (label, number) for number, label in found.items() if number != background}
+    return _chosen(labels, "segment", file)
+
+
+def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], set[str]]:
+    """Frames of reference of the chosen ROIs, and series of an RTSTRUCT's contours, as far as it names them."""
+    rois = [roi for roi in dataset.get("StructureSetROISequence", []) if int(roi.ROINumber) in labels]
+    series = {
+        series.SeriesInstanceUID
+        for frame in dataset.get("ReferencedFrameOfReferenceSequence", [])
+        for study in frame.get("RTReferencedStudySequence", [])
+        for series in study.get("RTReferencedSeriesSequence", [])
+    }
+    return {roi.ReferencedFrameOfReferenceUID for roi in rois if roi.get("ReferencedFrameOfReferenceUID")}, series
+
+
+def _seg_references(dataset: Any) -> tuple[set[str], set[str]]:
+    """Frames of reference and series of a SEG's frames, as far as it names them."""
+    reference = dataset.get("FrameOfReferenceUID")
+    series = {item.SeriesInstanceUID for item in dataset.get("ReferencedSeriesSequence", [])}
+    return {reference} if reference else set(), series
+
+
+def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], file: Source) -> Iterable[_Outline]:
+    """The closed contours of an RTSTRUCT."""
+    skipped = []
+    for roi in dataset.get("ROIContourSequence", []):
+        number = int(roi.ReferencedROINumber)
+        if number not in labels:
+            continue
+        for index, contour in enumerate(roi.get("ContourSequence", [])):
+            place = f"{file.name}, ROI {labels[number][0]!r}, contours[{index}]"
+            if contour.get("ContourGeometricType") not in _CLOSED:
+                skipped.append(str(contour.get("ContourGeometricType")))
+                continue
+            values = list(contour.get("ContourData") or [])
+            if not values or len(values) % 3:
+                raise ValueError(f"{place}: expected three numbers a point, got {len(values)} numbers.")
+            yield _Outline(np.reshape(numbers_of(values, [len(values)], place), (-1, 3)), number, place)
+    if skipped:
+        warnings.warn(
+            f"{file.name}: left out {len(skipped)} contours that are not closed ({', '.join(sorted(set(skipped)))}).",
+            stacklevel=4,
+        )
+
+
+def _seg_outlines(dataset: Any, labels: Mapping[int, tuple[Any, ...]], file: Source) -> Iterable[_Outline]:
+    """The corners of each 4-connected component of each frame of a SEG."""
+    highdicom = require_dicom("highdicom")
+    try:
+        seg = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file.name}: expected a SEG as the standard has it, got one where {error!r}.") from error
+    kind = str(seg.SegmentationType)
+    # Of a fractional SEG at least half of a pixel, or of its probability.
+    lowest = (int(seg.MaximumFractionalValue) + 1) // 2 if kind == "FRACTIONAL" else 1
+    for frame in range(1, int(seg.NumberOfFrames) + 1):
+        of_frame = labels if kind == "LABELMAP" else {_segment_of(seg, frame)} & set(labels)
+        if not of_frame:
+            continue
+        pixels = seg.get_stored_frame(frame)
+        to_patient = highdicom.spatial.ImageToReferenceTransformer.for_image(seg, frame_number=frame)
+        for number in sorted(of_frame):
+            components, _ = ndimage.label(pixels == number if kind == "LABELMAP" else pixels >= lowest)
+            for rows, columns in ndimage.find_objects(components):
+                box = [[columns.start, rows.start, columns.stop, rows.stop]]
+                corners = to_patient(box_corners(torch.tensor(box))[0].numpy())
+                yield _Outline(corners, number, f"{file.name}, segment {number} ({labels[number][0]!r}), frame {frame}")
+
+
+def _segment_of(seg: Any, frame: int) -> int:
+    """The segment of a frame, counted from 1, that shows one segment only."""
+    groups = (seg.PerFrameFunctionalGroupsSequence[frame - 1], *seg.get("SharedFunctionalGroupsSequence", []))
+    group = next(group for group in groups if "SegmentIdentificationSequence" in group)
+    return int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)

@@ -2,19 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Federated averaging of the bundle by MONAI's own client, all sites in one process.
 
-    python tests/examples/federated.py --out federated --rounds 3 --local_epochs 10
+    python -m tests.examples.federated --out federated --rounds 3 --local_epochs 10
 
 Each site has its part of the patients and its own :class:`monai.fl.client.MonaiAlgo`; the server sees weights and
-counts, never an image or a box. With nothing else given the sites share out the phantom; ``--datalist``, once a
-site, names data lists instead. Further arguments of the form NAME=VALUE override ``train.yaml``. In the end ``OUT/server`` holds
-``model.pt`` and ``threshold.json``, for ``evaluate.yaml`` and ``inference.yaml``.
+counts, never an image or a box. With nothing else given the sites share out the phantom; ``--datalist``, once a site,
+names data lists instead. Further arguments of the form NAME=VALUE override ``train.yaml``. In the end ``OUT/server``
+holds ``model.pt`` and ``threshold.json``, for ``evaluate.yaml`` and ``inference.yaml``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from monai.fl.utils.exchange_object import ExchangeObject
 from torch import Tensor
 
 from monai_bbox_mil.data import make_phantom
+from tests.benchmarks.bundle_parts import overrides_of
 
 BUNDLE = Path(__file__).parents[2] / "bundle"
 CONFIGS = ["configs/train.yaml", "configs/federated.yaml"]
@@ -51,30 +51,42 @@ def write_site_datalists(datalist: Mapping[str, Sequence[Mapping]], num_sites: i
     return paths
 
 
-def make_site(name: str, folder: Path, rounds: int, local_epochs: int, overrides: Mapping[str, Any]) -> MonaiAlgo:
+def make_site(name: str, local_epochs: int, overrides: Mapping[str, Any]) -> MonaiAlgo:
     """A client that trains ``local_epochs`` epochs a round.
 
     Args:
         name: of the site, for its logs.
-        folder: for the site's own models and TensorBoard events.
-        rounds: of the whole federation; learning rate and self-training are scheduled over all of them.
         local_epochs: passes over the site's slices in a round.
-        overrides: of ``train.yaml``, among them ``dataset_dir`` or ``datalist``.
+        overrides: of ``train.yaml``, as :func:`site_overrides` gives them.
     """
     site = MonaiAlgo(
         bundle_root=str(BUNDLE),
         local_epochs=local_epochs,
         config_train_filename=list(CONFIGS),
         config_evaluate_filename=None,
-        train_kwargs={
-            "max_epochs": rounds * local_epochs,
-            "ckpt_dir": str(folder / "models"),
-            "output_dir": str(folder / "eval"),
-            **overrides,
-        },
+        train_kwargs=dict(overrides),
     )
     site.initialize({ExtraItems.CLIENT_NAME: name})
     return site
+
+
+def site_overrides(datalist: Path, folder: Path, epochs: int, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides of ``train.yaml`` at one site.
+
+    Args:
+        datalist: of the site's own images.
+        folder: for the site's own models and TensorBoard events.
+        epochs: of all rounds together; learning rate and self-training are scheduled over them.
+        shared: overrides that are the same at all sites.
+    """
+    return {
+        **shared,
+        "max_epochs": epochs,
+        "dataset_dir": str(datalist.parent),
+        "datalist": str(datalist),
+        "ckpt_dir": str(folder / "models"),
+        "output_dir": str(folder / "eval"),
+    }
 
 
 def initial_weights(overrides: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -118,39 +130,41 @@ def federate(sites: Sequence[MonaiAlgo], weights: dict[str, Tensor], rounds: int
     return history
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read_arguments(description: str | None, arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict, dict]:
+    """The command line: its options, the overrides all sites share, and each site's overrides by its name."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("federated"), help="folder for all results (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--local_epochs", type=int, default=10, help="epochs of a site in a round (%(default)s)")
     parser.add_argument("--datalist", action="append", type=Path, help="one a site; without, two share the phantom")
     parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="of train.yaml")
     options = parser.parse_intermixed_args(arguments)
-    overrides: dict[str, Any] = {}
-    for argument in options.overrides:
-        name, equals, value = argument.partition("=")
-        if not equals:
-            parser.error(f"an override must have the form NAME=VALUE, got {argument!r}.")
-        try:
-            overrides[name] = literal_eval(value)
-        except (SyntaxError, ValueError):
-            overrides[name] = value
-    out = options.out.resolve()
-    lists = options.datalist or write_site_datalists(make_phantom(out / "phantom"), 2, out / "sites")
-    own = [{**overrides, "dataset_dir": str(path.parent), "datalist": str(path)} for path in lists]
-    sites = [
-        make_site(path.stem, out / path.stem, options.rounds, options.local_epochs, site)
-        for path, site in zip(lists, own)
-    ]
-    history = federate(sites, initial_weights(overrides), options.rounds)
+    try:
+        shared = overrides_of(options.overrides)
+    except ValueError as error:
+        parser.error(str(error))
+    out = options.out = options.out.resolve()
+    lists = options.datalist or write_site_datalists(make_phantom(out / "phantom"), 2, out / "datalists")
+    epochs = options.rounds * options.local_epochs
+    sites = {
+        f"site-{number}": site_overrides(path.resolve(), out / f"site-{number}", epochs, shared)
+        for number, path in enumerate(lists, start=1)
+    }
+    return options, shared, sites
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options, shared, settings = read_arguments(__doc__, arguments)
+    sites = [make_site(name, options.local_epochs, overrides) for name, overrides in settings.items()]
+    weights = federate(sites, initial_weights(shared), options.rounds)[-1]
     for site in sites:
         site.finalize()
-    server = out / "server"
+    server = options.out / "server"
     server.mkdir(exist_ok=True)
-    torch.save(history[-1], server / "model.pt")
+    torch.save(weights, server / "model.pt")
     # One site lends its validation boxes for the threshold; they do not leave it either.
     files = [str(BUNDLE / name) for name in CONFIGS]
-    run("calibration", config_file=files, bundle_root=str(BUNDLE), ckpt_dir=str(server), **own[0])
+    run("calibration", config_file=files, bundle_root=str(BUNDLE), **settings["site-1"] | {"ckpt_dir": str(server)})
 
 
 if __name__ == "__main__":

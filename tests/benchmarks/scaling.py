@@ -38,8 +38,8 @@ def scaling(
         out: folder.
 
     Returns:
-        a row for each number of processes: slices a step of one process, medians and quartiles of the epoch in s of wall
-        time, median of the CPU time of all processes, and the ratio of medians to the first row's.
+        a row for each number of processes: slices a step of one process, medians and quartiles of an epoch's wall time
+        in s, median of the CPU time of all processes, and the ratios of the medians to the first row's.
 
     Raises:
         ValueError: where ``batch_size`` cannot be shared out evenly.

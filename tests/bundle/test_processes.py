@@ -19,8 +19,9 @@ from monai_bbox_mil.data import get_datalist, make_phantom
 from tests.bundle.conftest import CONFIGS, TINY, places, run_bundle
 
 LEARNING = {"max_epochs": 20, "learning_rate": 0.01}
-# Dice of one patient after such a training, over eight seeds of one process: standard deviation NOISE.
-NOISE = 0.03
+# Standard deviation of a patient's Dice over eight trainings of one process that differ in their seed: 0.07 to 0.11 for
+# the three patients, about means of 0.64 to 0.69. This is their mean, and the difference of two runs has sqrt(2) times it.
+NOISE = 0.10
 
 
 def start(names, options, agents=1):
@@ -98,8 +99,8 @@ def test_two_processes_reach_the_dice_of_one(two_processes, odd_phantom, tmp_pat
     run_bundle("train", **LEARNING, **places(tmp_path, odd_phantom), **TINY)
     one, two = dice_of(tmp_path, odd_phantom), dice_of(two_processes, odd_phantom)
     assert len(one) == 3
-    assert one.min() > 0.5
-    assert (two - one).abs().max() < 4 * NOISE
+    assert min(one.min(), two.min()) > 0.4
+    assert (two - one).abs().max() < 2 * 2**0.5 * NOISE
 
 
 def test_only_rank_0_writes(two_processes):

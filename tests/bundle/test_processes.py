@@ -20,7 +20,7 @@ from tests.bundle.conftest import CONFIGS, TINY, places, run_bundle
 
 LEARNING = {"max_epochs": 20, "learning_rate": 0.01}
 # Standard deviation of a patient's Dice over eight trainings of one process that differ in their seed: 0.07 to 0.11 for
-# the three patients, about means of 0.64 to 0.69. This is their mean, and the difference of two runs has sqrt(2) times it.
+# the three patients, about means of 0.64 to 0.69. This lies between; two runs differ by sqrt(2) times as much.
 NOISE = 0.10
 
 

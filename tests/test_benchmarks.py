@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
+from monai_bbox_mil.data import make_phantom
 from tests.benchmarks import cases, loss_cost, loss_growth
 from tests.benchmarks.bundle_parts import overrides_of
 from tests.benchmarks.measure import machine_line, peak_memory, time_side_by_side
+from tests.benchmarks.scaling import scaling
+from tests.bundle.conftest import TINY
 
 
 @pytest.fixture
@@ -73,6 +76,18 @@ def test_overrides_are_read_like_those_of_a_run():
     assert overrides_of(["a=[1,2]", "b#c=0.5", "d=text/here"]) == {"a": [1, 2], "b#c": 0.5, "d": "text/here"}
     with pytest.raises(ValueError, match="must have the form NAME=VALUE, got 'a'"):
         overrides_of(["a"])
+
+
+def test_one_and_two_processes_share_a_batch(tmp_path):
+    phantom = tmp_path / "phantom"
+    make_phantom(phantom, num_patients=4, seed=1, image_size=(48, 56), num_slices=(6, 7), progress=False)
+    table = scaling([1, 2], "cpu", {**TINY, "dataset_dir": str(phantom)}, 1, tmp_path)
+    assert table.processes.tolist() == [1, 2]
+    assert table.batch_size.tolist() == [8, 4]
+    assert (table[["epoch_s", "cpu_s"]] > 0).all().all()
+    assert pd.read_csv(tmp_path / "scaling.csv").speed_up[0] == 1
+    with pytest.raises(ValueError, match="batch_size must be a multiple of the 3 processes, got 8"):
+        scaling([1, 3], "cpu", {**TINY, "dataset_dir": str(phantom)}, 1, tmp_path)
 
 
 def test_the_machine_is_named():

@@ -15,6 +15,7 @@ from monai_bbox_mil.bags import BoxPatches, CrossingLines, EmptyLines, resolve_a
 from monai_bbox_mil.losses.focal import focal, split_pixels
 from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
 from monai_bbox_mil.losses.pairwise import PairwiseRegion, box_pairwise_loss, mean_square_of_pairs
+from monai_bbox_mil.losses.ranks import mean_over_ranks
 from monai_bbox_mil.smooth_max import MAX_ALPHA, SmoothMax, log_smooth_max
 
 __all__ = ["GeneralizedMILLoss", "MILTerms", "Negatives", "Unary", "generalized_mil_loss"]
@@ -45,6 +46,7 @@ def generalized_mil_loss(
     pairwise: bool = True,
     pairwise_region: PairwiseRegion = "box",
     core: float = 1.0,
+    sync_normalizer: bool = False,
 ) -> MILTerms:
     """Unary and pairwise term of each class; the arguments are those of :class:`GeneralizedMILLoss`.
 
@@ -59,27 +61,32 @@ def generalized_mil_loss(
     """
     modulation = gamma if unary == "focal" else 0.0
     positive_weight, negative_weight = (beta, 1 - beta) if unary == "focal" else (1.0, 1.0)
+    sync = sync_normalizer and logits.requires_grad
     patches = BoxPatches(target, logits.shape, logits.device)
     lines = CrossingLines(patches, angles_deg, core)
     num_positive = torch.tensor(lines.per_class, device=logits.device)
     if negatives == "pixels":
         patch_logits, negative = split_pixels(logits, patches, modulation)
-        num_negative = patches.num_outside() if unary == "bce" or 0 in lines.per_class else num_positive
+        # With sync, another rank may be the one that has no positive bag.
+        needed = sync or unary == "bce" or 0 in lines.per_class
+        num_negative = patches.num_outside() if needed else num_positive
     else:
         patch_logits, empty = patches.gather(logits), EmptyLines(patches)
         negative = _sum_by_class(focal(log_smooth_max(-logits, empty, smooth_max, -alpha), modulation), empty.per_class)
         num_negative = torch.tensor(empty.per_class, device=logits.device)
     positive = _sum_by_class(focal(log_smooth_max(patch_logits, lines, smooth_max, alpha), modulation), lines.per_class)
+    if sync:
+        num_positive, num_negative = mean_over_ranks(torch.stack([num_positive, num_negative]), logits.dtype)
     # Eq. 2 divides by all bags, Eq. 5 by the positive ones. A batch without a positive bag is divided by its negative
     # ones: by the paper's max(1, N+) it would weigh as much as all its pixels.
     count = num_positive + num_negative if unary == "bce" else num_positive.where(num_positive > 0, num_negative)
-    unary_term = (positive_weight * positive + negative_weight * negative) / count.clamp(min=1)
+    unary_term = (positive_weight * positive + negative_weight * negative) / count.where(count > 0, 1)
 
     if not pairwise:
         return MILTerms(unary_term, torch.zeros_like(unary_term))
     if pairwise_region == "image":
-        return MILTerms(unary_term, box_pairwise_loss(logits, target, pairwise_region))
-    return MILTerms(unary_term, mean_square_of_pairs(patch_logits.sigmoid(), patches))
+        return MILTerms(unary_term, box_pairwise_loss(logits, target, pairwise_region, sync))
+    return MILTerms(unary_term, mean_square_of_pairs(patch_logits.sigmoid(), patches, sync))
 
 
 def _sum_by_class(values: Tensor, per_class: list[int]) -> Tensor:
@@ -116,6 +123,10 @@ class GeneralizedMILLoss(_Loss):
             object's width over its box's. 1, for tight boxes, takes all.
         sigmoid: whether ``input`` holds logits; otherwise probabilities, which saturate sooner.
         reduction: over the classes, ``"mean"``, ``"sum"`` (Eq. 4) or ``"none"``.
+        sync_normalizer: in distributed training, divide by the mean over all ranks of what else is each rank's own: N+
+            of Eq. 5 (all bags in Eq. 2) and the number of pairs. The mean of the ranks' losses and gradients, which is
+            what ``DistributedDataParallel`` takes, then is that of one process with the whole batch. Only in calls
+            whose ``input`` requires a gradient, which every rank must make alike; validation counts its own.
 
     Raises:
         ValueError: for options out of range, when made; for an input and target that do not fit, when called.
@@ -147,6 +158,7 @@ class GeneralizedMILLoss(_Loss):
         core: float = 1.0,
         sigmoid: bool = True,
         reduction: str = "mean",
+        sync_normalizer: bool = False,
     ) -> None:
         check_option("smooth_max", smooth_max, SmoothMax)
         check_option("unary", unary, Unary)
@@ -173,6 +185,7 @@ class GeneralizedMILLoss(_Loss):
         self.pairwise_region = pairwise_region
         self.core = core
         self.sigmoid = sigmoid
+        self.sync_normalizer = sync_normalizer
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -192,6 +205,7 @@ class GeneralizedMILLoss(_Loss):
                 pairwise=self.pairwise_weight > 0,
                 pairwise_region=self.pairwise_region,
                 core=self.core,
+                sync_normalizer=self.sync_normalizer,
             )
             per_class = unary + self.pairwise_weight * pairwise
         self.parts = {"unary": unary.detach(), "pairwise": pairwise.detach(), "loss": per_class.detach()}

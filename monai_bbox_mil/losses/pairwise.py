@@ -14,13 +14,16 @@ from torch.nn.modules.loss import _Loss
 from monai_bbox_mil.bags import BoxPatches
 from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
 from monai_bbox_mil.losses.once import refuse_second_derivative
+from monai_bbox_mil.losses.ranks import mean_over_ranks
 
 __all__ = ["BoxPairwiseLoss", "PairwiseRegion", "box_pairwise_loss"]
 
 PairwiseRegion = Literal["box", "image"]
 
 
-def box_pairwise_loss(logits: Tensor, target: Tensor, region: PairwiseRegion = "box") -> Tensor:
+def box_pairwise_loss(
+    logits: Tensor, target: Tensor, region: PairwiseRegion = "box", sync_normalizer: bool = False
+) -> Tensor:
     """Mean squared difference of neighbouring probabilities, per class (Eq. 3).
 
     The mean is over all ordered pairs ``(k, k')`` of the 8-neighbourhood (26 in 3D) inside the image with ``k`` in a
@@ -30,6 +33,8 @@ def box_pairwise_loss(logits: Tensor, target: Tensor, region: PairwiseRegion = "
         logits: ``(B, C, *spatial)``.
         target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
         region: where ``k`` may lie.
+        sync_normalizer: whether to divide by the mean number of pairs over all ranks, see
+            :func:`~monai_bbox_mil.losses.ranks.mean_over_ranks`.
 
     Returns:
         ``(C,)``, each in ``[0, 1]``; 0 for a class without pairs. It can be differentiated once.
@@ -47,19 +52,19 @@ def box_pairwise_loss(logits: Tensor, target: Tensor, region: PairwiseRegion = "
         whole = torch.tensor([[0, 0, 0][: len(spatial)] + spatial + [c] for c in range(num_classes)])
         target = whole.expand(batch, -1, -1)
     patches = BoxPatches(target, logits.shape, logits.device)
-    return mean_square_of_pairs(patches.gather(logits).sigmoid(), patches)
+    return mean_square_of_pairs(patches.gather(logits).sigmoid(), patches, sync_normalizer)
 
 
-def mean_square_of_pairs(prob: Tensor, patches: BoxPatches) -> Tensor:
+def mean_square_of_pairs(prob: Tensor, patches: BoxPatches, sync_normalizer: bool = False) -> Tensor:
     """``(C,)`` of :func:`box_pairwise_loss` from the probability of each slot of the boxes that are not ignored."""
-    return _MeanSquareOfPairs.apply(prob, patches)[0]
+    return _MeanSquareOfPairs.apply(prob, patches, sync_normalizer)[0]
 
 
 class _MeanSquareOfPairs(torch.autograd.Function):
     """Value and gradient in one go: each pair is visited once, for both of its pixels."""
 
     @staticmethod
-    def forward(prob: Tensor, patches: BoxPatches) -> tuple[Tensor, Tensor]:
+    def forward(prob: Tensor, patches: BoxPatches, sync_normalizer: bool) -> tuple[Tensor, Tensor]:
         slope = torch.zeros_like(prob)
         sums: list[list[Tensor]] = [[prob.new_zeros(())] for _ in range(2 * patches.shape[1])]
         # 1 for a pixel that counts, 0 for any other one, -2 outside of the image: of a pair's two orders count as many
@@ -82,19 +87,21 @@ class _MeanSquareOfPairs(torch.autograd.Function):
                 s[away:] += c
                 s[:-away] -= c
         number, total = torch.stack([torch.stack(parts).sum() for parts in sums]).view(-1, 2).unbind(1)
-        number = number.clamp(min=1)
+        if sync_normalizer:
+            number = mean_over_ranks(number, number.dtype)
+        number = number.where(number > 0, 1)
         return total / number, patches.scale_slots_by_class(slope, 2 / number)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, BoxPatches], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, BoxPatches, bool], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(inputs[0], output[1])
         ctx.patches = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         prob, slope = ctx.saved_tensors
-        return refuse_second_derivative(ctx.patches.scale_slots_by_class(slope, grads[0]), prob), None
+        return refuse_second_derivative(ctx.patches.scale_slots_by_class(slope, grads[0]), prob), None, None
 
 
 class BoxPairwiseLoss(_Loss):

@@ -6,6 +6,7 @@
     python -m tests.benchmarks growth             how the loss grows with pixels, angles, boxes and classes (PNG)
     python -m tests.benchmarks training           where the time of a training step goes
     python -m tests.benchmarks inference          volumes per second
+    python -m tests.benchmarks scaling            an epoch by one process and by several
 
 Tables are printed and written to --out as CSV. Names of values of the bundle's configurations can be overridden by
 NAME=VALUE, for example dataset_dir=IMAGES image_size=[128,128].
@@ -31,6 +32,7 @@ from tests.benchmarks.inference_speed import inference_speed
 from tests.benchmarks.loss_cost import loss_cost
 from tests.benchmarks.loss_growth import loss_growth
 from tests.benchmarks.measure import all_threads, machine_line
+from tests.benchmarks.scaling import scaling
 from tests.benchmarks.training_step import training_step
 
 
@@ -38,8 +40,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["loss", "growth", "training", "inference"])
-    parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (training, inference)")
+    parser.add_argument("what", choices=["loss", "growth", "training", "inference", "scaling"])
+    parser.add_argument(
+        "overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (training, inference, scaling)"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmark_results"), help="folder (%(default)s)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds after those that warm up (%(default)s)")
@@ -48,6 +52,9 @@ def main() -> None:
         "--network", default="bundle", choices=["bundle", "residual_unet"], help="to train (%(default)s)"
     )
     parser.add_argument("--steps", type=int, default=0, help="steps to train; 0 (the default) for an epoch")
+    parser.add_argument(
+        "--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes to compare in scaling (1 2)"
+    )
     arguments = parser.parse_intermixed_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda, but this torch sees no GPU.")
@@ -103,6 +110,13 @@ def _inference(arguments: argparse.Namespace, overrides: dict[str, object]) -> N
         _show(inference_speed(dataset_dir, arguments.device, overrides, arguments.rounds, arguments.out), index=True)
 
 
+def _scaling(arguments: argparse.Namespace, overrides: dict[str, object]) -> None:
+    del overrides["device"]  # each process takes its own
+    with TemporaryDirectory() as folder:
+        overrides.setdefault("phantom_dir", f"{folder}/phantom")
+        _show(scaling(arguments.processes, arguments.device, overrides, arguments.rounds, arguments.out))
+
+
 def _show(table: pd.DataFrame, index: bool = False) -> None:
     print(table.to_string(index=index, na_rep="", float_format=lambda x: f"{x:.3g}"))
 
@@ -112,6 +126,7 @@ _RUNS: dict[str, Callable[[argparse.Namespace, dict[str, object]], None]] = {
     "growth": _growth,
     "training": _training,
     "inference": _inference,
+    "scaling": _scaling,
 }
 
 if __name__ == "__main__":

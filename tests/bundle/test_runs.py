@@ -293,29 +293,6 @@ def test_the_command_line_from_another_folder(phantom, tmp_path):
     assert (tmp_path / "models" / "threshold.json").is_file()
 
 
-def test_two_processes_train_and_evaluate_one_model(phantom, tmp_path):
-    options = [f"--{key}={value}" for key, value in places(tmp_path, phantom).items()]
-    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parents[1]), "OMP_NUM_THREADS": "1"}
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "monai.bundle",
-    ]
-    for names in (("train", "multi_gpu_train"), ("train", "evaluate", "multi_gpu_evaluate")):
-        files = [str(CONFIGS / f"{name}.yaml") for name in names]
-        run = command_line(*launcher, "run", f"--config_file={files}", *options)
-        done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-    state = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
-    assert not any(key.startswith("module.") for key in state)
-    table = pd.read_csv(tmp_path / "eval" / "cases.csv")
-    assert table["patient"].tolist() == [item["patient"] for item in get_datalist(phantom)["validation"]]
-
-
 @pytest.mark.parametrize(
     ("folder", "options"),
     [

@@ -17,9 +17,7 @@ from typing import Any
 __all__ = ["load_image_settings", "save_image_settings"]
 
 
-def save_image_settings(
-    path: str | os.PathLike, spacing_mm: Sequence[float] | None, image_size: Sequence[int]
-) -> None:
+def save_image_settings(path: str | os.PathLike, spacing_mm: Sequence[float] | None, image_size: Sequence[int]) -> None:
     """Write the image settings of a training as JSON.
 
     Args:

@@ -1,11 +1,12 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data lists of the usual folders, a phantom, slices of volumes, collation."""
+"""Data lists of the usual folders, a phantom, slices of volumes, collation, image settings beside a model."""
 
 from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
 from monai_bbox_mil.data.collate import pad_box_collate
 from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
 from monai_bbox_mil.data.image_files import find_images
+from monai_bbox_mil.data.image_settings import load_image_settings, save_image_settings
 from monai_bbox_mil.data.phantom import make_phantom
 from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
 from monai_bbox_mil.data.shared_labels import SharedLabels
@@ -21,7 +22,9 @@ __all__ = [
     "find_images",
     "get_datalist",
     "load_datalist",
+    "load_image_settings",
     "make_phantom",
     "pad_box_collate",
     "promise12_datalist",
+    "save_image_settings",
 ]

@@ -20,14 +20,18 @@ from monai.transforms import LoadImage
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from monai_bbox_mil.data import get_datalist
+from monai_bbox_mil.data import get_datalist, load_image_settings
 from monai_bbox_mil.transforms import MaskToBoxTensor
 from tests.bundle.conftest import CONFIGS, TINY, places, run_bundle
 
 
 def test_training_leaves_model_threshold_checkpoint_and_events(trained):
     models = {path.name for path in (trained / "models").iterdir()}
-    assert models == {"model.pt", "threshold.json", "checkpoint_epoch=2.pt"}
+    assert models == {"model.pt", "threshold.json", "image_settings.json", "checkpoint_epoch=2.pt"}
+    assert load_image_settings(trained / "models" / "image_settings.json") == {
+        "spacing_mm": None,
+        "image_size": [32, 32],
+    }
     found = json.loads((trained / "models" / "threshold.json").read_text())
     assert found["calibrated_from"] == "boxes"
     assert 0 < found["threshold"][0] < 1
@@ -252,10 +256,11 @@ def test_inference_keeps_geometry_and_file_type(trained, phantom, tmp_path):
 
 
 def test_inference_agrees_with_evaluation(trained, phantom, tmp_path):
-    """The mask that is written is the prediction that was scored."""
+    """The mask that is written is the prediction that was scored; spacing and size are those of the training."""
     run_bundle("train", "evaluate", **places(trained, phantom), **TINY)
+    network_only = {key: value for key, value in TINY.items() if key != "image_size"}
     run_bundle("inference", dataset_dir=str(phantom), ckpt_dir=str(trained / "models"),
-               output_dir=str(tmp_path / "masks"), **TINY)  # fmt: skip
+               output_dir=str(tmp_path / "masks"), **network_only)  # fmt: skip
     row = pd.read_csv(trained / "eval" / "cases.csv").iloc[0]
     mask = LoadImage()(tmp_path / "masks" / f"{row['case']}_segmentation.mhd")
     assert int(mask.sum()) == row["pred_voxels"]

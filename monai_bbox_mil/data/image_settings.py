@@ -1,0 +1,75 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Resampling and size of the images that a network was trained on, in a file beside its weights.
+
+A network takes images of any spacing and size, so weights that are used with the wrong ones fail silently. Prediction
+therefore reads from this file how training saw its images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["load_image_settings", "save_image_settings"]
+
+
+def save_image_settings(path: str | os.PathLike, spacing_mm: Sequence[float] | None, image_size: Sequence[int]) -> None:
+    """Write the image settings of a training as JSON.
+
+    Args:
+        path: file to write; its folder is made if need be.
+        spacing_mm: spacing after resampling along the first axes; ``None`` where images kept their own.
+        image_size: pixels after padding or cropping, two numbers for slices or three for volumes.
+
+    Raises:
+        ValueError: for a spacing or size that is not positive.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_image_settings(f"{folder}/image_settings.json", None, [96, 96])
+        ...     load_image_settings(f"{folder}/image_settings.json")
+        {'spacing_mm': None, 'image_size': [96, 96]}
+    """
+    settings = {
+        "spacing_mm": None if spacing_mm is None else [float(value) for value in spacing_mm],
+        "image_size": [int(value) for value in image_size],
+    }
+    _check(settings, "image settings")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(f"{path}.tmp")
+    unfinished.write_text(json.dumps(settings, indent=2) + "\n")
+    unfinished.replace(path)
+
+
+def load_image_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """The ``spacing_mm`` and ``image_size`` that :func:`save_image_settings` wrote.
+
+    Raises:
+        FileNotFoundError: telling how to do without the file.
+        ValueError: for a file that holds something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        settings = {key: content[key] for key in ("spacing_mm", "image_size")}
+    except FileNotFoundError as e:
+        raise FileNotFoundError(
+            f"{path}: no image settings there. Training writes them beside the model; without them, give those of the "
+            'training: --spacing_mm None --image_size "[96,96]"'
+        ) from e
+    except (json.JSONDecodeError, KeyError, TypeError) as e:
+        raise ValueError(f"{path}: expected JSON with 'spacing_mm' and 'image_size', got something else ({e}).") from e
+    _check(settings, str(path))
+    return settings
+
+
+def _check(settings: dict[str, Any], name: str) -> None:
+    for key, values in settings.items():
+        if not (key == "spacing_mm" and values is None) and not (
+            isinstance(values, list) and values and all(isinstance(v, (int, float)) and v > 0 for v in values)
+        ):
+            raise ValueError(f"{name}: {key} must be a list of positive numbers, got {values}.")

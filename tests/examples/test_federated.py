@@ -19,7 +19,7 @@ from tests.bundle.conftest import TINY, places, run_bundle
 from tests.examples import federated
 
 ROUNDS, LOCAL_EPOCHS = 3, 8
-OPTIONS = {"self_training_weight": 1.0, **TINY, "learning_rate": 0.01}
+OPTIONS = {**TINY, "learning_rate": 0.01}
 
 
 class Watched:
@@ -52,18 +52,21 @@ def datalists(phantom, tmp_path_factory):
 @pytest.fixture(scope="module")
 def federation(datalists, tmp_path_factory):
     """Folder, clients, first weights, and the server's weights after each round."""
-    folder = tmp_path_factory.mktemp("federation")
+    return federate(datalists, tmp_path_factory.mktemp("federation"), OPTIONS, LOCAL_EPOCHS)
+
+
+def federate(datalists, folder, options, local_epochs):
     sites = [
         Watched(
             federated.make_site(
                 path.stem,
-                LOCAL_EPOCHS,
-                federated.site_overrides(path, folder / path.stem, ROUNDS * LOCAL_EPOCHS, OPTIONS),
+                local_epochs,
+                federated.site_overrides(path, folder / path.stem, ROUNDS * local_epochs, options),
             )
         )
         for path in datalists
     ]
-    first = federated.initial_weights(OPTIONS)
+    first = federated.initial_weights(options)
     return folder, sites, first, federated.federate(sites, first, ROUNDS)
 
 
@@ -123,16 +126,16 @@ def test_only_weights_and_counts_leave_a_site(federation):
             assert not any(patient in content for patient in (b"Case", b"phantom"))
 
 
-def test_self_training_begins_at_the_sites_too(federation):
-    """Its part of the schedule counts the epochs of all rounds."""
-    folder, *_ = federation
+def test_self_training_begins_at_the_sites_too(datalists, tmp_path):
+    """Its part of the schedule counts the epochs of all rounds: two of six are past when it begins."""
+    options = {**OPTIONS, "self_training_weight": 1.0, "self_training_start": 2}
+    federate(datalists[:1], tmp_path, options, 2)
     scalars = []
-    for path in (folder / "site-1" / "eval").glob("events.out.tfevents.*"):
+    for path in (tmp_path / "site-1" / "eval").glob("events.out.tfevents.*"):
         events = EventAccumulator(str(path), size_guidance={"scalars": 0}).Reload()
         if "train_self_training" in events.Tags()["scalars"]:
             scalars += events.Scalars("train_self_training")
-    epochs = ROUNDS * LOCAL_EPOCHS
-    assert len(scalars) == epochs - round(0.2 * epochs)
+    assert len(scalars) == ROUNDS * 2 - 2
 
 
 def test_an_update_that_is_no_difference_is_refused():

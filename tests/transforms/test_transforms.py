@@ -65,6 +65,15 @@ def test_connectivity_decides_whether_a_diagonal_joins():
     assert rows(MaskToBoxTensor(connectivity=2)(mask)) == [[1, 1, 8, 9, 0]]
 
 
+@pytest.mark.parametrize("slice_dim", [None, 0, 2])
+def test_at_connectivity_zero_each_voxel_has_its_box(slice_dim):
+    mask = (torch.rand(2, 4, 5, 3, generator=torch.Generator().manual_seed(0)) > 0.6).to(torch.uint8)
+    found = MaskToBoxTensor(connectivity=0, slice_dim=slice_dim)(mask)
+    assert torch.equal(found[:, 3:6], found[:, :3] + 1)
+    assert rows(found[:, [6, 0, 1, 2]]) == mask.nonzero().tolist()
+    assert MaskToBoxTensor(connectivity=0, slice_dim=slice_dim)(torch.zeros(2, 4, 5, 3)).shape == (0, 7)
+
+
 def test_margin_is_clipped_and_small_components_are_ignored():
     loose = MaskToBoxTensor(label_values=(1, 2), margin=(2, 1), min_size=6)(scene())
     assert rows(loose) == [[0, 0, 5, 5, 0], [1, 3, 7, 7, -3], [3, 5, 8, 9, 0]]
@@ -122,7 +131,8 @@ def test_no_object_no_box():
         ({}, scene(), r"mask must hold only 0 and 1 unless label_values .* got the values \[0, 1, 2\] in 1 channel"),
         ({}, torch.full((1, 2, 2), torch.nan), "mask must hold finite numbers"),
         ({"slice_dim": 0}, scene(), "slice_dim needs a mask with three spatial axes"),
-        ({"connectivity": 0}, None, "connectivity must be at least 1, got 0"),
+        ({"connectivity": 0, "min_size": 2}, None, "min_size must be 0 with connectivity 0.*got 2"),
+        ({"connectivity": -1}, None, "connectivity must be at least 0, got -1"),
         ({"margin": -1}, None, "margin must be at least 0 voxels, got -1"),
         ({"min_size": -1}, None, "min_size must be at least 0 voxels, got -1"),
     ],

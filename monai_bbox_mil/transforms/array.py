@@ -67,9 +67,7 @@ class MaskToBoxTensor(Transform):
         if min_size < 0:
             raise ValueError(f"min_size must be at least 0 voxels, got {min_size}.")
         if min_size > 1 and connectivity == 0:
-            raise ValueError(
-                f"min_size must be 0 with connectivity 0, which boxes each voxel, got {min_size}."
-            )
+            raise ValueError(f"min_size must be 0 with connectivity 0, which boxes each voxel, got {min_size}.")
         if np.min(margin) < 0:
             raise ValueError(f"margin must be at least 0 voxels, got {margin}.")
         self.label_values = None if label_values is None else tuple(label_values)

@@ -1,0 +1,50 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What was drawn on a MONAI Label server, as a data list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+
+from monai_bbox_mil.data.splits import split_by_patient
+
+__all__ = ["BOX_TAG", "MASK_TAG", "labelled_items", "split_items"]
+
+BOX_TAG = "boxes"
+"""Tag of labels that are box files, in any format of :func:`monai_bbox_mil.transforms.box_files.read_boxes`."""
+
+MASK_TAG = str(DefaultLabelTag.FINAL.value)
+"""Tag of labels that are masks which a person has corrected."""
+
+
+def labelled_items(datastore: Datastore) -> list[dict[str, Any]]:
+    """Items of ``image``, ``patient``, and ``mask`` where there is a corrected one, else ``box``; in order of their ids.
+
+    The patient is the image's ``patient`` in the datastore's information, else its id. Images with neither are left out.
+    """
+    items = []
+    for image_id in sorted(datastore.list_images()):
+        labels = datastore.get_labels_by_image_id(image_id)
+        key, tag = ("mask", MASK_TAG) if MASK_TAG in labels else ("box", BOX_TAG)
+        if tag in labels:
+            patient = datastore.get_image_info(image_id).get("patient", image_id)
+            label = datastore.get_label_uri(labels[tag], tag)
+            items.append({"image": datastore.get_image_uri(image_id), "patient": str(patient), key: label})
+    return items
+
+
+def split_items(items: list[dict[str, Any]], validation_fraction: float) -> tuple[list[dict], list[dict]]:
+    """Training and validation items, by patient. Where nothing is left for validation it is the training part again.
+
+    Raises:
+        ValueError: when there are no items.
+    """
+    if not items:
+        raise ValueError(
+            f"Nothing to learn from: no image of the datastore has boxes (label tag '{BOX_TAG}') or a mask that was "
+            f"corrected (tag '{MASK_TAG}'). Draw boxes, save them under that tag, and train again."
+        )
+    parts = split_by_patient(items, max(0.0, validation_fraction))
+    return parts["training"], parts["validation"] or parts["training"]

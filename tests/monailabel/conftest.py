@@ -107,8 +107,8 @@ class Server:
 
 
 def monailabel(*arguments):
-    """Command line of MONAI Label in this environment."""
-    return [str(Path(sys.executable).with_name("monailabel")), *map(str, arguments)]
+    """The command line of ``monailabel``, which as a script takes the first Python that it finds."""
+    return [sys.executable, "-m", "monailabel.main", *map(str, arguments)]
 
 
 @pytest.fixture(scope="session")

@@ -36,10 +36,9 @@ class Bundle:
         return self.root / "models" / "model.pt"
 
     @property
-    def version(self) -> tuple[int, ...]:
-        """Changes with each training: times of the weights and of the threshold, empty before the first one."""
-        files = (self.model, self.model.with_name("threshold.json"))
-        return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+    def version(self) -> int | None:
+        """Changes with each training: the time of the weights; ``None`` before the first one."""
+        return self.model.stat().st_mtime_ns if self.model.is_file() else None
 
     @property
     def labels(self) -> dict[str, int]:

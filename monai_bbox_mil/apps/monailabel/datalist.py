@@ -16,22 +16,27 @@ BOX_TAG = "boxes"
 """Tag of labels that are box files, in any format of :func:`monai_bbox_mil.transforms.box_files.read_boxes`."""
 
 MASK_TAG = str(DefaultLabelTag.FINAL.value)
-"""Tag of labels that are masks which a person has corrected."""
+"""Tag of labels that are masks which a person has corrected, the one that viewers save under."""
 
 
 def labelled_items(datastore: Datastore) -> list[dict[str, Any]]:
     """Items of ``image``, ``patient``, and ``mask`` where there is a corrected one, else ``box``; in order of their ids.
 
-    The patient is the image's ``patient`` in the datastore's information, else its id. Images with neither are left out.
+    The patient is the image's ``patient`` or, from DICOM, ``PatientID`` in the datastore's information, else its id.
+    Images with neither mask nor boxes are left out.
     """
+    masks = {item["image"]: item["label"] for item in datastore.datalist()}  # a DICOM store fetches its segmentations
     items = []
     for image_id in sorted(datastore.list_images()):
         labels = datastore.get_labels_by_image_id(image_id)
-        key, tag = ("mask", MASK_TAG) if MASK_TAG in labels else ("box", BOX_TAG)
-        if tag in labels:
-            patient = datastore.get_image_info(image_id).get("patient", image_id)
-            label = datastore.get_label_uri(labels[tag], tag)
-            items.append({"image": datastore.get_image_uri(image_id), "patient": str(patient), key: label})
+        if not labels:  # a DICOM store would fetch the image
+            continue
+        image, info = datastore.get_image_uri(image_id), datastore.get_image_info(image_id)
+        item = {"image": image, "patient": str(info.get("patient") or info.get("PatientID") or image_id)}
+        if image in masks:
+            items.append({**item, "mask": masks[image]})
+        elif BOX_TAG in labels:
+            items.append({**item, "box": datastore.get_label_uri(labels[BOX_TAG], BOX_TAG)})
     return items
 
 

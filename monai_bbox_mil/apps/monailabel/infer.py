@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.transforms import SaveImaged
 from monai.transforms.transform import Transform
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
@@ -18,7 +17,7 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 from monai_bbox_mil.apps.monailabel.bundle import Bundle
 from monai_bbox_mil.apps.monailabel.datalist import BOX_TAG
 from monai_bbox_mil.losses import box_level_set
-from monai_bbox_mil.transforms import PackBoxes, SaveLikeInputd, ThresholdClassesd
+from monai_bbox_mil.transforms import PackBoxes, ThresholdClassesd
 
 __all__ = ["BoxPrompt", "BoxInferTask", "roi_to_box"]
 
@@ -82,10 +81,10 @@ class BoxPrompt(Transform):
 
 
 class _BundleTask(BundleInferTask):
-    """MONAI Label's own task, which reads weights strictly and leaves writing to MONAI Label."""
+    """MONAI Label's own task, with weights read strictly and, where asked for, a box prompt instead of the threshold."""
 
     def __init__(self, bundle: Bundle, conf: dict[str, str], type: InferType) -> None:
-        super().__init__(str(bundle.root), conf, type=type, post_filter=[SaveImaged, SaveLikeInputd], load_strict=True)
+        super().__init__(str(bundle.root), conf, type=type, load_strict=True)
         self.bundle = bundle
 
     def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
@@ -108,7 +107,7 @@ class BoxInferTask(InferTask):
     """The bundle's prediction, of the latest training.
 
     Args:
-        bundle: whose weights, threshold and preprocessing are used, read anew after each training.
+        bundle: whose weights, threshold and preprocessing are used, the former two read anew after each training.
         conf: of the server.
         type: ``SEGMENTATION``, or ``DEEPGROW`` for the region that fits the box in the parameter ``roi``.
     """
@@ -120,7 +119,6 @@ class BoxInferTask(InferTask):
         self.bundle = bundle
         self.conf = conf
         self._task: _BundleTask | None = None
-        self._version: tuple[int, ...] = ()
 
     def is_valid(self) -> bool:
         """Always: before the first training a request is answered by what is to be done."""
@@ -131,20 +129,19 @@ class BoxInferTask(InferTask):
         return None if validate and not self.bundle.model.is_file() else str(self.bundle.model)
 
     def task(self) -> _BundleTask:
-        """The task for the present weights.
+        """What predicts; it notices by itself when the weights are written anew.
 
         Raises:
             MONAILabelException: before the first training.
         """
-        version = self.bundle.version
         if not self.bundle.model.is_file():
             raise MONAILabelException(
                 MONAILabelError.INFERENCE_ERROR,
                 f"There is no trained model yet ({self.bundle.model}). Save boxes under the label tag '{BOX_TAG}' and "
                 f"start a training.",
             )
-        if self._task is None or self._version != version:
-            self._task, self._version = _BundleTask(self.bundle, self.conf, self.type), version
+        if self._task is None:
+            self._task = _BundleTask(self.bundle, self.conf, self.type)
         return self._task
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:

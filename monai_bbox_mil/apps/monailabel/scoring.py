@@ -49,9 +49,11 @@ class BoxIoUScoring(ScoringMethod):
         """Score what is not yet scored.
 
         Returns:
-            ``scored`` and ``skipped``, numbers of images.
+            ``scored`` and ``skipped``, numbers of images; none before the first training, which a server scores too.
         """
-        version, scored, skipped = list(self.infer.bundle.version), 0, 0
+        version, scored, skipped = self.infer.bundle.version, 0, 0
+        if version is None:
+            return {"scored": 0, "skipped": 0}
         for image_id in sorted(datastore.list_images()):
             labels = datastore.get_labels_by_image_id(image_id)
             if BOX_TAG not in labels:

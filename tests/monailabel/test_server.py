@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 
 import nibabel
 import numpy as np
 import pytest
 
-from tests.monailabel.conftest import AFFINE, NAMES, SHAPE, make_case, slice_boxes, slicer_markups
+from tests.monailabel.phantom import AFFINE, NAMES, SHAPE, dice, mask_of, slice_boxes, slicer_markups
+
+pytest.importorskip("monailabel", reason="needs an environment with MONAI Label: tests/monailabel/run")
+
+from tests.monailabel.server import monailabel, running_server, shrink  # noqa: E402
 
 
-def dice(first, second):
-    return 2 * np.logical_and(first, second).sum() / (np.sum(first > 0) + np.sum(second > 0))
-
-
-def mask_of(name):
-    return make_case(NAMES.index(name))[1]
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, images):
+    folder = tmp_path_factory.mktemp("server")
+    subprocess.run(monailabel("apps", "--download", "--name", "boxes", "--output", folder), check=True)
+    shrink(folder / "boxes" / "bundle")
+    with running_server(folder / "boxes", images) as running:
+        yield running
 
 
 def test_the_app_tells_what_it_has(server):

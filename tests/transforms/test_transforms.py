@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.apps.detection.transforms.dictionary import RandFlipBoxd, RandRotateBox90d, ZoomBoxd
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImage
+from monai.transforms import Compose, LoadImage, SaveImaged
 from PIL import Image
 from scipy import ndimage
 
@@ -26,6 +26,7 @@ from monai_bbox_mil.transforms import (
     PackBoxes,
     PackBoxesd,
     SaveLikeInput,
+    SaveLikeInputd,
     ThresholdClasses,
     UnpackBoxesd,
 )
@@ -249,6 +250,14 @@ def test_thresholds_of_classes():
         ThresholdClasses([0.1, 0.2, 0.3])(prob)
 
 
+def test_thresholds_of_a_function_are_asked_for_each_time():
+    thresholds = iter([[0.5], [0.9], [2.0]])
+    convert = ThresholdClasses(lambda: next(thresholds))
+    assert [convert(torch.tensor([[0.7]])).item() for _ in range(2)] == [1, 0]
+    with pytest.raises(ValueError, match=r"threshold must lie in \(0, 1\), got \[2.0\]"):
+        convert(torch.tensor([[0.7]]))
+
+
 def write_image(path, array):
     if path.suffix in (".png", ".jpg"):
         Image.fromarray(array[..., 0].T.astype(np.uint8)).save(path)
@@ -271,7 +280,9 @@ def test_masks_are_saved_like_their_images(tmp_path, extension):
     write_image(path, array)
     image = EnsureVolume()(LoadImage(ensure_channel_first=True)(path))
     mask = (image > 100).to(torch.uint8)
-    SaveLikeInput(tmp_path / "out")(mask)
+    save = SaveLikeInputd("pred", tmp_path / "out")
+    assert isinstance(save, SaveImaged)  # as which MONAI Label leaves it out
+    assert save({"pred": mask})["pred"] is mask
     saved = tmp_path / "out" / f"case.v1_segmentation{extension.replace('jpg', 'png')}"
     again = EnsureVolume()(LoadImage(ensure_channel_first=True)(saved))
     assert torch.equal(torch.as_tensor(again), torch.as_tensor(mask).float())

@@ -87,8 +87,8 @@ def load_threshold(path: str | os.PathLike) -> list[float]:
     calibrated, present = content.get("model_sha256"), _model_hash(path)
     if calibrated and present and calibrated != present:
         raise ValueError(
-            f"{path}: calibrated for another model than the present {MODEL_NAME}: its training has not come to its end, "
-            "or one of the two files was replaced. Train to the end, or give a threshold: --threshold 0.5"
+            f"{path}: calibrated for another model than the present {MODEL_NAME}: its training has not come to its "
+            "end, or one of the two files was replaced. Train to the end, or give a threshold: --threshold 0.5"
         )
     return [float(value) for value in threshold]
 

@@ -21,8 +21,8 @@ from tests.monailabel.phantom import NAMES, dice, mask_of, slice_boxes, slicer_m
 
 pytest.importorskip("monailabel", reason="needs an environment with MONAI Label: tests/monailabel/run")
 
-from tests.monailabel import dicom  # noqa: E402
-from tests.monailabel.server import running_server, sample_app, shrink  # noqa: E402
+from tests.monailabel import dicom
+from tests.monailabel.server import running_server, sample_app, shrink
 
 LABELS = [{"name": "object"}]
 
@@ -91,8 +91,9 @@ def test_the_viewer_shows_the_mask(server, tmp_path):
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "use-angle=swiftshader", "window-size=1400,900"):
+    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "use-angle=swiftshader"):
         options.add_argument(f"--{option}")
+    options.add_argument("--window-size=1400,900")
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     wait = WebDriverWait(browser, 120)
 

@@ -18,7 +18,7 @@ from tests.monailabel.phantom import AFFINE, SHAPE, dice, mask_of
 
 pytest.importorskip("monailabel", reason="needs an environment with MONAI Label: tests/monailabel/run")
 
-from tests.monailabel.server import running_server, sample_app, shrink  # noqa: E402
+from tests.monailabel.server import running_server, sample_app, shrink
 
 NAME = "boxes_segmentation"
 
@@ -34,7 +34,7 @@ def server(tmp_path_factory, images, request):
     parser = ConfigParser()  # the app passes over a bundle without weights
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
-    options = [word for pair in (("models", NAME), ("zoo_source", "local"), ("sam2", "false")) for word in ("--conf", *pair)]
+    options = ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
     with running_server(app, images, *options, bundle=bundle) as running:
         yield running
 
@@ -50,8 +50,9 @@ def test_weights_without_a_threshold_are_not_used(server, tmp_path):
     assert info["models"][NAME]["type"] == "segmentation"
     assert info["models"][NAME]["labels"] == {"object": 1}
     assert list(info["trainers"]) == [NAME]
-    with pytest.raises(RuntimeError, match="no calibrated threshold there"):
+    with pytest.raises(RuntimeError, match="500"):
         server.infer(NAME, "e", tmp_path)
+    assert "no calibrated threshold there" in server.log.read_text()
 
 
 def test_masks_train_it_and_predictions_come_back(server, tmp_path):
@@ -72,6 +73,7 @@ def test_a_threshold_of_other_weights_is_not_used(server, tmp_path):
     kept = model.read_bytes()
     weights = {name: 0.5 * value for name, value in torch.load(model)["model"].items()}
     torch.save({"model": weights}, model)
-    with pytest.raises(RuntimeError, match="calibrated for another model than the present model.pt"):
+    with pytest.raises(RuntimeError, match="500"):
         server.infer(NAME, "e", tmp_path)
+    assert "calibrated for another model than the present model.pt" in server.log.read_text()
     model.write_bytes(kept)

@@ -7,8 +7,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from fastapi import HTTPException
 from monai.bundle import ConfigParser
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -74,3 +77,19 @@ class BoxLabelApp(MONAILabelApp):
         train: Any = ConfigParser.load_config_file(str(self.bundle.root / "configs" / "train.yaml"))
         slice_dim = train["slice_dim"] if train["spatial_dims"] == 2 else None
         return {SCORE: BoxIoUScoring(BoxInferTask(self.bundle, self.conf), slice_dim, train["box_classes"])}
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """As MONAI Label does it, but a request that cannot be met is answered by the reason.
+
+        Raises:
+            HTTPException: 404 for an unknown image, 400 for a wrong parameter, 500 before the first training.
+        """
+        image = request["image"]
+        if isinstance(image, str) and not os.path.exists(image) and image not in self.datastore().list_images():
+            raise HTTPException(404, f"There is no image {image!r} in the datastore.")
+        try:
+            result: dict[str, Any] = super().infer(request, datastore)
+        except MONAILabelException as error:
+            status = 400 if error.error == MONAILabelError.INVALID_INPUT else 500
+            raise HTTPException(status, error.msg) from error
+        return result

@@ -20,7 +20,7 @@ MASK_TAG = str(DefaultLabelTag.FINAL.value)
 
 
 def labelled_items(datastore: Datastore) -> list[dict[str, Any]]:
-    """Items of ``image``, ``patient``, and ``mask`` where there is a corrected one, else ``box``; in order of their ids.
+    """Items of ``image``, ``patient``, and ``mask`` where there is a corrected one, else ``box``, by id.
 
     The patient is the image's ``patient`` or, from DICOM, ``PatientID`` in the datastore's information, else its id.
     Images with neither mask nor boxes are left out.

@@ -26,8 +26,8 @@ def roi_to_box(roi: Sequence[float], spatial_shape: Sequence[int]) -> torch.Tens
     """The box tensor ``(1, 2*D + 1)`` of a region of interest as a viewer sends it.
 
     Args:
-        roi: ``[x, x, y, y, z, z]``, one pair of voxel numbers an axis; a pair comes reversed where the image's axis runs
-            against the viewer's. Pairs of equal numbers mean one voxel; without the last pair, all slices.
+        roi: ``[x, x, y, y, z, z]``, one pair of voxel numbers an axis; a pair comes reversed where the image's axis
+            runs against the viewer's. Pairs of equal numbers mean one voxel; without the last pair, all slices.
         spatial_shape: of the image.
 
     Raises:
@@ -81,7 +81,7 @@ class BoxPrompt(Transform):
 
 
 class _BundleTask(BundleInferTask):
-    """MONAI Label's own task, with weights read strictly and, where asked for, a box prompt instead of the threshold."""
+    """MONAI Label's own task, with weights read strictly, and a box prompt, if any, instead of the threshold."""
 
     def __init__(self, bundle: Bundle, conf: dict[str, str], type: InferType) -> None:
         super().__init__(str(bundle.root), conf, type=type, load_strict=True)

@@ -92,6 +92,13 @@ def running_orthanc(folder, cases):
         process.wait(30)
 
 
+def find_series(store, modality):
+    """What a DICOMweb store has of a modality."""
+    answer = requests.get(f"{store}/series?Modality={modality}", timeout=60)
+    answer.raise_for_status()
+    return answer.json()
+
+
 def segmentation_volume(content):
     """The data set of a DICOM segmentation, and its mask in the image's voxels."""
     data = dcmread(io.BytesIO(content))

@@ -14,7 +14,6 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
-import requests
 from PIL import Image
 
 from tests.monailabel.phantom import NAMES, dice, mask_of, slice_boxes, slicer_markups
@@ -71,8 +70,7 @@ def test_a_corrected_mask_is_kept_as_dicom_and_learned_from(server, store, tmp_p
     image, path = dicom.uid("series", "a"), tmp_path / "a.nii.gz"
     nibabel.save(nibabel.Nifti1Image(mask_of("a"), dicom.AFFINE), path)
     server.save_label(image, "final", path.name, io.BytesIO(path.read_bytes()), label_info=LABELS)
-    series = requests.get(f"{store}/series?Modality=SEG", timeout=60).json()
-    assert len(series) == 1
+    assert len(dicom.find_series(store, "SEG")) == 1
     sample = server.call("POST", "/activelearning/box_iou", json={}).json()
     assert sample["id"] in {dicom.uid("series", name) for name in "bce"}
     before = server.model_hash

@@ -57,6 +57,13 @@ class Server:
         path.write_bytes(answer.content)
         return nibabel.load(path)
 
+    def told(self, text):
+        """Whether the server's log tells something, which it writes a little after its answer."""
+        deadline = time.monotonic() + 20
+        while text not in self.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return text in self.log.read_text()
+
     @property
     def model_hash(self):
         model = self.bundle / "models" / "model.pt"

@@ -52,7 +52,7 @@ def test_weights_without_a_threshold_are_not_used(server, tmp_path):
     assert list(info["trainers"]) == [NAME]
     with pytest.raises(RuntimeError, match="500"):
         server.infer(NAME, "e", tmp_path)
-    assert "no calibrated threshold there" in server.log.read_text()
+    assert server.told("no calibrated threshold there")
 
 
 def test_masks_train_it_and_predictions_come_back(server, tmp_path):
@@ -71,9 +71,8 @@ def test_masks_train_it_and_predictions_come_back(server, tmp_path):
 def test_a_threshold_of_other_weights_is_not_used(server, tmp_path):
     model = server.bundle / "models" / "model.pt"
     kept = model.read_bytes()
-    weights = {name: 0.5 * value for name, value in torch.load(model)["model"].items()}
-    torch.save({"model": weights}, model)
+    torch.save({name: 0.5 * value for name, value in torch.load(model).items()}, model)
     with pytest.raises(RuntimeError, match="500"):
         server.infer(NAME, "e", tmp_path)
-    assert "calibrated for another model than the present model.pt" in server.log.read_text()
+    assert server.told("calibrated for another model than the present model.pt")
     model.write_bytes(kept)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import time
 
 import nibabel
 import numpy as np
@@ -93,10 +94,21 @@ def test_the_viewer_shows_the_mask(server, tmp_path):
         options.add_argument(f"--{option}")
     options.add_argument("--window-size=1400,900")
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    wait = WebDriverWait(browser, 120)
+    wait = WebDriverWait(browser, 180)
+
+    def visible(css):
+        return next((e for e in browser.find_elements(By.CSS_SELECTOR, css) if e.is_displayed()), None)
 
     def find(css):
-        return wait.until(lambda b: next((e for e in b.find_elements(By.CSS_SELECTOR, css) if e.is_displayed()), None))
+        return wait.until(lambda _: visible(css))
+
+    def connected(_):
+        """Whether the panel has the server's models; a click before the viewports are ready is lost."""
+        if run := visible("button[title='Run Segmentation']"):
+            return run
+        visible(".settingsTable .actionButton").click()
+        time.sleep(5)
+        return visible("button[title='Run Segmentation']")
 
     def coloured():
         """Number of pixels of the viewport that are not grey."""
@@ -105,10 +117,12 @@ def test_the_viewer_shows_the_mask(server, tmp_path):
 
     try:
         browser.get(f"{server.url}/ohif/monai-label?StudyInstanceUIDs={dicom.uid('study', 'e')}")
+        find(".cornerstone-canvas")
+        for notice in browser.find_elements(By.XPATH, "//*[text()='Confirm and Hide']"):
+            notice.click()
         field = find("#monailabelServerURL")
         browser.execute_script("arguments[0].value = arguments[1]", field, server.url + "/")
-        find(".settingsTable .actionButton").click()
-        run = find("button[title='Run Segmentation']")
+        run = wait.until(connected)
         before = coloured()
         run.click()
         wait.until(lambda _: coloured() > before + 2000)

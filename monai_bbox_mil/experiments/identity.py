@@ -32,7 +32,7 @@ PACKAGE = Path(monai_bbox_mil.__file__).parent
 """Folder of the package whose code the runs execute."""
 
 # What runs, draws and writes about the runs, but computes no score.
-_WITHOUT_INFLUENCE = ("experiments/", "check_boxes/", "handlers/picture_grid.py")
+_WITHOUT_INFLUENCE = ("apps/", "check_boxes/", "experiments/", "handlers/picture_grid.py")
 
 # Where a data set's lists of cases and its boxes may live; these count with their content, images by name and size.
 _TEXT_FILES = (".json", ".csv", ".txt")
@@ -57,7 +57,7 @@ def versions() -> dict[str, str]:
 def source_hash(folder: str | os.PathLike = PACKAGE) -> str:
     """Hash of all Python files under ``folder`` that can change a result, without comments and docstrings.
 
-    Those of ``experiments`` and ``check_boxes`` and the drawing of pictures cannot.
+    Those of ``apps``, ``check_boxes`` and ``experiments`` and the drawing of pictures cannot.
     """
     folder = Path(folder)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}

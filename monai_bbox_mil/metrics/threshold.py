@@ -8,6 +8,7 @@ threshold at which the prediction's tight boxes agree best with the given boxes 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ import torch
 from torch import Tensor
 
 __all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
+
+MODEL_NAME = "model.pt"
+"""The weights that a threshold belongs to, in the same folder."""
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 """0.05, 0.10, ... 0.95."""
@@ -49,13 +53,16 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
 def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **details: Any) -> None:
     """Write thresholds, one a class, and any ``details`` of how they were found as JSON.
 
+    Where a ``model.pt`` lies in the same folder, its hash is kept too: these are the thresholds of that model alone.
+
     Raises:
         ValueError: for a threshold outside ``(0, 1)``.
     """
     _check(threshold, "threshold")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(f"{path}.tmp")
-    unfinished.write_text(json.dumps({"threshold": list(threshold), **details}, indent=2) + "\n")
+    content = {"threshold": list(threshold), **details, "model_sha256": _model_hash(path)}
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
     unfinished.replace(path)
 
 
@@ -64,7 +71,7 @@ def load_threshold(path: str | os.PathLike) -> list[float]:
 
     Raises:
         FileNotFoundError: telling how to make the file or do without.
-        ValueError: for a file that holds no thresholds.
+        ValueError: for a file that holds no thresholds, or those of another model than the ``model.pt`` beside it.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -77,7 +84,18 @@ def load_threshold(path: str | os.PathLike) -> list[float]:
     except (json.JSONDecodeError, KeyError, TypeError) as e:
         raise ValueError(f"{path}: expected JSON with a list 'threshold', got something else ({e}).") from e
     _check(threshold, str(path))
+    calibrated, present = content.get("model_sha256"), _model_hash(path)
+    if calibrated and present and calibrated != present:
+        raise ValueError(
+            f"{path}: calibrated for another model than the present {MODEL_NAME}: its training has not come to its "
+            "end, or one of the two files was replaced. Train to the end, or give a threshold: --threshold 0.5"
+        )
     return [float(value) for value in threshold]
+
+
+def _model_hash(path: str | os.PathLike) -> str | None:
+    model = Path(path).with_name(MODEL_NAME)
+    return hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
 
 
 def _check(threshold: Any, name: str) -> None:

@@ -30,7 +30,8 @@ class MaskToBoxTensor(Transform):
             are background. ``None`` takes a one-channel mask as binary and refuses values other than 0 and 1. A mask
             of several channels is one-hot, one class a channel, and needs none.
         connectivity: how far apart neighbours of one component may be, in axis steps: 1 (4 neighbours in 2D, 6 in 3D)
-            up to the number of axes. At 1 every crossing line of a tight box surely meets its object.
+            up to the number of axes. At 1 every crossing line of a tight box surely meets its object. At 0 each voxel
+            is a component with a box of its own: then nothing is left open, and a loss from boxes is one from masks.
         margin: voxels by which boxes are loosened on each side, one number or one an axis; clipped to the image. Losses
             snap what is no whole number outward.
         margin_seed: ``None`` loosens every side by the whole ``margin``; with a number each side of each box is
@@ -61,10 +62,12 @@ class MaskToBoxTensor(Transform):
         slice_dim: int | None = None,
         margin_seed: int | None = None,
     ) -> None:
-        if connectivity < 1:
-            raise ValueError(f"connectivity must be at least 1, got {connectivity}.")
+        if connectivity < 0:
+            raise ValueError(f"connectivity must be at least 0, got {connectivity}.")
         if min_size < 0:
             raise ValueError(f"min_size must be at least 0 voxels, got {min_size}.")
+        if min_size > 1 and connectivity == 0:
+            raise ValueError(f"min_size must be 0 with connectivity 0, which boxes each voxel, got {min_size}.")
         if np.min(margin) < 0:
             raise ValueError(f"margin must be at least 0 voxels, got {margin}.")
         self.label_values = None if label_values is None else tuple(label_values)
@@ -80,15 +83,31 @@ class MaskToBoxTensor(Transform):
         if array.ndim not in (3, 4):
             raise ValueError(f"mask must have the shape (C, H, W) or (C, H, W, Z), got {array.shape}.")
         dims = array.ndim - 1
+        if self.slice_dim is not None and dims != 3:
+            raise ValueError(f"slice_dim needs a mask with three spatial axes, got the shape {array.shape}.")
+        regions = self._regions(array)
+        tight, classes, ignored = self._voxels(regions) if self.connectivity == 0 else self._components(regions)
+        loose, _ = clip_boxes(tight + self._margins(tight, classes), array.shape[1:])
+        return pack_boxes(loose, torch.as_tensor(classes), torch.as_tensor(ignored))
+
+    def _voxels(self, regions: list[np.ndarray]) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Boxes ``(N, 2*D)`` of all voxels, classes and ignored ``(N,)``."""
+        low = [np.argwhere(region) for region in regions]
+        classes = np.repeat(np.arange(len(low)), [len(voxels) for voxels in low])
+        corners = np.concatenate(low)
+        tight = torch.as_tensor(np.concatenate([corners, corners + 1], axis=1), dtype=torch.float32)
+        return tight, classes, np.zeros(len(tight), dtype=bool)
+
+    def _components(self, regions: list[np.ndarray]) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Boxes ``(N, 2*D)`` of the components, classes and ignored ``(N,)``."""
+        dims = regions[0].ndim
         structure = ndimage.generate_binary_structure(dims, min(self.connectivity, dims))
         if self.slice_dim is not None:
-            if dims != 3:
-                raise ValueError(f"slice_dim needs a mask with three spatial axes, got the shape {array.shape}.")
             structure = np.moveaxis(structure.copy(), self.slice_dim, 0)
             structure[[0, 2]] = False
             structure = np.moveaxis(structure, 0, self.slice_dim)
         boxes, classes, ignored = [], [], []
-        for channel, region in enumerate(self._regions(array)):
+        for channel, region in enumerate(regions):
             components, _ = ndimage.label(region, structure)
             sizes = np.bincount(components.ravel())
             for number, found in enumerate(ndimage.find_objects(components), start=1):
@@ -96,10 +115,9 @@ class MaskToBoxTensor(Transform):
                 classes.append(channel)
                 ignored.append(bool(sizes[number] < self.min_size))
         tight = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 2 * dims)
-        loose, _ = clip_boxes(tight + self._margins(tight, classes), array.shape[1:])
-        return pack_boxes(loose, torch.tensor(classes), torch.tensor(ignored))
+        return tight, np.asarray(classes, dtype=int), np.asarray(ignored, dtype=bool)
 
-    def _margins(self, tight: Tensor, classes: list[int]) -> Tensor:
+    def _margins(self, tight: Tensor, classes: np.ndarray) -> Tensor:
         """``(N, 2*D)``, what is added to the corners."""
         dims = tight.shape[1] // 2
         margin = np.broadcast_to(self.margin, dims).astype(np.float32)

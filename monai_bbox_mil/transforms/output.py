@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
-from monai.transforms import SaveImage
+from monai.transforms import SaveImage, SaveImaged
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
@@ -35,12 +35,15 @@ _SAVED_AS = {e: e for e in (".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png")}
     ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".dcm": ".nii.gz"
 }  # fmt: skip
 
+Thresholds = float | Sequence[float] | Callable[[], Sequence[float]]
+
 
 class ThresholdClasses(Transform):
     """Probabilities to a mask, each class at its own threshold.
 
     Args:
-        threshold: one for all classes or one a class, in ``(0, 1)``.
+        threshold: one for all classes or one a class, in ``(0, 1)``; or a function that returns them and is asked for
+            each image anew, so that a server that keeps running uses those of the latest training.
         label_values: when given, classes are merged to a label map of these values; where several pass their
             threshold the one with the highest logit above its threshold's wins.
 
@@ -55,21 +58,20 @@ class ThresholdClasses(Transform):
         [[[2, 2]]]
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.5, label_values: Sequence[int] | None = None) -> None:
-        self.threshold = torch.as_tensor(threshold, dtype=torch.float32).reshape(-1)
+    def __init__(self, threshold: Thresholds = 0.5, label_values: Sequence[int] | None = None) -> None:
+        self.threshold = threshold if callable(threshold) else _check_threshold(threshold)
         self.label_values = None if label_values is None else tuple(label_values)
-        if not ((self.threshold > 0) & (self.threshold < 1)).all():
-            raise ValueError(f"threshold must lie in (0, 1), got {threshold}.")
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Probabilities ``(C, *spatial)`` to a mask ``(C, *spatial)``, or a label map ``(1, *spatial)``, uint8."""
         prob: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
-        if len(self.threshold) not in (1, len(prob)) or len(self.label_values or prob) != len(prob):
+        threshold = _check_threshold(self.threshold()) if callable(self.threshold) else self.threshold
+        if len(threshold) not in (1, len(prob)) or len(self.label_values or prob) != len(prob):
             raise ValueError(
-                f"pred has {len(prob)} channels, threshold {self.threshold.tolist()} and label_values "
+                f"pred has {len(prob)} channels, threshold {threshold.tolist()} and label_values "
                 f"{self.label_values} must hold one value each."
             )
-        threshold = self.threshold.to(prob.device).reshape(-1, *([1] * (prob.ndim - 1)))
+        threshold = threshold.to(prob.device).reshape(-1, *([1] * (prob.ndim - 1)))
         mask = prob >= threshold
         if self.label_values is None:
             return mask.to(torch.uint8)
@@ -78,6 +80,13 @@ class ThresholdClasses(Transform):
         values = torch.tensor(self.label_values, device=prob.device, dtype=torch.uint8)
         label = values[margin.as_subclass(Tensor).argmax(dim=0, keepdim=True)]
         return (label * mask.any(dim=0, keepdim=True)).to(torch.uint8)
+
+
+def _check_threshold(threshold: float | Sequence[float]) -> Tensor:
+    checked = torch.as_tensor(threshold, dtype=torch.float32).reshape(-1)
+    if not ((checked > 0) & (checked < 1)).all():
+        raise ValueError(f"threshold must lie in (0, 1), got {threshold}.")
+    return checked
 
 
 class SaveLikeInput(Transform):
@@ -143,7 +152,7 @@ class ThresholdClassesd(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        threshold: float | Sequence[float] = 0.5,
+        threshold: Thresholds = 0.5,
         label_values: Sequence[int] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -157,8 +166,11 @@ class ThresholdClassesd(MapTransform):
         return d
 
 
-class SaveLikeInputd(MapTransform):
-    """Dictionary version of :class:`SaveLikeInput`."""
+class SaveLikeInputd(SaveImaged):
+    """Dictionary version of :class:`SaveLikeInput`.
+
+    To those who look for ``SaveImaged`` it is one: MONAI Label leaves such a step out and sends the mask instead.
+    """
 
     def __init__(
         self,
@@ -168,13 +180,13 @@ class SaveLikeInputd(MapTransform):
         data_root_dir: str | os.PathLike = "",
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.saver = SaveLikeInput(output_dir, postfix, data_root_dir)
+        super().__init__(keys, output_dir=os.fspath(output_dir), allow_missing_keys=allow_missing_keys)
+        self.like_input = SaveLikeInput(output_dir, postfix, data_root_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            self.saver(d[key])
+            self.like_input(d[key])
         return d
 
 

@@ -32,6 +32,7 @@ def test_code_counts_without_comments_driver_and_drawing(tmp_path):
     assert before == source_hash()
     losses = package / "losses" / "focal.py"
     losses.write_text(losses.read_text() + "\n# a comment\n")
+    (package / "apps" / "more.py").write_text("x = 1")
     (package / "experiments" / "plots.py").write_text("x = 1")
     (package / "handlers" / "picture_grid.py").write_text("x = 1")
     assert source_hash(package) == before

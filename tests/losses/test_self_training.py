@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.losses import DiceFocalLoss
 
+from monai_bbox_mil.boxes import batch_box_tensors
 from monai_bbox_mil.losses import (
     BoxSelfTrainingLoss,
     GeneralizedMILLoss,
@@ -17,6 +18,7 @@ from monai_bbox_mil.losses import (
     box_level_set,
     box_self_training_loss,
 )
+from monai_bbox_mil.transforms import MaskToBoxTensor
 from tests.reference.naive_self_training import self_training_terms
 from tests.strategies import random_logits, seeds, shapes, targets
 
@@ -42,6 +44,21 @@ def test_equals_the_naive_twin(data, seed, shape, classes, roundness, core, outs
     assert torch.allclose(fast, naive, atol=1e-10, rtol=1e-10)
     gradients = [torch.autograd.grad(terms.sum(), logits)[0] for terms in (fast, naive)]
     assert torch.allclose(*gradients, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (5, 6, 4)])
+def test_boxes_of_single_voxels_are_a_mask(shape):
+    """What no box leaves open needs no teacher: the label is the mask, and both losses are pixel-wise."""
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.rand(2, 1, *shape, generator=generator) > 0.6).float()
+    logits = torch.randn(2, 1, *shape, generator=generator)
+    target = batch_box_tensors([MaskToBoxTensor(connectivity=0)(each) for each in mask])
+    assert torch.equal(box_level_set(logits, target), mask)
+    pixel_wise = DiceFocalLoss(sigmoid=True, gamma=0.0)(logits, mask)
+    taught = box_self_training_loss(logits, -logits, target, outside_weight=1.0)
+    assert taught.item() == pytest.approx(pixel_wise.item(), abs=1e-4)
+    bags = GeneralizedMILLoss(pairwise_weight=0.0)
+    assert bags(9 * (2 * mask - 1), target) < 1e-3 < bags(logits, target) < bags(9 * (1 - 2 * mask), target)
 
 
 def _disc(radius, size=40):

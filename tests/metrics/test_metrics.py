@@ -76,6 +76,18 @@ def test_threshold_file(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["threshold.json"]
 
 
+def test_a_threshold_belongs_to_its_model(tmp_path):
+    path, model = tmp_path / "threshold.json", tmp_path / "model.pt"
+    save_threshold(path, [0.3])
+    model.write_bytes(b"weights")
+    assert load_threshold(path) == [0.3]  # saved where there was no model: there is nothing to compare
+    save_threshold(path, [0.4])
+    assert load_threshold(path) == [0.4]
+    model.write_bytes(b"other weights")
+    with pytest.raises(ValueError, match="threshold.json: calibrated for another model than the present model.pt"):
+        load_threshold(path)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"threshold": 0.5}', '{"threshold": []}', '{"threshold": [1.5]}'])
 def test_bad_threshold_files_are_told(tmp_path, content):
     path = tmp_path / "threshold.json"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.apps.detection.transforms.dictionary import RandFlipBoxd, RandRotateBox90d, ZoomBoxd
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImage
+from monai.transforms import Compose, LoadImage, SaveImaged
 from PIL import Image
 from scipy import ndimage
 
@@ -26,6 +26,7 @@ from monai_bbox_mil.transforms import (
     PackBoxes,
     PackBoxesd,
     SaveLikeInput,
+    SaveLikeInputd,
     ThresholdClasses,
     UnpackBoxesd,
 )
@@ -63,6 +64,15 @@ def test_connectivity_decides_whether_a_diagonal_joins():
     mask = (scene() > 0).float()
     assert len(MaskToBoxTensor(connectivity=1)(mask)) == 3
     assert rows(MaskToBoxTensor(connectivity=2)(mask)) == [[1, 1, 8, 9, 0]]
+
+
+@pytest.mark.parametrize("slice_dim", [None, 0, 2])
+def test_at_connectivity_zero_each_voxel_has_its_box(slice_dim):
+    mask = (torch.rand(2, 4, 5, 3, generator=torch.Generator().manual_seed(0)) > 0.6).to(torch.uint8)
+    found = MaskToBoxTensor(connectivity=0, slice_dim=slice_dim)(mask)
+    assert torch.equal(found[:, 3:6], found[:, :3] + 1)
+    assert rows(found[:, [6, 0, 1, 2]]) == mask.nonzero().tolist()
+    assert MaskToBoxTensor(connectivity=0, slice_dim=slice_dim)(torch.zeros(2, 4, 5, 3)).shape == (0, 7)
 
 
 def test_margin_is_clipped_and_small_components_are_ignored():
@@ -122,7 +132,8 @@ def test_no_object_no_box():
         ({}, scene(), r"mask must hold only 0 and 1 unless label_values .* got the values \[0, 1, 2\] in 1 channel"),
         ({}, torch.full((1, 2, 2), torch.nan), "mask must hold finite numbers"),
         ({"slice_dim": 0}, scene(), "slice_dim needs a mask with three spatial axes"),
-        ({"connectivity": 0}, None, "connectivity must be at least 1, got 0"),
+        ({"connectivity": 0, "min_size": 2}, None, "min_size must be 0 with connectivity 0.*got 2"),
+        ({"connectivity": -1}, None, "connectivity must be at least 0, got -1"),
         ({"margin": -1}, None, "margin must be at least 0 voxels, got -1"),
         ({"min_size": -1}, None, "min_size must be at least 0 voxels, got -1"),
     ],
@@ -239,6 +250,14 @@ def test_thresholds_of_classes():
         ThresholdClasses([0.1, 0.2, 0.3])(prob)
 
 
+def test_thresholds_of_a_function_are_asked_for_each_time():
+    thresholds = iter([[0.5], [0.9], [2.0]])
+    convert = ThresholdClasses(lambda: next(thresholds))
+    assert [convert(torch.tensor([[0.7]])).item() for _ in range(2)] == [1, 0]
+    with pytest.raises(ValueError, match=r"threshold must lie in \(0, 1\), got \[2.0\]"):
+        convert(torch.tensor([[0.7]]))
+
+
 def write_image(path, array):
     if path.suffix in (".png", ".jpg"):
         Image.fromarray(array[..., 0].T.astype(np.uint8)).save(path)
@@ -261,7 +280,9 @@ def test_masks_are_saved_like_their_images(tmp_path, extension):
     write_image(path, array)
     image = EnsureVolume()(LoadImage(ensure_channel_first=True)(path))
     mask = (image > 100).to(torch.uint8)
-    SaveLikeInput(tmp_path / "out")(mask)
+    save = SaveLikeInputd("pred", tmp_path / "out")
+    assert isinstance(save, SaveImaged)  # as which MONAI Label leaves it out
+    assert save({"pred": mask})["pred"] is mask
     saved = tmp_path / "out" / f"case.v1_segmentation{extension.replace('jpg', 'png')}"
     again = EnsureVolume()(LoadImage(ensure_channel_first=True)(saved))
     assert torch.equal(torch.as_tensor(again), torch.as_tensor(mask).float())

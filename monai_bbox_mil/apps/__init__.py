@@ -1,0 +1,3 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Applications built on all the rest."""

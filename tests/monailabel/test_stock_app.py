@@ -1,0 +1,78 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI Label's own app for bundles serves and trains ours unchanged, from masks."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from tests.monailabel.phantom import AFFINE, SHAPE, dice, mask_of
+
+pytest.importorskip("monailabel", reason="needs an environment with MONAI Label: tests/monailabel/run")
+
+from tests.monailabel.server import running_server, sample_app, shrink
+
+NAME = "boxes_segmentation"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, images, request):
+    app = tmp_path_factory.mktemp("stock") / "monaibundle"
+    shutil.copytree(sample_app("monaibundle"), app)
+    bundle = app / "model" / NAME
+    shutil.copytree(Path(request.config.rootpath) / "bundle" / "configs", bundle / "configs")
+    shrink(bundle)
+    (bundle / "models").mkdir()
+    parser = ConfigParser()  # the app passes over a bundle without weights
+    parser.read_config(str(bundle / "configs" / "inference.yaml"))
+    torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
+    options = ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
+    with running_server(app, images, *options, bundle=bundle) as running:
+        yield running
+
+
+def save_mask(server, name, folder):
+    path = folder / f"{name}.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(mask_of(name), AFFINE), path)
+    server.save_label(name, "final", path.name, io.BytesIO(path.read_bytes()))
+
+
+def test_weights_without_a_threshold_are_not_used(server, tmp_path):
+    info = server.get("/info/")
+    assert info["models"][NAME]["type"] == "segmentation"
+    assert info["models"][NAME]["labels"] == {"object": 1}
+    assert list(info["trainers"]) == [NAME]
+    with pytest.raises(RuntimeError, match="500"):
+        server.infer(NAME, "e", tmp_path)
+    assert server.told("no calibrated threshold there")
+
+
+def test_masks_train_it_and_predictions_come_back(server, tmp_path):
+    for name in "abcd":
+        save_mask(server, name, tmp_path)
+    before = server.model_hash
+    status, details = server.train(NAME)
+    assert status == "DONE", details
+    assert server.model_hash != before
+    found = server.infer(NAME, "e", tmp_path)
+    assert found.shape == SHAPE
+    assert np.allclose(found.affine, AFFINE, atol=1e-4)
+    assert dice(found.get_fdata(), mask_of("e")) > 0.6
+
+
+def test_a_threshold_of_other_weights_is_not_used(server, tmp_path):
+    model = server.bundle / "models" / "model.pt"
+    kept = model.read_bytes()
+    torch.save({name: 0.5 * value for name, value in torch.load(model).items()}, model)
+    with pytest.raises(RuntimeError, match="500"):
+        server.infer(NAME, "e", tmp_path)
+    assert server.told("calibrated for another model than the present model.pt")
+    model.write_bytes(kept)

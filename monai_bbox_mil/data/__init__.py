@@ -6,7 +6,7 @@ from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
 from monai_bbox_mil.data.collate import pad_box_collate
 from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
 from monai_bbox_mil.data.image_files import find_images
-from monai_bbox_mil.data.image_settings import load_image_settings, save_image_settings
+from monai_bbox_mil.data.image_settings import ReadImageSettings, load_image_settings, save_image_settings
 from monai_bbox_mil.data.phantom import make_phantom
 from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
 from monai_bbox_mil.data.shared_labels import SharedLabels
@@ -15,6 +15,7 @@ from monai_bbox_mil.data.slices import SliceDataset
 __all__ = [
     "ATLAS_VALIDATION",
     "PROMISE12_VALIDATION",
+    "ReadImageSettings",
     "SharedLabels",
     "SliceDataset",
     "atlas_datalist",

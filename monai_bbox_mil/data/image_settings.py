@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_image_settings", "save_image_settings"]
+__all__ = ["ReadImageSettings", "load_image_settings", "save_image_settings"]
 
 
 def save_image_settings(path: str | os.PathLike, spacing_mm: Sequence[float] | None, image_size: Sequence[int]) -> None:
@@ -65,6 +65,45 @@ def load_image_settings(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"{path}: expected JSON with 'spacing_mm' and 'image_size', got something else ({e}).") from e
     _check(settings, str(path))
     return settings
+
+
+class ReadImageSettings:
+    """Image settings for a pipeline that lives longer than its model, as on a server that trains.
+
+    The file is read when first asked for, so there is none to miss where both settings are given otherwise.
+
+    Args:
+        path: file that :func:`save_image_settings` wrote.
+
+    Example:
+        >>> settings = ReadImageSettings("models/image_settings.json")
+        >>> settings.check("image.nii.gz")  # nothing was read that could have changed
+        'image.nii.gz'
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = path
+        self._read: dict[str, Any] | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        """``"spacing_mm"`` or ``"image_size"``, as :func:`load_image_settings` gives them."""
+        if self._read is None:
+            self._read = load_image_settings(self.path)
+        return self._read[name]
+
+    def check(self, image: Any) -> Any:
+        """Pass ``image`` on, a step of the pipeline that was made with these settings.
+
+        Raises:
+            ValueError: when a training has left other settings since.
+        """
+        present = self._read and load_image_settings(self.path)
+        if present != self._read:
+            raise ValueError(
+                f"{self.path}: a training has changed the image settings to {present}, this process still has "
+                f"{self._read}. Start it again."
+            )
+        return image
 
 
 def _check(settings: dict[str, Any], name: str) -> None:

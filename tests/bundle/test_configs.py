@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.losses import DiceFocalLoss
+from monai.transforms import Spacingd
 
 from monai_bbox_mil.data import save_image_settings
 from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -47,8 +48,8 @@ def test_inference_sees_images_as_training_does():
     train, inference = parse("train"), parse("inference")
     for key in ("network_def", "label_values", "in_channels", "bundle_root", "device"):
         assert inference[key] == train[key], key
-    # Besides the geometry: loading, and MONAI Label's image_path, which is put aside and back.
-    others = re.compile("LoadImage|EnsureVolume|CopyItems|DeleteItems")
+    # Besides the geometry: loading, MONAI Label's image_path, which is put aside and back, and a check.
+    others = re.compile("Lambda|LoadImage|EnsureVolume|CopyItems|DeleteItems")
     loaded = [t for t in inference["preprocessing#transforms"] if not others.search(t["_target_"])]
     for mine, theirs in zip(loaded, train["image_transforms"], strict=True):
         different = {k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)}
@@ -61,7 +62,7 @@ def test_inference_takes_spacing_and_size_from_the_training_beside_the_weights(t
     parser["ckpt_dir"] = str(tmp_path)
     assert parser.get_parsed_content("spacing_mm") == [1.5, 2]
     assert parser.get_parsed_content("slice_inferer").roi_size == [48, 64]
-    resampling = parser.get_parsed_content("preprocessing").transforms[2]
+    (resampling,) = [t for t in parser.get_parsed_content("preprocessing").transforms if isinstance(t, Spacingd)]
     assert resampling.spacing_transform.pixdim.tolist() == [1.5, 2, -1]
 
 
@@ -72,7 +73,9 @@ def test_without_image_settings_inference_says_what_to_do_and_overrides_do_witho
         parser.get_parsed_content("preprocessing")
     assert "--spacing_mm None --image_size" in str(error.getrepr(chain=True))
     parser.update({"ckpt_dir": str(tmp_path), "spacing_mm": None, "image_size": [32, 32]})
-    assert len(parser.get_parsed_content("preprocessing").transforms) == 4
+    transforms = parser.get_parsed_content("preprocessing").transforms
+    assert not any(isinstance(t, Spacingd) for t in transforms)
+    assert transforms[0]({"image": "a.nii"}) == {"image": "a.nii"}
 
 
 @pytest.mark.parametrize("overlay", [*OVERLAYS, "volumes"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_bbox_mil.data import load_image_settings, save_image_settings
+from monai_bbox_mil.data import ReadImageSettings, load_image_settings, save_image_settings
 
 
 @pytest.mark.parametrize(("spacing_mm", "image_size"), [(None, [96, 64]), ((0.5, 1, 2), (32, 48, 16))])
@@ -36,3 +36,15 @@ def test_a_file_of_something_else_is_named(tmp_path, text):
 def test_a_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="--spacing_mm None --image_size"):
         load_image_settings(tmp_path / "image_settings.json")
+
+
+def test_settings_that_a_training_changed_are_no_longer_used(tmp_path):
+    path = tmp_path / "image_settings.json"
+    save_image_settings(path, None, [96, 96])
+    settings = ReadImageSettings(path)
+    assert settings["image_size"] == [96, 96]
+    save_image_settings(path, None, [96, 96])
+    assert settings.check("image") == "image"
+    save_image_settings(path, [1.0, 1.0], [96, 96])
+    with pytest.raises(ValueError, match=r"has changed the image settings .* Start it again"):
+        settings.check("image")

@@ -12,7 +12,7 @@ from tests.monailabel.phantom import AFFINE, NAMES, make_case
 collect_ignore = [] if find_spec("monailabel") else ["dicom.py", "server.py"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """A folder of images."""
     folder = tmp_path_factory.mktemp("images")

@@ -82,7 +82,7 @@ def sample_app(name):
 
 def shrink(bundle):
     """Fit a bundle to small images and a small network, as a user fits it to theirs."""
-    for config in ("train.yaml", "inference.yaml"):
+    for config in ("train.yaml", "inference.yaml"):  # prediction reads the size from what training leaves
         path = bundle / "configs" / config
         text = re.sub(r"(?m)^image_size: \[96, 96\]", "image_size: [48, 48]", path.read_text())
         path.write_text(text.replace("[16, 16, 32, 64, 128, 16]", "[8, 8, 8, 8, 8, 8]"))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from monai_bbox_mil.data import save_image_settings
 from tests.monailabel.phantom import AFFINE, SHAPE, dice, mask_of
 
 pytest.importorskip("monailabel", reason="needs an environment with MONAI Label: tests/monailabel/run")
@@ -34,6 +35,7 @@ def server(tmp_path_factory, images, request):
     parser = ConfigParser()  # the app passes over a bundle without weights
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
+    save_image_settings(bundle / "models" / "image_settings.json", None, [48, 48])
     options = ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
     with running_server(app, images, *options, bundle=bundle) as running:
         yield running

@@ -153,7 +153,9 @@ class DeepCut:
 
     def _start_epoch(self, engine: Engine) -> None:
         trained = engine.state.epoch - 1
-        if trained == 0 or trained % self.interval:
+        length = engine.state.epoch_length
+        begun = bool(length) and engine.state.iteration % length != 0  # a run that goes on in the middle of an epoch
+        if trained == 0 or trained % self.interval or begun:
             return
         self._relabel()
         count = sum(int(box.sum()) for box in self._boxes)

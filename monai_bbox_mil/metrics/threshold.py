@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_bbox_mil.files import replacing
+
 __all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -53,10 +55,8 @@ def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **detail
         ValueError: for a threshold outside ``(0, 1)``.
     """
     _check(threshold, "threshold")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(f"{path}.tmp")
-    unfinished.write_text(json.dumps({"threshold": list(threshold), **details}, indent=2) + "\n")
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps({"threshold": list(threshold), **details}, indent=2) + "\n")
 
 
 def load_threshold(path: str | os.PathLike) -> list[float]:

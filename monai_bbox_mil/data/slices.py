@@ -97,7 +97,7 @@ class SliceDataset(TorchDataset):
         return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
 
     def seed_items(self, seed: int) -> None:
-        """From now on, let what random MONAI transforms draw for a slice depend on ``seed`` and the slice's index alone.
+        """From now on, let random MONAI transforms draw for a slice what ``seed`` and the slice's index say.
 
         Here and in all workers of a loader, persisting ones too; so neither their number nor the order of the slices
         matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.handlers.StepSeeder` does).
@@ -110,8 +110,8 @@ class SliceDataset(TorchDataset):
             >>> image = {"image": torch.zeros(1, 4, 4)}
             >>> slices = SliceDataset([image, image], None, RandGaussianNoised("image", prob=1.0))
             >>> slices.seed_items(0)
-            >>> bool((slices[1]["image"] == slices[1]["image"]).all()), bool((slices[0]["image"] == slices[1]["image"]).all())
-            (True, False)
+            >>> [bool((slices[i]["image"] == slices[1]["image"]).all()) for i in (0, 1)]
+            [False, True]
         """
         self._item_seed.fill_(seed)
 

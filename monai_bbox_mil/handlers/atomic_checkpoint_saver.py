@@ -28,7 +28,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
     former one deleted.
 
     When the engine starts, checkpoints of its folder that an interrupted run left are taken over, so that ``n_saved``
-    counts them. Those of later epochs than the engine's, which a former training left, would be mistaken for the latest;
+    counts them. Those of later epochs than the engine's, which a former training left, would be taken for the latest;
     they are deleted as soon as the first of this training is complete. Put the ``CheckpointLoader`` before it.
 
     When the engine terminates before its end (``Engine.terminate``, as by :class:`StopOnSignal`), the state reached is
@@ -47,8 +47,8 @@ class AtomicCheckpointSaver(CheckpointSaver):
         >>> network = torch.nn.Linear(1, 1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     trainer = Engine(lambda *_: None)
-        ...     saver = AtomicCheckpointSaver(folder, {"network": network, "trainer": trainer}, save_interval=1, n_saved=1)
-        ...     saver.attach(trainer)
+        ...     content = {"network": network, "trainer": trainer}
+        ...     AtomicCheckpointSaver(folder, content, save_interval=1, n_saved=1).attach(trainer)
         ...     _ = trainer.run([0], max_epochs=3)
         ...     [path.name for path in Path(folder).iterdir()]
         ['checkpoint_epoch=3.pt']

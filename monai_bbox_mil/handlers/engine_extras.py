@@ -24,7 +24,8 @@ class EngineExtras:
         >>> from monai.engines import SupervisedEvaluator, SupervisedTrainer
         >>> import torch
         >>> network = torch.nn.Linear(1, 1)
-        >>> trainer = SupervisedTrainer("cpu", 1, [], network, torch.optim.SGD(network.parameters()), torch.nn.MSELoss())
+        >>> optimizer = torch.optim.SGD(network.parameters())
+        >>> trainer = SupervisedTrainer("cpu", 1, [], network, optimizer, torch.nn.MSELoss())
         >>> evaluator = SupervisedEvaluator("cpu", [], network)
         >>> EngineExtras(trainer, evaluator).state_dict()
         {'scaler': {}, 'best_metric': -1.0, 'best_metric_epoch': -1}

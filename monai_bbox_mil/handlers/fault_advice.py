@@ -31,18 +31,9 @@ _SHARED_MEMORY = (
 _WORKER = ("DataLoader worker", "killed by signal", "exited unexpectedly")
 _FILE = ("No such file or directory", "FileNotFoundError", "Stale file handle", "Input/output error")
 
-# What takes memory on which side, in the order in which to try it.
-_ON_GPU = {
-    "batch_size": "make it smaller",
-    "image_size": "make it smaller",
-    "amp": "True halves what is kept for the gradients",
-}
-_ON_HOST = {
-    "cache_rate": "make it smaller: volumes are then read for each slice",
-    "num_workers": "make it smaller: each process holds batches of its own",
-    "batch_size": "make it smaller",
-    "image_size": "make it smaller",
-}
+# What takes memory on which side, in the order in which to try it, and the value at which nothing more can be had.
+_ON_GPU = {"batch_size": 1, "amp": True, "image_size": None}
+_ON_HOST = {"cache_rate": 0, "num_workers": 0, "batch_size": 1, "image_size": None}
 
 
 class AdvisedError(RuntimeError):
@@ -68,7 +59,7 @@ class FaultAdvice:
         ...     _ = engine.run([0])
         ... except AdvisedError as error:
         ...     print(error)
-        the memory of this machine is used up at iteration 1 (epoch 1). To need less: batch_size (now 64): make it smaller.
+        the memory of this machine is used up at iteration 1 (epoch 1). To need less: make batch_size (now 64) smaller.
     """
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
@@ -103,7 +94,7 @@ def fault_advice(error: BaseException, options: Mapping[str, Any] | None = None)
 
     Example:
         >>> fault_advice(torch.OutOfMemoryError("CUDA out of memory."), {"batch_size": 8, "amp": False})[1]
-        'To need less: batch_size (now 8): make it smaller; amp (now False): True halves what is kept for the gradients.'
+        'To need less: make batch_size (now 8) smaller; set amp (now False) to True.'
         >>> fault_advice(ValueError("negative"))
     """
     options = options or {}
@@ -146,11 +137,14 @@ def _now(name: str, options: Mapping[str, Any]) -> str:
     return f"{name} (now {options[name]})" if name in options else name
 
 
-def _less(ways: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    known = {name: way for name, way in ways.items() if name in options} or ways
-    useless = {"amp": True, "num_workers": 0, "cache_rate": 0}
-    open_ways = [f"{_now(n, options)}: {way}" for n, way in known.items() if options.get(n, object()) != useless.get(n)]
-    return f"To need less: {'; '.join(open_ways)}."
+def _less(limits: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    names = [name for name in limits if name in options] or list(limits)
+    ways = [
+        f"set {_now(name, options)} to True" if name == "amp" else f"make {_now(name, options)} smaller"
+        for name in names
+        if name not in options or options[name] != limits[name]
+    ]
+    return f"To need less: {'; '.join(ways)}." if ways else "A machine with more memory is needed."
 
 
 def _last_line(chain: list[BaseException]) -> str:

@@ -18,12 +18,12 @@ class LogRewinder:
     """Cut logs off behind what a checkpoint knows of, so that a resumed run leaves no step out and writes none twice.
 
     A run that is killed has logged steps behind its latest checkpoint, and may have left half a record. TensorBoard's
-    ``purge_step`` would not do: steps of the losses are iterations, those of the metrics epochs, and one file holds both.
-    But whatever only grows can be cut: in a checkpoint (``save_dict``) this object keeps the size of each file, and when
-    it is loaded, files are cut to their sizes and those that are younger than the checkpoint are deleted.
+    ``purge_step`` would not do: steps of the losses are iterations, those of the metrics are epochs, and one file holds
+    both. But whatever only grows can be cut. In a checkpoint (``save_dict``) this object keeps the size of each file;
+    when it is loaded, files are cut to their sizes, and those that are younger than the checkpoint are deleted.
 
-    Make it before the writers open their files, attach loggers before the ``CheckpointSaver``, and let them write to the
-    disk before the checkpoint is saved (``SummaryWriter.flush``, as MONAI's handlers do).
+    Make it before the writers open their files, attach loggers before the ``CheckpointSaver``, and let them write to
+    the disk before the checkpoint is saved (``SummaryWriter.flush``, as MONAI's handlers do).
 
     Args:
         folder: of the logs.

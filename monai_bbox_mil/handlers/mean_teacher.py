@@ -24,8 +24,8 @@ class MeanTeacher:
     (see :class:`~monai_bbox_mil.losses.BoxSelfTrainingLoss`). Before that the box loss is alone: a teacher that has not
     yet found the objects would teach what it happens to see.
 
-    In a checkpoint (``save_dict``) the handler keeps the teacher's weights; the momentum follows from the engine's step. With several processes each has the same
-    teacher, of its own.
+    In a checkpoint (``save_dict``) the handler keeps the teacher's weights; the momentum follows from the number of the
+    step. With several processes each has the same teacher, of its own.
 
     Args:
         network: gives logits ``(B, C, *spatial)``.

@@ -20,8 +20,8 @@ class StopOnNaN:
     """Raise an error that names the batch's cases when the loss is NaN or infinite, before it reaches any weight.
 
     ignite's ``TerminateOnNan`` ends the run as if it were complete, and after the step. Here the loss is looked at
-    before the backward pass, and the network's weights at the end of each epoch, before a checkpoint is written: put the
-    handler before validation and ``CheckpointSaver``. The checkpoints that are there stay good.
+    before the backward pass, and the network's weights at the end of each epoch, before a checkpoint is written: put
+    the handler before validation and ``CheckpointSaver``. The checkpoints that are there stay good.
 
     Args:
         network: whose weights are looked at; ``None``: the loss only.
@@ -73,8 +73,8 @@ class StopOnNaN:
         if bad:
             raise FloatingPointError(
                 f"{len(bad)} weights of the network ({bad[0]}, ...) are not finite after iteration "
-                f"{engine.state.iteration} (epoch {engine.state.epoch}): a gradient was not. Lower the learning rate or "
-                "do without half precision, and resume from the latest checkpoint, which was not touched."
+                f"{engine.state.iteration} (epoch {engine.state.epoch}): a gradient was not. Lower the learning rate "
+                "or do without half precision, and resume from the latest checkpoint, which was not touched."
             )
 
     def _describe(self, batch: Any, output: Any) -> list[str]:

@@ -32,8 +32,9 @@ class StopOnSignal:
         ValueError: for a name of no signal.
 
     Example:
-        >>> trainer = Engine(lambda engine, _: os.kill(os.getpid(), signal.SIGTERM) if engine.state.iteration == 5 else None)
+        >>> trainer = Engine(lambda *_: None)
         >>> StopOnSignal().attach(trainer)
+        >>> _ = trainer.add_event_handler(Events.ITERATION_STARTED(once=5), lambda: signal.raise_signal(signal.SIGTERM))
         >>> try:
         ...     _ = trainer.run([0, 1, 2], max_epochs=3)
         ... except SystemExit as leaving:

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data import MetaTensor
+from monai.data import FolderLayout, MetaTensor
 from monai.transforms import SaveImage
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
+
+from monai_bbox_mil.files import replacing_group
 
 __all__ = [
     "SaveLikeInput",
@@ -28,6 +30,7 @@ __all__ = [
     "ThresholdClassesD",
     "ThresholdClassesDict",
     "ThresholdClassesd",
+    "mask_path",
 ]
 
 # A lossy format would change a mask's values.
@@ -80,11 +83,42 @@ class ThresholdClasses(Transform):
         return (label * mask.any(dim=0, keepdim=True)).to(torch.uint8)
 
 
+def mask_path(
+    image: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    postfix: str = "_segmentation",
+    data_root_dir: str | os.PathLike = "",
+) -> Path:
+    """Where :class:`SaveLikeInput` writes the mask of an image.
+
+    ``{output_dir}/{name of the image}{postfix}{extension of the image}``, ``.png`` for ``.jpg`` and ``.bmp``.
+
+    Raises:
+        ValueError: for a type of file that cannot be written.
+
+    Example:
+        >>> mask_path("images/a/case1.nii.gz", "masks", data_root_dir="images").as_posix()
+        'masks/a/case1_segmentation.nii.gz'
+    """
+    layout = FolderLayout(
+        os.fspath(output_dir), postfix.removeprefix("_"), _extension(image), data_root_dir=os.fspath(data_root_dir)
+    )
+    return Path(layout.filename(os.fspath(image)))
+
+
+def _extension(image: str | os.PathLike) -> str:
+    name = Path(image).name.lower()
+    extension = next((saved for e, saved in _SAVED_AS.items() if name.endswith(e)), None)
+    if extension is None:
+        raise ValueError(f"{image}: masks can be written for {', '.join(_SAVED_AS)}, not for this file's type.")
+    return extension
+
+
 class SaveLikeInput(Transform):
     """Save a mask in the file type of the image it belongs to.
 
-    The file is ``{output_dir}/{name of the image}{postfix}{extension of the image}``, ``.png`` for ``.jpg`` and
-    ``.bmp``; geometry comes from the mask's own meta data.
+    The file is that of :func:`mask_path`; geometry comes from the mask's own meta data. A mask that is there is whole,
+    as it is written elsewhere and then moved, data before its header.
 
     Args:
         output_dir: folder, made if it is not there.
@@ -100,7 +134,7 @@ class SaveLikeInput(Transform):
         self, output_dir: str | os.PathLike, postfix: str = "_segmentation", data_root_dir: str | os.PathLike = ""
     ) -> None:
         self.output_dir = os.fspath(output_dir)
-        self.postfix = postfix.removeprefix("_")
+        self.postfix = postfix
         self.data_root_dir = os.fspath(data_root_dir)
         self._savers: dict[str, SaveImage] = {}
 
@@ -109,20 +143,16 @@ class SaveLikeInput(Transform):
         name = mask.meta.get("filename_or_obj") if isinstance(mask, MetaTensor) else None
         if not name:
             raise ValueError("mask must be a MetaTensor that knows its image's file (meta['filename_or_obj']).")
-        extension = next((saved for e, saved in _SAVED_AS.items() if Path(name).name.lower().endswith(e)), None)
-        if extension is None:
-            raise ValueError(f"{name}: masks can be written for {', '.join(_SAVED_AS)}, not for this file's type.")
+        extension = _extension(name)
+        target = mask_path(name, self.output_dir, self.postfix, self.data_root_dir)
         if extension not in self._savers:
             self._savers[extension] = SaveImage(
-                output_dir=self.output_dir,
-                output_postfix=self.postfix,
                 output_ext=extension,
                 output_dtype=np.uint8,
-                separate_folder=False,
-                data_root_dir=self.data_root_dir,
                 print_log=False,
             )
-        self._savers[extension](mask)
+        with replacing_group(target) as unfinished:
+            self._savers[extension](mask, filename=str(unfinished).removesuffix(extension))
         return mask
 
 

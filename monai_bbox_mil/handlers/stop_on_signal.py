@@ -18,12 +18,13 @@ __all__ = ["StopOnSignal"]
 class StopOnSignal:
     """On ``SIGTERM``, as schedulers send it before they kill, finish the step, save and leave.
 
-    The engine terminates (``Engine.terminate``): an :class:`AtomicCheckpointSaver` that is attached before this handler
-    then saves the state reached. The process leaves by ``SystemExit`` with 128 plus the signal's number, as a shell
-    would report it. During the last step of an epoch or its validation, these are finished first.
+    The engine terminates (``Engine.terminate``), at which an :class:`AtomicCheckpointSaver` saves the state reached.
+    Then the process leaves by ``SystemExit`` with 128 plus the signal's number, as a shell would report it. During the
+    last step of an epoch or its validation, these are finished first.
 
     Python has signals in the main thread only: in any other thread the handler does nothing. While the engine does not
-    run, signals do what they did before.
+    run, signals do what they did before; attach it before handlers of exceptions that raise, such as ``StatsHandler``
+    and :class:`FaultAdvice`, so that this holds after an error too.
 
     Args:
         signals: names, such as ``SIGUSR1``, which some schedulers can be told to send.
@@ -56,10 +57,13 @@ class StopOnSignal:
         engine.add_event_handler(Events.STARTED, self._listen)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
-        engine.add_event_handler(Events.TERMINATE, self._leave)
         engine.add_event_handler(Events.COMPLETED, self._ignore)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._ignore)
 
-    def _listen(self) -> None:
+    def _listen(self, engine: Engine) -> None:
+        # Only now, so that it comes after all that others have to do, such as to save.
+        if not engine.has_event_handler(self._leave, Events.TERMINATE):
+            engine.add_event_handler(Events.TERMINATE, self._leave)
         if threading.current_thread() is not threading.main_thread():
             return
         self._received, self._process = None, os.getpid()

@@ -9,6 +9,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from ignite.utils import manual_seed
 from monai.data.utils import set_rnd
@@ -40,7 +41,6 @@ class StepSeeder:
         ValueError: when training starts, for workers that persist with a data set that has no ``seed_items``.
 
     Example:
-        >>> import torch
         >>> drawn = []
         >>> trainer = Engine(lambda *_: drawn.append(torch.rand(1).item()))
         >>> StepSeeder(seed=0).attach(trainer)
@@ -72,6 +72,10 @@ class StepSeeder:
                 f"the data loader must have persistent_workers=False: workers that persist keep random states that no "
                 f"checkpoint holds, and {type(loader.dataset).__name__} has no seed_items."
             )
+        # One of its own: from the global generator, workers and no workers draw a different number of times before it.
+        sampler = getattr(loader, "sampler", None)
+        if getattr(sampler, "generator", self) is None:
+            sampler.generator = torch.Generator()
 
     def _start_epoch(self) -> None:
         # Others (a relabelling, a sampler's set_epoch) act as the epoch starts, and before any batch is prepared.

@@ -97,7 +97,7 @@ class StopOnSignal:
             )
             raise SystemExit(128 + number)
 
-    def _ignore(self) -> None:
+    def _ignore(self, *_: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before, self._received = {}, None

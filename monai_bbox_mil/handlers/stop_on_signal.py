@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -23,8 +24,7 @@ class StopOnSignal:
     last step of an epoch or its validation, these are finished first.
 
     Python has signals in the main thread only: in any other thread the handler does nothing. While the engine does not
-    run, signals do what they did before; attach it before handlers of exceptions that raise, such as ``StatsHandler``
-    and :class:`FaultAdvice`, so that this holds after an error too.
+    run, signals do what they did before.
 
     Args:
         signals: names, such as ``SIGUSR1``, which some schedulers can be told to send.
@@ -51,6 +51,7 @@ class StopOnSignal:
         self._received: int | None = None
         self._before: dict[int, Any] = {}
         self._process = 0
+        self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> None:
         """Watch for the signals while ``engine`` runs."""
@@ -58,7 +59,6 @@ class StopOnSignal:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         engine.add_event_handler(Events.COMPLETED, self._ignore)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._ignore)
 
     def _listen(self, engine: Engine) -> None:
         # Only now, so that it comes after all that others have to do, such as to save.
@@ -66,17 +66,27 @@ class StopOnSignal:
             engine.add_event_handler(Events.TERMINATE, self._leave)
         if threading.current_thread() is not threading.main_thread():
             return
-        self._received, self._process = None, os.getpid()
+        self._received, self._process, self._engine = None, os.getpid(), engine
         for number in self.signals:
             former = signal.signal(number, self._receive)
             self._before.setdefault(number, former)
 
-    def _receive(self, number: int, _frame: Any) -> None:
-        if os.getpid() == self._process:
-            self._received = number
-        else:  # a process forked from this one, which has nothing to save
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a process forked from this one, which has nothing to save
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        elif self._is_running(frame):
+            self._received = number
+        else:  # an error ended the run: ignite has no event that fits, for who listens to exceptions must raise them
+            self._ignore()
+            os.kill(os.getpid(), number)
+
+    def _is_running(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code.co_name == "run" and frame.f_locals.get("self") is self._engine:
+                return True
+            frame = frame.f_back
+        return False
 
     def _after_step(self, engine: Engine) -> None:
         length = engine.state.epoch_length
@@ -97,7 +107,7 @@ class StopOnSignal:
             )
             raise SystemExit(128 + number)
 
-    def _ignore(self, *_: Any) -> None:
+    def _ignore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before, self._received = {}, None

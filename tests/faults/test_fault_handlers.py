@@ -188,8 +188,12 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
 
 # --- signals ----------------------------------------------------------------------------------------------------------
 def test_signals_are_heard_in_the_main_thread_and_given_back(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    heard = []
+    received, heard = [], []
+
+    def before(number, _):
+        received.append(number)
+
+    former = signal.signal(signal.SIGTERM, before)
     trainer = trainer_with(lambda *_: heard.append(signal.getsignal(signal.SIGTERM) is not before))
     StopOnSignal().attach(trainer)
     trainer.run([0])
@@ -206,7 +210,10 @@ def test_signals_are_heard_in_the_main_thread_and_given_back(tmp_path):
     StopOnSignal().attach(failing)
     with pytest.raises(ValueError, match="of another kind"):
         failing.run([0])
+    signal.raise_signal(signal.SIGTERM)
+    assert received == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is before
+    signal.signal(signal.SIGTERM, former)
 
 
 def test_unknown_signals_are_told():

@@ -29,7 +29,14 @@ _SHARED_MEMORY = (
     "No space left on device",
 )
 _WORKER = ("DataLoader worker", "killed by signal", "exited unexpectedly")
-_FILE = ("No such file or directory", "FileNotFoundError", "Stale file handle", "Input/output error")
+_FILE = (
+    "No such file or directory",
+    "FileNotFoundError",
+    "The file doesn't exist",  # ITK
+    "Could not create IO object",  # likewise
+    "Stale file handle",
+    "Input/output error",
+)
 
 # What takes memory on which side, in the order in which to try it, and the value at which nothing more can be had.
 _ON_GPU = {"batch_size": 1, "amp": True, "image_size": None}

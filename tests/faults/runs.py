@@ -15,7 +15,9 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import itk
 import torch
+import torch._dynamo  # noqa: F401
 from monai.bundle import run
 from monai.data import ITKWriter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -36,7 +38,8 @@ TRAINING = {
     "flip_prob": [0.5, 0.5],
     "rotate_deg": 10.0,
 }
-# The server imports everything once and forks a process for each run.
+# The server imports everything once and forks a process for each run; these two are half of what a short run costs.
+_ = itk.ImageFileReader, itk.MetaImageIO
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["monai_bbox_mil.experiments.worker", __name__])
 

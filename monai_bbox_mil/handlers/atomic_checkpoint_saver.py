@@ -27,9 +27,11 @@ class AtomicCheckpointSaver(CheckpointSaver):
     has none. Here a file is written under another name, moved to its place once it is on the disk, and only then is the
     former one deleted.
 
-    When the engine starts, checkpoints of its folder that an interrupted run left are taken over, so that ``n_saved``
-    counts them. Those of later epochs than the engine's, which a former training left, would be taken for the latest;
-    they are deleted as soon as the first of this training is complete. Put the ``CheckpointLoader`` before it.
+    When a training begins, its state is saved as that of epoch (iteration) 0, so that a run that is killed in its first
+    epoch goes on like any other. When it goes on, checkpoints that the interrupted run left are taken over, so that
+    ``n_saved`` counts them; put the ``CheckpointLoader`` before it. Those of later epochs than the engine's, which a
+    former training left, would be taken for the latest; they are deleted once the first epoch is saved, so that a
+    training that was begun by mistake can be stopped and the former one resumed.
 
     When the engine terminates before its end (``Engine.terminate``, as by :class:`StopOnSignal`), the state reached is
     saved, in the middle of an epoch too; its file bears the number of that epoch.
@@ -77,6 +79,8 @@ class AtomicCheckpointSaver(CheckpointSaver):
             return
         unit = "epoch" if self.epoch_level else "iteration"
         pattern = rf"(?:{UNFINISHED})?{re.escape(self._prefix + self._name_of_content())}_{unit}=(\d+)\.pt"
+        if engine.state.iteration == 0:
+            self.interval_completed(engine)
         reached, found = getattr(engine.state, unit), {}
         for path in Path(self.save_dir).iterdir():
             if match := re.fullmatch(pattern, path.name):
@@ -85,7 +89,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
                 elif int(match[1]) <= reached:
                     found[int(match[1])] = path.name
                 else:
-                    checkpoint.save_handler.remove(path.name)  # type: ignore[union-attr]
+                    checkpoint.save_handler.remove(path.name)
         checkpoint.load_state_dict({"_saved": sorted(found.items())})
 
     def _take_over_best(self, engine: Engine, checkpoint: Checkpoint) -> None:

@@ -73,7 +73,7 @@ class StepSeeder:
                 f"checkpoint holds, and {type(loader.dataset).__name__} has no seed_items."
             )
         # One of its own: from the global generator, workers and no workers draw a different number of times before it.
-        sampler = getattr(loader, "sampler", None)
+        sampler: Any = getattr(loader, "sampler", None)
         if getattr(sampler, "generator", self) is None:
             sampler.generator = torch.Generator()
 

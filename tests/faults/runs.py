@@ -17,7 +17,7 @@ from pathlib import Path
 
 import itk
 import torch
-import torch._dynamo  # noqa: F401
+import torch._dynamo
 from monai.bundle import run
 from monai.data import ITKWriter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -116,13 +116,13 @@ def train_and_terminate(folder, phantom, iteration, **overrides):
 
 
 def train_with_fault(folder, phantom, fault, *arguments, **overrides):
-    """Let ``fault(*arguments)`` happen once the first checkpoint is written."""
+    """Let ``fault(*arguments)`` happen while the checkpoint of the second epoch is written."""
     save, saves = torch.save, []
 
     def save_and_fail(content, path):
         save(content, path)
         saves.append(0)
-        if len(saves) == 2:  # the first checkpoint is moved to its place by then: this is the second
+        if len(saves) == 3:  # of epochs 0, 1 and 2
             fault(*arguments)
 
     torch.save = save_and_fail

@@ -42,7 +42,7 @@ def test_a_disk_that_is_full_costs_the_new_checkpoint_only(tmp_path, monkeypatch
     def save_on_a_small_disk(content, path):
         save(content, path)
         saves.append(path)
-        if len(saves) == 2:
+        if len(saves) == 3:  # of epoch 0, 1 and 2
             path.write_bytes(path.read_bytes()[:100])
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -64,8 +64,9 @@ def test_checkpoints_of_a_former_training_are_not_taken_for_the_latest(tmp_path)
     content = {"trainer": trainer, "network": torch.nn.Linear(1, 1)}
     AtomicCheckpointSaver(str(tmp_path), content, save_interval=1, n_saved=2).attach(trainer)
     trainer.run([0], max_epochs=3)
-    assert seen[0] == ["checkpoint_epoch=2.pt", "checkpoint_epoch=60.pt", "model.pt"]  # until there is a better one
-    assert seen[1] == ["checkpoint_epoch=1.pt", "model.pt"]
+    former = ["checkpoint_epoch=2.pt", "checkpoint_epoch=60.pt"]
+    assert seen[0] == ["checkpoint_epoch=0.pt", *former, "model.pt"]  # for who has begun by mistake
+    assert seen[1] == ["checkpoint_epoch=0.pt", "checkpoint_epoch=1.pt", "model.pt"]
     assert files(tmp_path) == ["checkpoint_epoch=2.pt", "checkpoint_epoch=3.pt", "model.pt"]
 
 
@@ -180,7 +181,8 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
 
     trainer = trainer_with(step)
     StopOnNaN(network).attach(trainer)
-    AtomicCheckpointSaver(str(tmp_path), {"network": network, "trainer": trainer}, save_interval=1).attach(trainer)
+    content = {"network": network, "trainer": trainer}
+    AtomicCheckpointSaver(str(tmp_path), content, save_interval=1, n_saved=1).attach(trainer)
     with pytest.raises(FloatingPointError, match=r"1 weights of the network \(weight, ...\) are not finite after iter"):
         trainer.run([0], max_epochs=3)
     assert files(tmp_path) == ["checkpoint_epoch=1.pt"]

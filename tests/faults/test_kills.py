@@ -50,7 +50,7 @@ def test_killed_at_random_moments(phantom, reference, tmp_path, record_property)
     print(f"{kills} kills, {in_a_save} of them while weights were written, {completed + 1} trainings completed")
 
 
-@pytest.mark.parametrize("number", [1, 2, 4])  # of the checkpoints of epochs 0 to 3; model.pt is the fifth
+@pytest.mark.parametrize("number", [1, 4])  # of the checkpoints of epochs 0 to 3; model.pt is the fifth
 def test_killed_in_the_middle_of_a_save(phantom, reference, tmp_path, number):
     process = runs.start(runs.train_until_the_save, tmp_path, phantom, number)
     runs.wait_for(tmp_path / "halted", process)
@@ -66,7 +66,7 @@ def test_killed_in_the_middle_of_a_save(phantom, reference, tmp_path, number):
     runs.assert_same_run(tmp_path, reference.folder)
 
 
-@pytest.mark.parametrize("iteration", [1, 2, 5])
+@pytest.mark.parametrize("iteration", [2, 5])
 def test_sigterm_saves_in_the_middle_of_an_epoch_and_resume_goes_on_there(phantom, reference, tmp_path, iteration):
     process = runs.start(runs.train_and_terminate, tmp_path, phantom, iteration)
     assert runs.finish(process) == 128 + signal.SIGTERM, (tmp_path / "log.txt").read_text()[-3000:]

@@ -49,14 +49,13 @@ def test_a_loader_process_that_dies_is_told(phantom, reference, tmp_path):
     assert_goes_on(tmp_path, phantom, reference)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run_with_the_names_of_its_cases(phantom, reference, tmp_path, value):
-    process = runs.start(runs.train_with_fault, tmp_path, phantom, runs.return_from_now_on, value)
+def test_a_loss_that_is_no_number_ends_the_run_with_the_names_of_its_cases(phantom, reference, tmp_path):
+    process = runs.start(runs.train_with_fault, tmp_path, phantom, runs.return_from_now_on, float("nan"))
     assert runs.finish(process) == 1, log_of(tmp_path)[-3000:]
     (told,) = set(re.findall(r"FloatingPointError: the loss is .*", log_of(tmp_path)))
     cases = re.search(r"with a batch of (.*?)\. Look", told)[1].split(", ")
     names = {item["image"].rsplit("/", 1)[1] for item in get_datalist(phantom)["training"]}
-    assert len(cases) == runs.TRAINING["batch_size"]
+    assert 1 <= len(cases) <= runs.TRAINING["batch_size"]
     assert {re.sub(r" slice \d+$", "", case) for case in cases} <= names
     assert not (tmp_path / "models" / "model.pt").exists()
     assert_goes_on(tmp_path, phantom, reference)

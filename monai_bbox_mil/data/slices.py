@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from monai.data import CacheDataset, Dataset, MetaTensor
 from monai.data.utils import set_rnd
-from monai.transforms import apply_transform
+from monai.transforms import Compose, Randomizable, Transform, apply_transform
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
@@ -82,6 +82,8 @@ class SliceDataset(TorchDataset):
             )
         else:
             self.volumes = Dataset(data, transform)
+        transforms = (getattr(self.volumes, "transform", None), slice_transform)
+        self._random = [t for t in transforms if _may_draw(t)]
         indices = tqdm(range(len(data)), desc="Counting slices", disable=not progress or cache_rate >= 1)
         self.num_slices = [self._count_slices(self.volumes[i], i) for i in indices]
         self._first = [0, *accumulate(self.num_slices)]
@@ -92,7 +94,7 @@ class SliceDataset(TorchDataset):
     def __getitem__(self, index: int) -> Any:
         if (seed := int(self._item_seed)) >= 0:
             mixed = np.random.SeedSequence((seed, index % len(self))).generate_state(1)[0]
-            set_rnd([getattr(self.volumes, "transform", None), self.slice_transform], int(mixed))
+            set_rnd(self._random, int(mixed))
         item = self.plain(index)
         return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
 
@@ -211,6 +213,12 @@ class SliceDataset(TorchDataset):
             elif cut[key].ndim == 2 and cut[key].shape[1] == 7:
                 cut[key] = slice_box_tensor(cut[key], index, self.slice_dim)
         return cut
+
+
+def _may_draw(transform: Callable | None) -> bool:
+    if isinstance(transform, Compose):  # which counts as random whatever it holds
+        return any(map(_may_draw, transform.transforms))
+    return transform is not None and (isinstance(transform, Randomizable) or not isinstance(transform, Transform))
 
 
 def _select(volume: torch.Tensor, dim: int, index: int) -> torch.Tensor:

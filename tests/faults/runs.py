@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import multiprocessing
 import os
@@ -15,7 +16,6 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import itk
 import torch
 import torch._dynamo
 from monai.bundle import run
@@ -38,8 +38,7 @@ TRAINING = {
     "flip_prob": [0.5, 0.5],
     "rotate_deg": 10.0,
 }
-# The server imports everything once and forks a process for each run; these two are half of what a short run costs.
-_ = itk.ImageFileReader, itk.MetaImageIO
+# The server imports everything once and forks a process for each run.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["monai_bbox_mil.experiments.worker", __name__])
 
@@ -76,6 +75,7 @@ def _enter(target, folder, arguments, options):
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
+    faulthandler.dump_traceback_later(240, exit=True, file=log)  # where a run hangs is then in its log
     target(folder, *arguments, **options)
     sys.stdout.flush()
 

@@ -14,6 +14,7 @@ __all__ = [
     "check_boxes",
     "data",
     "experiments",
+    "files",
     "handlers",
     "inferers",
     "losses",

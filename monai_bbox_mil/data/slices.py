@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import CacheDataset, Dataset, MetaTensor
-from monai.transforms import apply_transform
+from monai.data.utils import set_rnd
+from monai.transforms import Compose, Randomizable, Transform, apply_transform
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
@@ -62,10 +65,13 @@ class SliceDataset(TorchDataset):
     ) -> None:
         if len(data) == 0:
             raise ValueError("data must hold at least one item, got none.")
+        self._items = data
         self.keys = tuple(keys)
         self.slice_dim = slice_dim
         self.slice_transform = slice_transform
         self.labels: SharedLabels | None = None
+        # Shared, so that workers that persist see it change; negative: none.
+        self._item_seed = torch.full((1,), -1).share_memory_()
         self._label_key = ""
         if transform is None:
             self.volumes: Any = data
@@ -76,6 +82,8 @@ class SliceDataset(TorchDataset):
             )
         else:
             self.volumes = Dataset(data, transform)
+        transforms = (getattr(self.volumes, "transform", None), slice_transform)
+        self._random = [t for t in transforms if _may_draw(t)]
         indices = tqdm(range(len(data)), desc="Counting slices", disable=not progress or cache_rate >= 1)
         self.num_slices = [self._count_slices(self.volumes[i], i) for i in indices]
         self._first = [0, *accumulate(self.num_slices)]
@@ -84,8 +92,41 @@ class SliceDataset(TorchDataset):
         return self._first[-1]
 
     def __getitem__(self, index: int) -> Any:
+        if (seed := int(self._item_seed)) >= 0:
+            mixed = np.random.SeedSequence((seed, index % len(self))).generate_state(1)[0]
+            set_rnd(self._random, int(mixed))
         item = self.plain(index)
         return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
+
+    def seed_items(self, seed: int) -> None:
+        """From now on, let random MONAI transforms draw for a slice what ``seed`` and the slice's index say.
+
+        Here and in all workers of a loader, persisting ones too; so neither their number nor the order of the slices
+        matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.handlers.StepSeeder` does).
+
+        Args:
+            seed: at least 0.
+
+        Example:
+            >>> from monai.transforms import RandGaussianNoised
+            >>> image = {"image": torch.zeros(1, 4, 4)}
+            >>> slices = SliceDataset([image, image], None, RandGaussianNoised("image", prob=1.0))
+            >>> slices.seed_items(0)
+            >>> [bool((slices[i]["image"] == slices[1]["image"]).all()) for i in (0, 1)]
+            [False, True]
+        """
+        self._item_seed.fill_(seed)
+
+    def case_names(self, batch: Mapping[str, Any]) -> list[str]:
+        """Where the slices of a collated batch come from: the volumes' file or patient, and the number of the slice."""
+        volumes, slices = (torch.as_tensor(batch[key]).tolist() for key in ("volume_index", "slice_index"))
+        names = []
+        for volume, index in zip(volumes, slices):
+            item = self._items[volume]
+            image = next((item[key] for key in self.keys if isinstance(item.get(key), (str, os.PathLike))), None)
+            name = Path(image).name if image is not None else str(item.get("patient", f"volume {volume}"))
+            names.append(f"{name} slice {index}" if self.num_slices[volume] > 1 else name)
+        return names
 
     def plain(self, index: int) -> dict[str, Any]:
         """One slice's dictionary before ``slice_transform``, with the label that it has by now.
@@ -172,6 +213,12 @@ class SliceDataset(TorchDataset):
             elif cut[key].ndim == 2 and cut[key].shape[1] == 7:
                 cut[key] = slice_box_tensor(cut[key], index, self.slice_dim)
         return cut
+
+
+def _may_draw(transform: Callable | None) -> bool:
+    if isinstance(transform, Compose):  # which counts as random whatever it holds
+        return any(map(_may_draw, transform.transforms))
+    return transform is not None and (isinstance(transform, Randomizable) or not isinstance(transform, Transform))
 
 
 def _select(volume: torch.Tensor, dim: int, index: int) -> torch.Tensor:

@@ -21,6 +21,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 from torch import Tensor
 
 from monai_bbox_mil.boxes import slice_box_tensor
+from monai_bbox_mil.files import replacing
 from monai_bbox_mil.handlers.picture_grid import CasePicture, save_picture_grid, save_pictures
 from monai_bbox_mil.metrics import box_region_iou
 
@@ -123,8 +124,10 @@ class CaseReport:
         if dist.is_initialized() and dist.get_rank() > 0:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        cases.to_csv(self.output_dir / "cases.csv", index=False, float_format="%.5g")
-        summary.to_csv(self.output_dir / "summary.csv", float_format="%.5g")
+        with replacing(self.output_dir / "cases.csv") as unfinished:
+            cases.to_csv(unfinished, index=False, float_format="%.5g")
+        with replacing(self.output_dir / "summary.csv") as unfinished:
+            summary.to_csv(unfinished, float_format="%.5g")
         order = cases.groupby("case")[["dice" if cases["dice"].notna().any() else "box_iou"]].mean().iloc[:, 0]
         order = order.sort_values(ascending=False, na_position="last")
         places = np.linspace(0, len(order) - 1, min(self.num_pictures, len(order))).round().astype(int)

@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
+import zipfile
 from pathlib import Path
 
 __all__ = ["latest_checkpoint"]
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> str:
-    """The checkpoint of the highest epoch that MONAI's ``CheckpointSaver`` left in a folder.
+    """The complete checkpoint of the highest epoch that MONAI's ``CheckpointSaver`` left in a folder.
+
+    A file that ends early, of a saver that was killed or a disk that was full, is passed over with a warning.
+    :class:`AtomicCheckpointSaver` leaves none.
 
     Args:
         folder: holds files named ``checkpoint_epoch=N.pt``.
@@ -25,6 +30,12 @@ def latest_checkpoint(folder: str | os.PathLike) -> str:
         for path in Path(folder).glob("checkpoint_epoch=*.pt")
         if (match := re.fullmatch(r"checkpoint_epoch=(\d+)\.pt", path.name))
     }
-    if not found:
-        raise FileNotFoundError(f"{folder}: no checkpoint_epoch=N.pt to resume from; train without --resume first.")
-    return str(found[max(found)])
+    for epoch in sorted(found, reverse=True):
+        # torch.save writes a ZIP archive, whose table of contents is its end.
+        if zipfile.is_zipfile(found[epoch]):
+            return str(found[epoch])
+        warnings.warn(f"{found[epoch]} is not complete and passed over.", stacklevel=2)
+    raise FileNotFoundError(
+        f"{folder}: no checkpoint_epoch=N.pt to resume from"
+        f"{' that is complete' if found else ''}; train without --resume first."
+    )

@@ -119,6 +119,8 @@ class DeepCut:
 
     def state_dict(self) -> dict[str, Any]:
         """Labels, eight pixels a byte, and the network's first weights."""
+        if not self._boxes:
+            self._start()  # a checkpoint of the very beginning
         pixels = [np.asarray(self._labels[i]).ravel() > 0 for i in range(len(self._boxes))]
         packed = np.packbits(np.concatenate(pixels)) if pixels else np.empty(0, np.uint8)
         return {"labels": torch.from_numpy(packed), "first_weights": self._first_weights}
@@ -153,7 +155,9 @@ class DeepCut:
 
     def _start_epoch(self, engine: Engine) -> None:
         trained = engine.state.epoch - 1
-        if trained == 0 or trained % self.interval:
+        # Not again in a run that goes on in the middle of an epoch.
+        begun = engine.state.iteration % (engine.state.epoch_length or 1)
+        if trained == 0 or trained % self.interval or begun:
             return
         self._relabel()
         count = sum(int(box.sum()) for box in self._boxes)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ __all__ = ["LossParts"]
 class LossParts:
     """Put the epoch's mean of each of a loss's ``parts`` into ``engine.state.metrics``, for logs and TensorBoard.
 
-    A loss without ``parts`` (MONAI's own) is left alone, so that one configuration serves both.
+    A loss without ``parts`` (MONAI's own) is left alone, so that one configuration serves both. In a checkpoint
+    (``save_dict``) the handler keeps the sums of an epoch that has begun.
 
     Args:
         loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
@@ -47,7 +49,18 @@ class LossParts:
         # A part that the loss no longer has would be logged for ever with its last value.
         for name in self._names:
             engine.state.metrics.pop(name, None)
-        self._sums, self._count, self._names = {}, 0, []
+        self._names = []
+        length = engine.state.epoch_length
+        if not length or engine.state.iteration % length == 0:  # else the run goes on in the middle of an epoch
+            self._sums, self._count = {}, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums over the epoch so far and the number of steps."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the sums of :meth:`state_dict`."""
+        self._sums, self._count = dict(state_dict["sums"]), state_dict["count"]
 
     def _add(self) -> None:
         for name, value in getattr(self.loss, "parts", {}).items():

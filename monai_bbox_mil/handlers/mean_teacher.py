@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
+from ignite.handlers.param_scheduler import BaseParamScheduler
 
 __all__ = ["MeanTeacher"]
 
@@ -23,8 +24,8 @@ class MeanTeacher:
     (see :class:`~monai_bbox_mil.losses.BoxSelfTrainingLoss`). Before that the box loss is alone: a teacher that has not
     yet found the objects would teach what it happens to see.
 
-    In a checkpoint (``save_dict``) the handler keeps the teacher's weights. With several processes each has the same
-    teacher, of its own.
+    In a checkpoint (``save_dict``) the handler keeps the teacher's weights; the momentum follows from the number of the
+    step. With several processes each has the same teacher, of its own.
 
     Args:
         network: gives logits ``(B, C, *spatial)``.
@@ -64,6 +65,7 @@ class MeanTeacher:
     def attach(self, engine: Engine) -> None:
         """Watch ``engine``, MONAI's trainer."""
         self.mean.attach(engine, warn_if_exists=False)
+        engine.add_event_handler(Events.STARTED, self._go_on)
         engine.add_event_handler(Events.ITERATION_STARTED, self._teach)
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,6 +75,11 @@ class MeanTeacher:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the weights of :meth:`state_dict`."""
         self.mean.ema_model.load_state_dict(state_dict)
+
+    def _go_on(self, engine: Engine) -> None:
+        # ignite's schedule counts the steps of this process; its momentum would warm up again in a resumed run.
+        if isinstance(scheduler := self.mean.momentum_scheduler, BaseParamScheduler):
+            scheduler.event_index = engine.state.iteration
 
     @torch.no_grad()
     def _teach(self, engine: Any) -> None:

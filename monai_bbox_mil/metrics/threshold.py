@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_bbox_mil.files import replacing
+
 __all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
 
 MODEL_NAME = "model.pt"
@@ -59,11 +61,9 @@ def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **detail
         ValueError: for a threshold outside ``(0, 1)``.
     """
     _check(threshold, "threshold")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(f"{path}.tmp")
     content = {"threshold": list(threshold), **details, "model_sha256": _model_hash(path)}
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def load_threshold(path: str | os.PathLike) -> list[float]:

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data import MetaTensor
+from monai.data import FolderLayout, MetaTensor
 from monai.transforms import SaveImage, SaveImaged
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
+
+from monai_bbox_mil.files import replacing_group
 
 __all__ = [
     "SaveLikeInput",
@@ -28,6 +30,7 @@ __all__ = [
     "ThresholdClassesD",
     "ThresholdClassesDict",
     "ThresholdClassesd",
+    "mask_path",
 ]
 
 # A lossy format would change a mask's values; a DICOM series is many files, each of one slice.
@@ -89,12 +92,51 @@ def _check_threshold(threshold: float | Sequence[float]) -> Tensor:
     return checked
 
 
+def mask_path(
+    image: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    postfix: str = "_segmentation",
+    data_root_dir: str | os.PathLike = "",
+) -> Path:
+    """Where :class:`SaveLikeInput` writes the mask of an image.
+
+    ``{output_dir}/{name of the image}{postfix}{extension of the image}``, ``.png`` for ``.jpg`` and ``.bmp``,
+    ``.nii.gz`` for a DICOM series, whose name is that of its folder.
+
+    Raises:
+        ValueError: for a type of file that cannot be written.
+
+    Example:
+        >>> mask_path("images/a/case1.nii.gz", "masks", data_root_dir="images").as_posix()
+        'masks/a/case1_segmentation.nii.gz'
+    """
+    subject, root = _subject(Path(image), data_root_dir), os.fspath(data_root_dir)
+    layout = FolderLayout(os.fspath(output_dir), postfix.removeprefix("_"), _extension(subject), data_root_dir=root)
+    return Path(layout.filename(subject))
+
+
+def _subject(path: Path, data_root_dir: str | os.PathLike) -> str:
+    """The file that a mask is named after; a series of DICOM files counts as one beside its folder."""
+    if not path.is_dir():
+        return str(path)
+    # Of a series right in the root, that file would not be below the root.
+    inside = bool(data_root_dir) and path.resolve() == Path(data_root_dir).resolve()
+    return f"{path / path.resolve().name if inside else path}.dcm"
+
+
+def _extension(image: str | os.PathLike) -> str:
+    name = Path(image).name.lower()
+    extension = next((saved for e, saved in _SAVED_AS.items() if name.endswith(e)), None)
+    if extension is None:
+        raise ValueError(f"{image}: masks can be written for {', '.join(_SAVED_AS)}, not for this file's type.")
+    return extension
+
+
 class SaveLikeInput(Transform):
     """Save a mask in the file type of the image it belongs to.
 
-    The file is ``{output_dir}/{name of the image}{postfix}{extension of the image}``, ``.png`` for ``.jpg`` and
-    ``.bmp``, ``.nii.gz`` for a DICOM series, whose name is that of its folder; geometry comes from the mask's own meta
-    data.
+    The file is that of :func:`mask_path`; geometry comes from the mask's own meta data. A mask that is there is whole,
+    as it is written elsewhere and then moved, data before its header.
 
     Args:
         output_dir: folder, made if it is not there.
@@ -110,7 +152,7 @@ class SaveLikeInput(Transform):
         self, output_dir: str | os.PathLike, postfix: str = "_segmentation", data_root_dir: str | os.PathLike = ""
     ) -> None:
         self.output_dir = os.fspath(output_dir)
-        self.postfix = postfix.removeprefix("_")
+        self.postfix = postfix
         self.data_root_dir = os.fspath(data_root_dir)
         self._savers: dict[str, SaveImage] = {}
 
@@ -119,31 +161,17 @@ class SaveLikeInput(Transform):
         name = mask.meta.get("filename_or_obj") if isinstance(mask, MetaTensor) else None
         if not name:
             raise ValueError("mask must be a MetaTensor that knows its image's file (meta['filename_or_obj']).")
-        subject = self._subject(Path(name))
-        extension = next((saved for e, saved in _SAVED_AS.items() if subject.lower().endswith(e)), None)
-        if extension is None:
-            raise ValueError(f"{name}: masks can be written for {', '.join(_SAVED_AS)}, not for this file's type.")
+        target = mask_path(name, self.output_dir, self.postfix, self.data_root_dir)
+        extension = _extension(target)
         if extension not in self._savers:
             self._savers[extension] = SaveImage(
-                output_dir=self.output_dir,
-                output_postfix=self.postfix,
                 output_ext=extension,
                 output_dtype=np.uint8,
-                separate_folder=False,
-                data_root_dir=self.data_root_dir,
-                output_name_formatter=lambda meta, _: {"subject": self._subject(Path(meta["filename_or_obj"]))},
                 print_log=False,
             )
-        self._savers[extension](mask)
+        with replacing_group(target) as unfinished:
+            self._savers[extension](mask, filename=str(unfinished).removesuffix(extension))
         return mask
-
-    def _subject(self, path: Path) -> str:
-        """The file that a mask is named after; a series of DICOM files counts as one beside its folder."""
-        if not path.is_dir():
-            return str(path)
-        # Of a series right in the root, that file would not be below the root.
-        inside = bool(self.data_root_dir) and path.resolve() == Path(self.data_root_dir).resolve()
-        return f"{path / path.resolve().name if inside else path}.dcm"
 
 
 class ThresholdClassesd(MapTransform):

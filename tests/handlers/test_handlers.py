@@ -156,7 +156,7 @@ def test_calibration_boxes_volumes_as_they_were_boxed(tmp_path):
 
 def test_the_latest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
     for epoch in (9, 10, 2):
-        (tmp_path / f"checkpoint_epoch={epoch}.pt").touch()
+        torch.save({}, tmp_path / f"checkpoint_epoch={epoch}.pt")
     (tmp_path / "checkpoint_epoch=11.pt.tmp").touch()
     assert latest_checkpoint(tmp_path).endswith("checkpoint_epoch=10.pt")
     with pytest.raises(FileNotFoundError, match="no checkpoint_epoch=N.pt to resume from"):

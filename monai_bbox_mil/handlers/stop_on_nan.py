@@ -1,0 +1,94 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a training whose loss is no number any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.engines.utils import IterationEvents
+from torch import Tensor
+
+__all__ = ["StopOnNaN"]
+
+
+class StopOnNaN:
+    """Raise an error that names the batch's cases when the loss is NaN or infinite, before it reaches any weight.
+
+    ignite's ``TerminateOnNan`` ends the run as if it were complete, and after the step. Here the loss is looked at
+    before the backward pass, and the network's weights at the end of each epoch, before a checkpoint is written: put
+    the handler before validation and ``CheckpointSaver``. The checkpoints that are there stay good.
+
+    Args:
+        network: whose weights are looked at; ``None``: the loss only.
+        case_names: from a batch to the name of each of its cases; the file names of its ``MetaTensor`` when ``None``. A
+            :class:`~monai_bbox_mil.data.SliceDataset` has it.
+
+    Example:
+        >>> trainer = Engine(lambda engine, batch: {"loss": batch["image"].sum()})
+        >>> StopOnNaN(case_names=lambda batch: ["patient 7"]).attach(trainer)
+        >>> try:
+        ...     _ = trainer.run([{"image": torch.tensor([float("nan")])}])
+        ... except FloatingPointError as error:
+        ...     print(str(error).split(". ")[0])
+        the loss is nan at iteration 1 (epoch 1), with a batch of patient 7 (image not finite)
+    """
+
+    def __init__(
+        self, network: torch.nn.Module | None = None, case_names: Callable[[Any], Iterable[str]] | None = None
+    ) -> None:
+        self.network = network
+        self.case_names = case_names or _file_names
+
+    def attach(self, engine: Engine) -> None:
+        """Watch ``engine``, a trainer whose output holds ``loss``."""
+        # MONAI's trainers tell when the loss is there; of any other engine it is seen after the step.
+        known = engine.has_registered_events(IterationEvents.LOSS_COMPLETED)
+        engine.add_event_handler(
+            IterationEvents.LOSS_COMPLETED if known else Events.ITERATION_COMPLETED, self._check_loss
+        )
+        if self.network is not None:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._check_weights)
+            engine.add_event_handler(Events.TERMINATE, self._check_weights)
+
+    def _check_loss(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        loss = output["loss"]
+        if torch.isfinite(loss).all():
+            return
+        raise FloatingPointError(
+            f"the loss is {float(loss.detach().float().mean())} at iteration {engine.state.iteration} (epoch "
+            f"{engine.state.epoch}), with a batch of {', '.join(self._describe(engine.state.batch, output))}. "
+            "Look at these images and their boxes; if they are sound, lower the learning rate or do without half "
+            "precision. The weights are those before this step, and no checkpoint was touched: resume from the latest."
+        )
+
+    def _check_weights(self, engine: Engine) -> None:
+        assert self.network is not None
+        bad = [name for name, weight in self.network.named_parameters() if not torch.isfinite(weight).all()]
+        if bad:
+            raise FloatingPointError(
+                f"{len(bad)} weights of the network ({bad[0]}, ...) are not finite after iteration "
+                f"{engine.state.iteration} (epoch {engine.state.epoch}): a gradient was not. Lower the learning rate "
+                "or do without half precision, and resume from the latest checkpoint, which was not touched."
+            )
+
+    def _describe(self, batch: Any, output: Any) -> list[str]:
+        names = list(self.case_names(batch))
+        notes: list[list[str]] = [[] for _ in names]
+        for what, source in (("image", batch), ("pred", output)):
+            values = source.get(what) if isinstance(source, dict) else None
+            if isinstance(values, Tensor) and len(values) == len(names):
+                for note, value in zip(notes, values):
+                    note.extend([] if torch.isfinite(value).all() else [f"{what} not finite"])
+        return [f"{name} ({', '.join(note)})" if note else name for name, note in zip(names, notes)]
+
+
+def _file_names(batch: Any) -> list[str]:
+    image = batch.get("image") if isinstance(batch, dict) else None
+    names = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
+    return [names] if isinstance(names, str) else [str(name) for name in names or ["unknown cases"]]

@@ -85,6 +85,7 @@ def test_the_viewer_shows_the_mask(server, tmp_path):
     if chromium is None or driver is None:
         pytest.skip("needs a browser: Debian's chromium and chromium-driver")
     from selenium import webdriver
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -94,7 +95,7 @@ def test_the_viewer_shows_the_mask(server, tmp_path):
         options.add_argument(f"--{option}")
     options.add_argument("--window-size=1400,900")
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    wait = WebDriverWait(browser, 180)
+    wait = WebDriverWait(browser, 180, ignored_exceptions=[StaleElementReferenceException])  # the page redraws itself
 
     def visible(css):
         return next((e for e in browser.find_elements(By.CSS_SELECTOR, css) if e.is_displayed()), None)

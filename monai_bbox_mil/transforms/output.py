@@ -45,7 +45,8 @@ class ThresholdClasses(Transform):
             threshold the one with the highest logit above its threshold's wins.
 
     Raises:
-        ValueError: for thresholds outside ``(0, 1)`` or as many as do not fit the channels.
+        ValueError: for thresholds outside ``(0, 1)`` or as many as do not fit the channels; for what are no
+            probabilities, such as NaN, which would pass for background.
 
     Example:
         >>> prob = torch.tensor([[[0.2, 0.7]], [[0.4, 0.9]]])
@@ -68,6 +69,12 @@ class ThresholdClasses(Transform):
             raise ValueError(
                 f"pred has {len(prob)} channels, threshold {self.threshold.tolist()} and label_values "
                 f"{self.label_values} must hold one value each."
+            )
+        low, high = prob.as_subclass(Tensor).aminmax()
+        if not (-1e-3 <= low and high <= 1 + 1e-3):  # interpolation may leave the range by rounding errors
+            raise ValueError(
+                f"pred must hold probabilities in [0, 1], got {low.item():g} to {high.item():g}. NaN comes from weights "
+                "that are NaN: train again, with a lower learning_rate."
             )
         threshold = self.threshold.to(prob.device).reshape(-1, *([1] * (prob.ndim - 1)))
         mask = prob >= threshold

@@ -16,7 +16,7 @@ from monai.data import load_decathlon_datalist
 
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
 from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
-from monai_bbox_mil.data.splits import check_files, check_patients, shorten, split_by_patient
+from monai_bbox_mil.data.splits import check_files, check_images, check_patients, shorten, split_by_patient
 
 __all__ = [
     "IMAGE_EXTENSIONS",
@@ -35,6 +35,7 @@ IMAGE_EXTENSIONS = (
 MASK_SUFFIXES = ("_segmentation", "_seg", "_mask", "_label", "_pred")
 """Endings of the names, before the extension, that :func:`find_images` takes for masks or predictions."""
 
+_SUBJECT = r"sub-[A-Za-z0-9]+"
 _SECTIONS = ("training", "validation", "test")
 
 
@@ -118,7 +119,7 @@ def load_datalist(
 
     Raises:
         ValueError: when the file is absent, is no JSON, or has none of the lists; when an entry is malformed; when a
-            patient is in two parts; when files are missing.
+            patient or an image is in two parts; when files are missing.
     """
     parts = _load_parts(Path(os.path.abspath(dataset_dir)), datalist, section, validation_fraction, seed, True)
     return parts if section is None else parts[section]
@@ -214,6 +215,7 @@ def _load_parts(
     if not check:
         return parts
     check_patients(parts, str(path))
+    check_images(parts, str(path))
     if section is not None and section not in parts:
         raise ValueError(f"{path}: expected the list {section!r}, got {found}.")
     check_files((item for name in ([section] if section else parts) for item in parts[name]), str(path))
@@ -278,8 +280,21 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
         item["box"] = annotation
     elif box is not None:
         item["box"] = joined["box"]
-    item["patient"] = None if entry.get("patient") is None else str(entry["patient"])
+    item["patient"] = None if entry.get("patient") is None else str(entry["patient"]).strip()
+    _check_subjects(item, where)
     return item
+
+
+def _check_subjects(item: Mapping[str, Any], where: str) -> None:
+    """Refuse a mask or a box file that is named after another subject than the image."""
+    paths = [
+        _first_image([{"image": item[key]}])
+        for key in ("image", "mask", "box")
+        if isinstance(item.get(key), (str, list))
+    ]
+    subjects = [match[0] for path in paths if (match := re.match(_SUBJECT, Path(path).name))]
+    if len(set(subjects)) > 1:
+        raise ValueError(f"{where}: expected the files of one subject, got {' and '.join(dict.fromkeys(subjects))}.")
 
 
 def _name_patients(items: Iterable[dict[str, Any]]) -> None:
@@ -290,7 +305,7 @@ def _name_patients(items: Iterable[dict[str, Any]]) -> None:
         folders[_stem(Path(image), IMAGE_EXTENSIONS)].add(Path(image).parent)
     for item, image in unnamed:
         stem = _stem(Path(image), IMAGE_EXTENSIONS)
-        subject = re.match(r"sub-[A-Za-z0-9]+", stem)
+        subject = re.match(_SUBJECT, stem)
         name = stem if len(folders[stem]) == 1 else f"{Path(image).parent.name}/{stem}"
         item["patient"] = subject[0] if subject else name
 

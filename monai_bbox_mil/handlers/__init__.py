@@ -4,6 +4,7 @@
 
 from monai_bbox_mil.handlers.barrier_schedule import BarrierSchedule
 from monai_bbox_mil.handlers.case_report import CaseReport
+from monai_bbox_mil.handlers.checked_checkpoint import CheckedCheckpointLoader
 from monai_bbox_mil.handlers.checkpoints import latest_checkpoint
 from monai_bbox_mil.handlers.deepcut import DeepCut
 from monai_bbox_mil.handlers.loss_parts import LossParts
@@ -14,6 +15,7 @@ from monai_bbox_mil.handlers.volume_dice import VolumeDice
 __all__ = [
     "BarrierSchedule",
     "CaseReport",
+    "CheckedCheckpointLoader",
     "DeepCut",
     "LossParts",
     "MeanTeacher",

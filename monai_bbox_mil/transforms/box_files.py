@@ -254,6 +254,7 @@ def _place(found: Sequence[FileBox], space: str, file: Source) -> tuple[Tensor, 
     if not found:
         return torch.zeros(0, 2 * frame.dims), torch.zeros(0, dtype=torch.bool)
     corners = torch.stack([box.corners for box in found])
+    _check_not_fractions(corners, found, space, file)
     _check_inside_original(corners, found, space, file)
     boxes, _ = clip_boxes(enclosing_boxes(map_points(corners, to_image)), frame.shape)
     # Rounding may leave a box that ends where the crop begins a sliver thinner than what snapping forgives.
@@ -267,6 +268,17 @@ def _place(found: Sequence[FileBox], space: str, file: Source) -> tuple[Tensor, 
             stacklevel=3,
         )
     return boxes[kept][:, _columns(frame)].float(), kept
+
+
+def _check_not_fractions(corners: Tensor, found: Sequence[FileBox], space: str, file: Source) -> None:
+    """Refuse parts of the image's size given as voxels: no object is a part of one voxel."""
+    plane, shape = corners[..., :2], file.frame.original_shape
+    if space == "index" and plane.max() <= 1 and (plane % 1 != 0).any() and shape is not None and min(shape[:2]) > 1:
+        given = [round(value, 4) for value in enclosing_boxes(corners)[0].tolist()]
+        raise ValueError(
+            f"{found[0].place}: expected corners in voxels, got boxes that all lie in the first voxel of {file.frame.name}, "
+            f"such as {given} (min, then max); fractions of the image's size are read from YOLO files only."
+        )
 
 
 def _check_inside_original(corners: Tensor, found: Sequence[FileBox], space: str, file: Source) -> None:

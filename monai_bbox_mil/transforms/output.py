@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
-from monai.transforms import SaveImage
+from monai.transforms import LoadImage, SaveImage
 from monai.transforms.transform import MapTransform, Transform
-from monai.utils import convert_to_tensor
+from monai.utils import MetaKeys, convert_to_tensor
 from torch import Tensor
 
 __all__ = [
@@ -71,7 +72,7 @@ class ThresholdClasses(Transform):
                 f"{self.label_values} must hold one value each."
             )
         low, high = prob.as_subclass(Tensor).aminmax()
-        if not (-1e-3 <= low and high <= 1 + 1e-3):  # interpolation may leave the range by rounding errors
+        if not (low >= -1e-3 and high <= 1 + 1e-3):  # interpolation may leave the range by rounding errors
             raise ValueError(
                 f"pred must hold probabilities in [0, 1], got {low.item():g} to {high.item():g}. NaN comes from weights "
                 "that are NaN: train again, with a lower learning_rate."
@@ -101,6 +102,7 @@ class SaveLikeInput(Transform):
 
     Raises:
         ValueError: for an image without a file name or of a type that cannot be written.
+        OSError: when the file does not hold the mask in the end, as on a full disk.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class SaveLikeInput(Transform):
         self.output_dir = os.fspath(output_dir)
         self.postfix = postfix.removeprefix("_")
         self.data_root_dir = os.fspath(data_root_dir)
-        self._savers: dict[str, SaveImage] = {}
+        self._savers: dict[tuple[str, bool], SaveImage] = {}
 
     def __call__(self, mask: MetaTensor) -> MetaTensor:
         """Save ``(1, *spatial)`` and return it unchanged."""
@@ -119,18 +121,48 @@ class SaveLikeInput(Transform):
         extension = next((saved for e, saved in _SAVED_AS.items() if Path(name).name.lower().endswith(e)), None)
         if extension is None:
             raise ValueError(f"{name}: masks can be written for {', '.join(_SAVED_AS)}, not for this file's type.")
-        if extension not in self._savers:
-            self._savers[extension] = SaveImage(
+        # A volume of one slice stays one, or its affine could not be written; a 2D image was made one by EnsureVolume.
+        flat = extension == ".png" or np.size(mask.meta.get("spatial_shape", (0, 0, 0))) == 2
+        if (extension, flat) not in self._savers:
+            self._savers[extension, flat] = SaveImage(
                 output_dir=self.output_dir,
                 output_postfix=self.postfix,
                 output_ext=extension,
                 output_dtype=np.uint8,
                 separate_folder=False,
+                squeeze_end_dims=flat,
                 data_root_dir=self.data_root_dir,
                 print_log=False,
+                savepath_in_metadict=True,
             )
-        self._savers[extension](mask)
+        self._save(mask, self._savers[extension, flat], str(name))
         return mask
+
+    def _save(self, mask: MetaTensor, saver: SaveImage, name: str) -> None:
+        """Save a mask and read it back: not every writer of MONAI says so when the disk is full."""
+        mask.meta.pop(MetaKeys.SAVED_TO, None)
+        try:
+            saver(mask)
+            path = mask.meta[MetaKeys.SAVED_TO]
+            whole = _same_voxels(LoadImage(image_only=True, dtype=None)(path), mask)
+            cause = None
+        except Exception as error:  # each writer and reader has its own
+            whole, cause = False, error
+        if not whole:
+            left = shutil.disk_usage(self.output_dir).free if os.path.isdir(self.output_dir) else None
+            room = "no such folder" if left is None else f"{left} bytes free there"
+            # MONAI tells a writer that failed as one that is not installed.
+            said = str(cause) if isinstance(cause, OSError) else "a file that does not hold it whole"
+            raise OSError(
+                f"output_dir {self.output_dir}: expected to write the mask of {name} there, got {said} ({room}). What was "
+                "written of it is of no use."
+            ) from cause
+
+
+def _same_voxels(found: Tensor, mask: Tensor) -> bool:
+    """Whether a file holds a mask's voxels; 2D formats leave axes of one voxel out."""
+    voxels = [torch.as_tensor(t).as_subclass(Tensor).cpu().squeeze().to(torch.uint8) for t in (found, mask)]
+    return torch.equal(*voxels)
 
 
 class ThresholdClassesd(MapTransform):

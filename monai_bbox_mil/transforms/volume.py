@@ -113,9 +113,7 @@ class EnsureVolumed(MapTransform):
         ValueError: when the images differ in size, as those of two cases would, or in place or orientation.
     """
 
-    def __init__(
-        self, keys: KeysCollection, max_offset: float | None = 0.5, allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: KeysCollection, max_offset: float | None = 0.5, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.max_offset = max_offset
         self.converter = EnsureVolume()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS, ID_REF_KEY, ID_SEP_KEY
 
@@ -19,7 +20,8 @@ __all__ = ["check_settings", "unknown_settings"]
 
 _REFERENCE = re.compile(rf"{ID_REF_KEY}((?:\w|{re.escape(ID_SEP_KEY)}|#)+)")
 # What MONAI itself reads or adds.
-_MONAIS = {ConfigParser.meta_key, "imports", "initialize", "run", "finalize", *DEFAULT_MLFLOW_SETTINGS["configs"]}
+_TRACKING: Any = DEFAULT_MLFLOW_SETTINGS["configs"]
+_MONAIS = {ConfigParser.meta_key, "imports", "initialize", "run", "finalize", *_TRACKING}
 
 
 def check_settings(config_dir: str | os.PathLike) -> None:
@@ -39,7 +41,7 @@ def check_settings(config_dir: str | os.PathLike) -> None:
         raise RuntimeError("check_settings must be called by an expression of a configuration.")
     known: set[str] = set()
     for path in sorted(Path(config_dir).rglob("*.yaml")):
-        known.update(_ids(ConfigParser.load_config_file(path)))
+        known.update(_ids(yaml.safe_load(path.read_text(encoding="utf-8"))))
     unknown = unknown_settings(parser.get(), known)
     if unknown:
         told = "; ".join(f"{name!r}{_suggest(name, known)}" for name in unknown)

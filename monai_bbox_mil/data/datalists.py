@@ -287,11 +287,7 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
 
 def _check_subjects(item: Mapping[str, Any], where: str) -> None:
     """Refuse a mask or a box file that is named after another subject than the image."""
-    paths = [
-        _first_image([{"image": item[key]}])
-        for key in ("image", "mask", "box")
-        if isinstance(item.get(key), (str, list))
-    ]
+    paths = [_first_image([{"image": item.get(key)}]) for key in ("image", "mask", "box")]
     subjects = [match[0] for path in paths if (match := re.match(_SUBJECT, Path(path).name))]
     if len(set(subjects)) > 1:
         raise ValueError(f"{where}: expected the files of one subject, got {' and '.join(dict.fromkeys(subjects))}.")

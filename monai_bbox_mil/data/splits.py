@@ -104,15 +104,13 @@ def check_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str
 
 def check_images(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str) -> None:
     """Raise a ValueError that names the image files that are in more than one part of ``source``, however spelt."""
-    files = {
-        part: {os.path.realpath(path) for item in items for path in _images(item)} for part, items in parts.items()
-    }
+    files = {name: {os.path.realpath(p) for item in part for p in _images(item)} for name, part in parts.items()}
     for first, second in combinations(files, 2):
         both = sorted(files[first] & files[second])
         if both:
             raise ValueError(
-                f"{source}: expected each image in one part only, got {len(both)} file(s) in both {first} and {second}: "
-                f"{shorten(both)}."
+                f"{source}: expected each image in one part only, got {len(both)} file(s) in both {first} and "
+                f"{second}: {shorten(both)}."
             )
 
 

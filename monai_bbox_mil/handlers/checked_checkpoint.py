@@ -42,8 +42,8 @@ class CheckedCheckpointLoader(CheckpointLoader):
         except pickle.UnpicklingError as error:
             reason = " ".join(str(error).split()).partition("Unsupported ")[2] or str(error)
             raise ValueError(
-                f"{path}: expected weights and nothing else, got a file that asks for more and was not loaded, since it "
-                f"might run code: {reason:.160}"
+                f"{path}: expected weights and nothing else, got a file that asks for more and was not loaded, since "
+                f"it might run code: {reason:.160}"
             ) from error
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             said = " ".join(str(error).split())

@@ -51,6 +51,9 @@ from monai_bbox_mil.transforms.box_records import BoxError, BoxFault, BoxSurvey,
 
 __all__ = ["read_boxes", "survey_boxes"]
 
+MAX_BOXES = 20_000
+"""Boxes that an annotation of one image may hold."""
+
 _SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv"}
 _TEXT_FORMATS = ("yolo", "csv")
 
@@ -144,6 +147,7 @@ def _read(
     frame = image_frame(image)
     name, content, format = _load(source, format, frame)
     file = Source(name, frame, None if classes is None else tuple(classes), faults)
+    _check_count(content, name)
     space, boxes = READERS[format](content, file)
     found, channels = [], []
     for box in boxes:
@@ -202,6 +206,13 @@ def _json_format(content: Any, name: str) -> str:
         f"{name}: expected the key 'box', or 'images' and 'annotations' (COCO), or 'markups' (3D Slicer), "
         f"got {sorted(map(str, content))}."
     )
+
+
+def _check_count(content: Any, name: str) -> None:
+    """Refuse at once what would take hours. Files of several images, COCO and CSV, may be as long as they like."""
+    boxes = content.get("box", content.get("markups", ())) if isinstance(content, Mapping) else content
+    if not isinstance(boxes, str) and hasattr(boxes, "__len__") and len(boxes) > MAX_BOXES:
+        raise ValueError(f"{name}: expected at most {MAX_BOXES} boxes for one image, got {len(boxes)}.")
 
 
 def _channel(box: FileBox, file: Source) -> int:
@@ -276,8 +287,8 @@ def _check_not_fractions(corners: Tensor, found: Sequence[FileBox], space: str, 
     if space == "index" and plane.max() <= 1 and (plane % 1 != 0).any() and shape is not None and min(shape[:2]) > 1:
         given = [round(value, 4) for value in enclosing_boxes(corners)[0].tolist()]
         raise ValueError(
-            f"{found[0].place}: expected corners in voxels, got boxes that all lie in the first voxel of {file.frame.name}, "
-            f"such as {given} (min, then max); fractions of the image's size are read from YOLO files only."
+            f"{found[0].place}: expected corners in voxels, got boxes that all lie in the first voxel of "
+            f"{file.frame.name}, such as {given}; fractions of the image's size are read from YOLO files only."
         )
 
 

@@ -51,11 +51,11 @@ class LoadCheckedImage(Transform):
         # In the file's own type: a cast to float32 would hide complex voxels and make large ones infinite.
         self._loader = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
 
-    def __call__(self, filename: str | os.PathLike | Sequence[str | os.PathLike]) -> Tensor:  # type: ignore[override]
+    def __call__(self, filename: str | os.PathLike | Sequence[str | os.PathLike]) -> Tensor:
         """Image ``(C, *spatial)`` float32 of one file, or of several that become its channels."""
         paths = [filename] if isinstance(filename, (str, os.PathLike)) else list(filename)
-        name = ", ".join(map(os.fspath, paths))
-        missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
+        name = ", ".join(str(path) for path in paths)
+        missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             raise FileNotFoundError(f"{missing[0]}: expected an image file, got nothing there.")
         try:
@@ -75,15 +75,15 @@ class LoadCheckedImage(Transform):
             raise ValueError(f"{name}: expected at least one voxel, got the shape {tuple(image.shape)}.")
         if self.num_channels is not None and len(image) != self.num_channels:
             raise ValueError(
-                f"{name}: expected {self.num_channels} channel(s), got {len(image)} of {tuple(image.shape[1:])} voxels; "
-                "a colour image or a time series needs in_channels of that number, or a file of one channel."
+                f"{name}: expected {self.num_channels} channel(s), got {len(image)} of {tuple(image.shape[1:])} voxels;"
+                " a colour image or a time series needs in_channels of that number, or a file of one channel."
             )
         image = image.to(torch.float32)
         finite = torch.isfinite(image.as_subclass(Tensor))
         if not finite.all():
             raise ValueError(
-                f"{name}: expected finite voxels, got {int((~finite).sum())} of {finite.numel()} that are NaN, infinite "
-                "or too large for float32."
+                f"{name}: expected finite voxels, got {int((~finite).sum())} of {finite.numel()} that are NaN, infinite"
+                " or too large for float32."
             )
         if isinstance(image, MetaTensor):
             affine = np.asarray(image.affine, dtype=np.float64)

@@ -74,8 +74,8 @@ class ThresholdClasses(Transform):
         low, high = prob.as_subclass(Tensor).aminmax()
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # interpolation may leave the range by rounding errors
             raise ValueError(
-                f"pred must hold probabilities in [0, 1], got {low.item():g} to {high.item():g}. NaN comes from weights "
-                "that are NaN: train again, with a lower learning_rate."
+                f"pred must hold probabilities in [0, 1], got {low.item():g} to {high.item():g}. NaN comes from "
+                "weights that are NaN: train again, with a lower learning_rate."
             )
         threshold = self.threshold.to(prob.device).reshape(-1, *([1] * (prob.ndim - 1)))
         mask = prob >= threshold
@@ -154,8 +154,8 @@ class SaveLikeInput(Transform):
             # MONAI tells a writer that failed as one that is not installed.
             said = str(cause) if isinstance(cause, OSError) else "a file that does not hold it whole"
             raise OSError(
-                f"output_dir {self.output_dir}: expected to write the mask of {name} there, got {said} ({room}). What was "
-                "written of it is of no use."
+                f"output_dir {self.output_dir}: expected to write the mask of {name} there, got {said} ({room}). What "
+                "was written of it is of no use."
             ) from cause
 
 

@@ -127,14 +127,14 @@ class EnsureVolumed(MapTransform):
             found = ", ".join(f"{key} ({_name(d[key])}) of {size} voxels" for key, size in sizes.items())
             raise ValueError(f"the images of one item must be of one size, got {found}.")
         placed = [key for key in sizes if isinstance(d[key], MetaTensor) and not _is_identity(d[key].affine)]
-        for key in placed[1:] if self.max_offset is not None else ():
+        for key in placed[1:]:
             offset = _offset_vox(d[key], d[placed[0]])
-            if not offset <= self.max_offset:
+            if self.max_offset is not None and offset > self.max_offset:
                 raise ValueError(
                     f"the images of one item must lie in one place, got {key} ({_name(d[key])}) up to {offset:.3g} "
-                    f"voxels off {placed[0]} ({_name(d[placed[0]])}) by the affines of their files. Resample one to the "
-                    "other (monai.transforms.ResampleToMatch), or give EnsureVolumed max_offset=None where the headers "
-                    "are wrong but the voxels fit."
+                    f"voxels off {placed[0]} ({_name(d[placed[0]])}) by the affines of their files. Resample one "
+                    "to the other (monai.transforms.ResampleToMatch), or give EnsureVolumed max_offset=None where "
+                    "headers are wrong but the voxels fit."
                 )
         return d
 

@@ -163,7 +163,7 @@ class PackBoxes(Transform):
     Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
 
     Raises:
-        ValueError: when a corner is NaN or infinite, or a minimum lies above its maximum.
+        ValueError: when a corner is NaN, or a minimum lies above its maximum.
 
     Example:
         >>> PackBoxes()(torch.tensor([[0.5, 1, 3, 9]]), torch.tensor([0]), (4, 4))

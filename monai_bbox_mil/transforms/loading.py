@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -59,6 +60,8 @@ class LoadCheckedImage(Transform):
         if missing:
             raise FileNotFoundError(f"{missing[0]}: expected an image file, got nothing there.")
         try:
+            for path in paths:
+                _check_gzip(path)
             image = self._loader(filename)
         except Exception as error:  # each of MONAI's readers passes on what its library raises, without the file's name
             said = " ".join(str(error).split())
@@ -93,6 +96,14 @@ class LoadCheckedImage(Transform):
                     "the file's header."
                 )
         return image
+
+
+def _check_gzip(path: str | os.PathLike) -> None:
+    """Read a compressed file to its end, where its checksum is; NiBabel stops before."""
+    if os.fspath(path).lower().endswith(".gz"):
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
 
 
 class LoadCheckedImaged(MapTransform):

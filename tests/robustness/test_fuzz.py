@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Readers and losses against generated nonsense: an error of theirs that says what came, or a result that holds.
 
-``FUZZ_EXAMPLES=20000 python -m pytest tests/robustness/test_fuzz.py`` tries other examples, and as many for each target.
+``FUZZ_EXAMPLES=20000 python -m pytest tests/robustness/test_fuzz.py`` tries so many other examples for each target.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ fuzzed = settings(
 numbers = st.one_of(
     st.integers(-3, 12), st.floats(-3, 12), st.sampled_from([float("nan"), float("inf"), 1e300, 10**400])
 )
-keys = st.sampled_from(
-    "box label box_mode space coordinate_system images annotations categories id file_name image_id bbox category_id name "
-    "width height iscrowd markups type center size orientation coordinateSystem coordinateUnits insideOut controlPoints "
-    "position description training validation test image mask patient".split()
-)
+KEYS = """box label box_mode space coordinate_system images annotations categories id file_name image_id bbox
+category_id name width height iscrowd markups type center size orientation coordinateSystem coordinateUnits insideOut
+controlPoints position description training validation test image mask patient"""
+keys = st.sampled_from(KEYS.split())
 words = st.one_of(
     st.sampled_from(["index", "world", "LPS", "xyzxyz", "ROI", "mm", "a.nii", "organ", "", "0"]), st.text(max_size=4)
 )

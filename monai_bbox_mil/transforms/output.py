@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data import MetaTensor
+from monai.data import MetaTensor, NibabelWriter
 from monai.transforms import LoadImage, SaveImage
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import MetaKeys, convert_to_tensor
@@ -131,6 +131,7 @@ class SaveLikeInput(Transform):
                 output_dtype=np.uint8,
                 separate_folder=False,
                 squeeze_end_dims=flat,
+                writer=_NiftiVolumeWriter if not flat and extension.startswith(".nii") else None,
                 data_root_dir=self.data_root_dir,
                 print_log=False,
                 savepath_in_metadict=True,
@@ -163,6 +164,14 @@ def _same_voxels(found: Tensor, mask: Tensor) -> bool:
     """Whether a file holds a mask's voxels; 2D formats leave axes of one voxel out."""
     voxels = [torch.as_tensor(t).as_subclass(Tensor).cpu().squeeze().to(torch.uint8) for t in (found, mask)]
     return torch.equal(*voxels)
+
+
+class _NiftiVolumeWriter(NibabelWriter):
+    """Writes a volume with its three axes, also where the last has one voxel, and no fourth for the channel."""
+
+    def set_metadata(self, meta_dict: Mapping | None = None, resample: bool = True, **options: Any) -> None:
+        super().set_metadata(meta_dict, resample, **options)
+        self.data_obj = self.data_obj[..., 0]
 
 
 class ThresholdClassesd(MapTransform):

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS, ID_REF_KEY, ID_SEP_KEY
 
 __all__ = ["check_settings", "unknown_settings"]
@@ -24,25 +23,24 @@ _TRACKING: Any = DEFAULT_MLFLOW_SETTINGS["configs"]
 _MONAIS = {ConfigParser.meta_key, "imports", "initialize", "run", "finalize", *_TRACKING}
 
 
-def check_settings(config_dir: str | os.PathLike) -> None:
+def check_settings() -> None:
     """Refuse a run whose settings hold one that no file of the bundle knows; call it in ``initialize``.
 
-    Args:
-        config_dir: folder with the bundle's YAML files.
+    The bundle's files are those beside the first configuration of the run, and in folders below.
 
     Raises:
-        RuntimeError: when no expression of a MONAI configuration makes the call.
+        RuntimeError: when no expression of a MONAI workflow makes the call.
         ValueError: naming the unknown settings and the known ones that are spelt most alike.
     """
-    # MONAI hands its parser to no expression, but it is the parser that evaluates this one.
+    # MONAI hands its workflow to no expression, but it is the workflow that has this one evaluated.
     owners = (info.frame.f_locals.get("self") for info in inspect.stack(context=0))
-    parser = next((owner for owner in owners if isinstance(owner, ConfigParser)), None)
-    if parser is None:
-        raise RuntimeError("check_settings must be called by an expression of a configuration.")
+    workflow = next((owner for owner in owners if isinstance(owner, ConfigWorkflow)), None)
+    if workflow is None:
+        raise RuntimeError("check_settings must be called by an expression of a workflow's configuration.")
     known: set[str] = set()
-    for path in sorted(Path(config_dir).rglob("*.yaml")):
+    for path in sorted(Path(workflow.config_root_path).rglob("*.yaml")):
         known.update(_ids(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    unknown = unknown_settings(parser.get(), known)
+    unknown = unknown_settings(workflow.parser.get(), known)
     if unknown:
         told = "; ".join(f"{name!r}{_suggest(name, known)}" for name in unknown)
         raise ValueError(f"expected settings that the configuration knows, got {told}.")

@@ -84,5 +84,5 @@ def test_a_setting_of_ones_own_must_be_used(tmp_path, text, unknown):
 
 
 def test_the_check_is_for_configurations():
-    with pytest.raises(RuntimeError, match="must be called by an expression of a configuration"):
-        check_settings(CONFIGS)
+    with pytest.raises(RuntimeError, match="must be called by an expression of a workflow's configuration"):
+        check_settings()

@@ -248,7 +248,7 @@ def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[
     if plain:
         entries = [{"image": entry} for entry in entries]
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not entry.get("image"):
+        if not isinstance(entry, dict) or not _is_path(entry.get("image")):
             raise ValueError(f"{path}: expected {name}[{number}] to be an object with an image, got {entry!r:.200}.")
     # MONAI joins the paths. Other values it joins too, where something of their name exists: these come from the file.
     joined = load_decathlon_datalist(path, data_list_key=name, base_dir=base)
@@ -256,6 +256,12 @@ def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[
         {"image": done["image"]} if plain else _convert(entry, done, f"{path}: {name}[{number}]")
         for number, (entry, done) in enumerate(zip(entries, joined, strict=True))
     ]
+
+
+def _is_path(value: Any) -> bool:
+    """Whether it is a path, or a list of paths."""
+    paths = value if isinstance(value, list) else [value]
+    return bool(paths) and all(isinstance(path, str) and path for path in paths)
 
 
 def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -268,6 +274,8 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
         raise ValueError(
             f"{where}: expected label to be a mask's path, or a list of classes beside box, got {label!r:.200}."
         )
+    if "mask" in entry and not _is_path(entry["mask"]):
+        raise ValueError(f"{where}: expected mask to be a path, or a list of paths, got {entry['mask']!r:.200}.")
     if "mask" in entry or is_path:
         item["mask"] = joined["mask" if "mask" in entry else "label"]
     if isinstance(box, list):

@@ -60,6 +60,8 @@ REFUSED = {
     "a missing box file": (entry("a.nii", box="none.csv"), r"got 1 missing: .*none\.csv"),
     "an empty path": (entry(""), r"expected training\[0\] to be an object with an image"),
     "a null image": (entry(None), r"expected training\[0\] to be an object with an image"),
+    "a null in a list": (entry([None]), r"expected training\[0\] to be an object with an image"),
+    "a mask that is a number": (entry("a.nii", mask=3), "expected mask to be a path, or a list of paths, got 3"),
     "a number": (3, r"expected training\[0\] to be an object with an image, got 3"),
     "boxes without as many labels": (entry("a.nii", box=[], label=[1]), "a label for each of 0 boxes, got 1"),
 }

@@ -11,6 +11,7 @@ __all__ = [
     "__version__",
     "bags",
     "boxes",
+    "bundle",
     "check_boxes",
     "data",
     "experiments",

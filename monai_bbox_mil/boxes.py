@@ -52,7 +52,7 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
         ``(N, 2*D + 1)`` float32 box tensor.
 
     Raises:
-        ValueError: when the shapes do not fit or a class is negative.
+        ValueError: when the shapes do not fit, a corner is NaN or infinite, or a class is negative.
 
     Example:
         >>> pack_boxes(torch.tensor([[1, 2, 5, 6]]), torch.tensor([0]))
@@ -62,6 +62,8 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
     classes = torch.as_tensor(classes, dtype=torch.float32, device=boxes.device).reshape(-1)
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 6):
         raise ValueError(f"boxes must have the shape (N, 4) or (N, 6), got {tuple(boxes.shape)}.")
+    if not torch.isfinite(boxes).all():
+        raise ValueError(f"boxes must hold finite corners, got {boxes[~torch.isfinite(boxes).all(dim=1)][0].tolist()}.")
     if len(classes) != len(boxes):
         raise ValueError(f"classes must hold one value a box ({len(boxes)}), got {len(classes)}.")
     if (classes < 0).any():

@@ -17,10 +17,11 @@ from monai.data import load_decathlon_datalist
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
 from monai_bbox_mil.data.image_files import image_stem
 from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
-from monai_bbox_mil.data.splits import check_files, check_patients, shorten, split_by_patient
+from monai_bbox_mil.data.splits import check_files, check_images, check_patients, shorten, split_by_patient
 
 __all__ = ["decathlon_datalist", "get_datalist", "load_datalist"]
 
+_SUBJECT = r"sub-[A-Za-z0-9]+"
 _SECTIONS = ("training", "validation", "test")
 
 
@@ -105,7 +106,7 @@ def load_datalist(
 
     Raises:
         ValueError: when the file is absent, is no JSON, or has none of the lists; when an entry is malformed; when a
-            patient is in two parts; when files are missing.
+            patient or an image is in two parts; when files are missing.
     """
     parts = _load_parts(Path(os.path.abspath(dataset_dir)), datalist, section, validation_fraction, seed, True)
     return parts if section is None else parts[section]
@@ -152,6 +153,7 @@ def _load_parts(
     if not check:
         return parts
     check_patients(parts, str(path))
+    check_images(parts, str(path))
     if section is not None and section not in parts:
         raise ValueError(f"{path}: expected the list {section!r}, got {found}.")
     check_files((item for name in ([section] if section else parts) for item in parts[name]), str(path))
@@ -184,7 +186,7 @@ def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[
     if plain:
         entries = [{"image": entry} for entry in entries]
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not entry.get("image"):
+        if not isinstance(entry, dict) or not _is_path(entry.get("image")):
             raise ValueError(f"{path}: expected {name}[{number}] to be an object with an image, got {entry!r:.200}.")
     # MONAI joins the paths. Other values it joins too, where something of their name exists: these come from the file.
     joined = load_decathlon_datalist(path, data_list_key=name, base_dir=base)
@@ -192,6 +194,12 @@ def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[
         {"image": done["image"]} if plain else _convert(entry, done, f"{path}: {name}[{number}]")
         for number, (entry, done) in enumerate(zip(entries, joined, strict=True))
     ]
+
+
+def _is_path(value: Any) -> bool:
+    """Whether it is a path, or a list of paths."""
+    paths = value if isinstance(value, list) else [value]
+    return bool(paths) and all(isinstance(path, str) and path for path in paths)
 
 
 def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -204,6 +212,8 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
         raise ValueError(
             f"{where}: expected label to be a mask's path, or a list of classes beside box, got {label!r:.200}."
         )
+    if "mask" in entry and not _is_path(entry["mask"]):
+        raise ValueError(f"{where}: expected mask to be a path, or a list of paths, got {entry['mask']!r:.200}.")
     if "mask" in entry or is_path:
         item["mask"] = joined["mask" if "mask" in entry else "label"]
     if isinstance(box, list):
@@ -216,8 +226,17 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
         item["box"] = annotation
     elif box is not None:
         item["box"] = joined["box"]
-    item["patient"] = None if entry.get("patient") is None else str(entry["patient"])
+    item["patient"] = None if entry.get("patient") is None else str(entry["patient"]).strip()
+    _check_subjects(item, where)
     return item
+
+
+def _check_subjects(item: Mapping[str, Any], where: str) -> None:
+    """Refuse a mask or a box file that is named after another subject than the image."""
+    paths = [_first_image([{"image": item.get(key)}]) for key in ("image", "mask", "box")]
+    subjects = [match[0] for path in paths if (match := re.match(_SUBJECT, Path(path).name))]
+    if len(set(subjects)) > 1:
+        raise ValueError(f"{where}: expected the files of one subject, got {' and '.join(dict.fromkeys(subjects))}.")
 
 
 def _name_patients(items: Iterable[dict[str, Any]]) -> None:
@@ -228,6 +247,6 @@ def _name_patients(items: Iterable[dict[str, Any]]) -> None:
         folders[image_stem(Path(image))].add(Path(image).parent)
     for item, image in unnamed:
         stem = image_stem(Path(image))
-        subject = re.match(r"sub-[A-Za-z0-9]+", stem)
+        subject = re.match(_SUBJECT, stem)
         name = stem if len(folders[stem]) == 1 else f"{Path(image).parent.name}/{stem}"
         item["patient"] = subject[0] if subject else name

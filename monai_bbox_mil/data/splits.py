@@ -11,7 +11,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-__all__ = ["check_files", "check_patients", "shared_patients", "shorten", "split_by_patient", "split_published"]
+__all__ = [
+    "check_files",
+    "check_images",
+    "check_patients",
+    "shared_patients",
+    "shorten",
+    "split_by_patient",
+    "split_published",
+]
 
 
 def split_by_patient(
@@ -92,6 +100,22 @@ def check_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str
             f"{source}: expected each patient in one part only, got {len(both)} patient(s) in both {first} and "
             f"{second}: {shorten(both)}. Where these are different people, name them with the key 'patient'."
         )
+
+
+def check_images(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str) -> None:
+    """Raise a ValueError that names the image files that are in more than one part of ``source``, however spelt."""
+    files = {name: {os.path.realpath(p) for item in part for p in _images(item)} for name, part in parts.items()}
+    for first, second in combinations(files, 2):
+        both = sorted(files[first] & files[second])
+        if both:
+            raise ValueError(
+                f"{source}: expected each image in one part only, got {len(both)} file(s) in both {first} and "
+                f"{second}: {shorten(both)}."
+            )
+
+
+def _images(item: Mapping[str, Any]) -> list[str]:
+    return item["image"] if isinstance(item["image"], list) else [item["image"]]
 
 
 def shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, str], list[str]]:

@@ -5,6 +5,7 @@
 from monai_bbox_mil.handlers.atomic_checkpoint_saver import AtomicCheckpointSaver
 from monai_bbox_mil.handlers.barrier_schedule import BarrierSchedule
 from monai_bbox_mil.handlers.case_report import CaseReport
+from monai_bbox_mil.handlers.checked_checkpoint import CheckedCheckpointLoader
 from monai_bbox_mil.handlers.checkpoints import latest_checkpoint
 from monai_bbox_mil.handlers.deepcut import DeepCut
 from monai_bbox_mil.handlers.engine_extras import EngineExtras
@@ -24,6 +25,7 @@ __all__ = [
     "AtomicCheckpointSaver",
     "BarrierSchedule",
     "CaseReport",
+    "CheckedCheckpointLoader",
     "DeepCut",
     "EngineExtras",
     "FaultAdvice",

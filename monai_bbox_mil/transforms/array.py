@@ -180,6 +180,9 @@ class PackBoxes(Transform):
 
     Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
 
+    Raises:
+        ValueError: when a corner is NaN, or a minimum lies above its maximum.
+
     Example:
         >>> PackBoxes()(torch.tensor([[0.5, 1, 3, 9]]), torch.tensor([0]), (4, 4))
         tensor([[0., 1., 3., 4., 0.]])
@@ -190,7 +193,11 @@ class PackBoxes(Transform):
     ) -> Tensor:
         """Box tensor ``(N, 2*D + 1)`` from boxes ``(N, 2*D)``, classes ``(N,)`` and the image's spatial shape."""
         corners: Tensor = convert_to_tensor(boxes, dtype=torch.float32, track_meta=False)
-        clipped, left = clip_boxes(snap_boxes(corners.reshape(-1, 2 * len(spatial_shape))), spatial_shape)
+        corners = corners.reshape(-1, 2 * len(spatial_shape))
+        swapped = (corners[:, : len(spatial_shape)] > corners[:, len(spatial_shape) :]).any(dim=1)
+        if swapped.any():
+            raise ValueError(f"boxes must hold minima, then maxima, got {corners[swapped][0].tolist()}.")
+        clipped, left = clip_boxes(snap_boxes(corners), spatial_shape)
         return pack_boxes(clipped, convert_to_tensor(classes, track_meta=False), ignored)[left]
 
 

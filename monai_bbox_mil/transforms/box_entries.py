@@ -71,7 +71,7 @@ def numbers_of(values: Any, counts: Sequence[int], place: str) -> list[float]:
         raise ValueError(f"{place}: expected {expected} numbers, got {len(items)}: {items}.")
     try:
         numbers = [float(item) for item in items]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = [math.nan]
     if not all(map(math.isfinite, numbers)):
         raise BoxError(f"{place}: expected {expected} finite numbers, got {items}.", "not_finite")

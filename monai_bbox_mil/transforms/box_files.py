@@ -55,6 +55,9 @@ from monai_bbox_mil.transforms.dicom_series import check_one_series
 
 __all__ = ["read_boxes", "survey_boxes"]
 
+MAX_BOXES = 20_000
+"""Boxes that an annotation of one image may hold."""
+
 _SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv", ".dcm": "dicom"}
 _TEXT_FORMATS = ("yolo", "csv")
 
@@ -152,6 +155,7 @@ def _read(
         check_one_series(frame.path)
     name, content, format = _load(source, format, frame)
     file = Source(name, frame, None if classes is None else tuple(classes), faults)
+    _check_count(content, name)
     space, boxes = READERS[format](content, file)
     found, channels = [], []
     for box in boxes:
@@ -214,6 +218,13 @@ def _json_format(content: Any, name: str) -> str:
     )
 
 
+def _check_count(content: Any, name: str) -> None:
+    """Refuse at once what would take hours. Files of several images, COCO and CSV, may be as long as they like."""
+    boxes = content.get("box", content.get("markups", ())) if isinstance(content, Mapping) else content
+    if not isinstance(boxes, str) and hasattr(boxes, "__len__") and len(boxes) > MAX_BOXES:
+        raise ValueError(f"{name}: expected at most {MAX_BOXES} boxes for one image, got {len(boxes)}.")
+
+
 def _channel(box: FileBox, file: Source) -> int:
     """The 0-based output channel of a box."""
     if file.classes is None:
@@ -259,6 +270,7 @@ def _place(found: Sequence[FileBox], space: str, file: Source) -> tuple[Tensor, 
     if not found:
         return torch.zeros(0, 2 * frame.dims), torch.zeros(0, dtype=torch.bool)
     corners = torch.stack([box.corners for box in found])
+    _check_not_fractions(corners, found, space, file)
     _check_inside_original(corners, found, space, file)
     boxes, _ = clip_boxes(enclosing_boxes(map_points(corners, to_image)), frame.shape)
     # Rounding may leave a box that ends where the crop begins a sliver thinner than what snapping forgives.
@@ -272,6 +284,17 @@ def _place(found: Sequence[FileBox], space: str, file: Source) -> tuple[Tensor, 
             stacklevel=3,
         )
     return boxes[kept][:, _columns(frame)].float(), kept
+
+
+def _check_not_fractions(corners: Tensor, found: Sequence[FileBox], space: str, file: Source) -> None:
+    """Refuse parts of the image's size given as voxels: no object is a part of one voxel."""
+    plane, shape = corners[..., :2], file.frame.original_shape
+    if space == "index" and plane.max() <= 1 and (plane % 1 != 0).any() and shape is not None and min(shape[:2]) > 1:
+        given = [round(value, 4) for value in enclosing_boxes(corners)[0].tolist()]
+        raise ValueError(
+            f"{found[0].place}: expected corners in voxels, got boxes that all lie in the first voxel of "
+            f"{file.frame.name}, such as {given}; fractions of the image's size are read from YOLO files only."
+        )
 
 
 def _check_inside_original(corners: Tensor, found: Sequence[FileBox], space: str, file: Source) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data import FolderLayout, MetaTensor
-from monai.transforms import SaveImage, SaveImaged
+from monai.data import FolderLayout, MetaTensor, NibabelWriter
+from monai.transforms import LoadImage, SaveImage, SaveImaged
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
@@ -51,7 +52,8 @@ class ThresholdClasses(Transform):
             threshold the one with the highest logit above its threshold's wins.
 
     Raises:
-        ValueError: for thresholds outside ``(0, 1)`` or as many as do not fit the channels.
+        ValueError: for thresholds outside ``(0, 1)`` or as many as do not fit the channels; for what are no
+            probabilities, such as NaN, which would pass for background.
 
     Example:
         >>> prob = torch.tensor([[[0.2, 0.7]], [[0.4, 0.9]]])
@@ -73,6 +75,12 @@ class ThresholdClasses(Transform):
             raise ValueError(
                 f"pred has {len(prob)} channels, threshold {threshold.tolist()} and label_values "
                 f"{self.label_values} must hold one value each."
+            )
+        low, high = prob.as_subclass(Tensor).aminmax()
+        if not (low >= -1e-3 and high <= 1 + 1e-3):  # interpolation may leave the range by rounding errors
+            raise ValueError(
+                f"pred must hold probabilities in [0, 1], got {low.item():g} to {high.item():g}. NaN comes from "
+                "weights that are NaN: train again, with a lower learning_rate."
             )
         threshold = threshold.to(prob.device).reshape(-1, *([1] * (prob.ndim - 1)))
         mask = prob >= threshold
@@ -146,6 +154,7 @@ class SaveLikeInput(Transform):
 
     Raises:
         ValueError: for an image without a file name or of a type that cannot be written.
+        OSError: when the file does not hold the mask in the end, as on a full disk.
     """
 
     def __init__(
@@ -154,7 +163,7 @@ class SaveLikeInput(Transform):
         self.output_dir = os.fspath(output_dir)
         self.postfix = postfix
         self.data_root_dir = os.fspath(data_root_dir)
-        self._savers: dict[str, SaveImage] = {}
+        self._savers: dict[tuple[str, bool], SaveImage] = {}
 
     def __call__(self, mask: MetaTensor) -> MetaTensor:
         """Save ``(1, *spatial)`` and return it unchanged."""
@@ -163,15 +172,48 @@ class SaveLikeInput(Transform):
             raise ValueError("mask must be a MetaTensor that knows its image's file (meta['filename_or_obj']).")
         target = mask_path(name, self.output_dir, self.postfix, self.data_root_dir)
         extension = _extension(target)
-        if extension not in self._savers:
-            self._savers[extension] = SaveImage(
+        # A volume of one slice stays one, or its affine could not be written; a 2D image was made one by EnsureVolume.
+        flat = extension == ".png" or np.size(mask.meta.get("spatial_shape", (0, 0, 0))) == 2
+        if (extension, flat) not in self._savers:
+            self._savers[extension, flat] = SaveImage(
                 output_ext=extension,
                 output_dtype=np.uint8,
+                squeeze_end_dims=flat,
+                writer=_NiftiVolumeWriter if not flat and extension.startswith(".nii") else None,
                 print_log=False,
             )
-        with replacing_group(target) as unfinished:
-            self._savers[extension](mask, filename=str(unfinished).removesuffix(extension))
+        self._save(mask, self._savers[extension, flat], target, str(name))
         return mask
+
+    def _save(self, mask: MetaTensor, saver: SaveImage, target: Path, name: str) -> None:
+        """Save a mask and read it back: not every writer of MONAI says so when the disk is full."""
+        try:
+            with replacing_group(target) as unfinished:
+                saver(mask, filename=str(unfinished).removesuffix(_extension(target)))
+                if not _same_voxels(LoadImage(image_only=True, dtype=None)(unfinished), mask):
+                    raise ValueError(f"{unfinished} does not hold the mask whole.")
+        except Exception as error:  # each writer and reader has its own
+            left = shutil.disk_usage(self.output_dir).free if os.path.isdir(self.output_dir) else None
+            room = "no such folder" if left is None else f"{left} bytes free there"
+            # MONAI tells a writer that failed as one that is not installed.
+            said = str(error) if isinstance(error, OSError) else "a file that does not hold it whole"
+            raise OSError(
+                f"output_dir {self.output_dir}: expected to write the mask of {name} there, got {said} ({room})."
+            ) from error
+
+
+def _same_voxels(found: Tensor, mask: Tensor) -> bool:
+    """Whether a file holds a mask's voxels; 2D formats leave axes of one voxel out."""
+    voxels = [torch.as_tensor(t).as_subclass(Tensor).cpu().squeeze().to(torch.uint8) for t in (found, mask)]
+    return torch.equal(*voxels)
+
+
+class _NiftiVolumeWriter(NibabelWriter):
+    """Writes a volume with its three axes, also where the last has one voxel, and no fourth for the channel."""
+
+    def set_metadata(self, meta_dict: Mapping | None = None, resample: bool = True, **options: Any) -> None:
+        super().set_metadata(meta_dict, resample, **options)
+        self.data_obj = self.data_obj[..., 0]
 
 
 class ThresholdClassesd(MapTransform):

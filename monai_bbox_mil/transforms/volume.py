@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
@@ -59,7 +61,8 @@ class LabelToChannels(Transform):
             for the one class.
 
     Raises:
-        ValueError: when there are no values, or several and the mask has several channels.
+        ValueError: when there are no values, or several and the mask has several channels; when ``label_values`` are
+            whole numbers and the mask holds others, as after resampling.
 
     Example:
         >>> LabelToChannels((1, 2))(torch.tensor([[[0, 1, 2, 3]]])).tolist()
@@ -80,6 +83,11 @@ class LabelToChannels(Transform):
             raise ValueError(
                 f"mask must be a label map of one channel for the values {self.label_values}, got {len(mask)} channels."
             )
+        if mask.is_floating_point() and all(value % 1 == 0 for value in self.label_values) and (mask % 1 != 0).any():
+            raise ValueError(
+                f"{_name(mask)} must hold whole numbers as {self.label_values} are, got "
+                f"{mask[mask % 1 != 0][0].item():g}; a mask is resampled by nearest neighbour."
+            )
         channels = torch.cat([(mask == value).any(dim=0, keepdim=True) for value in self.label_values])
         if not channels.any() and (mask != 0).any():
             warnings.warn(
@@ -91,14 +99,23 @@ class LabelToChannels(Transform):
 
 
 class EnsureVolumed(MapTransform):
-    """Dictionary version of :class:`EnsureVolume`; all keys must hold images of one size.
+    """Dictionary version of :class:`EnsureVolume`; all keys must hold images of one size that lie in one place.
+
+    Where an image lies is what its affine says; one whose affine is the identity, as that of a picture, says nothing.
+
+    Args:
+        keys: images and masks.
+        max_offset: voxels by which an image's corners may lie off those of the first; ``None`` allows any offset, for
+            files whose voxels fit but whose headers do not.
+        allow_missing_keys: whether an absent image is passed over.
 
     Raises:
-        ValueError: when the images differ in size, as those of two cases would.
+        ValueError: when the images differ in size, as those of two cases would, or in place or orientation.
     """
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+    def __init__(self, keys: KeysCollection, max_offset: float | None = 0.5, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.max_offset = max_offset
         self.converter = EnsureVolume()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -109,6 +126,16 @@ class EnsureVolumed(MapTransform):
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{key} ({_name(d[key])}) of {size} voxels" for key, size in sizes.items())
             raise ValueError(f"the images of one item must be of one size, got {found}.")
+        placed = [key for key in sizes if isinstance(d[key], MetaTensor) and not _is_identity(d[key].affine)]
+        for key in placed[1:]:
+            offset = _offset_vox(d[key], d[placed[0]])
+            if self.max_offset is not None and offset > self.max_offset:
+                raise ValueError(
+                    f"the images of one item must lie in one place, got {key} ({_name(d[key])}) up to {offset:.3g} "
+                    f"voxels off {placed[0]} ({_name(d[placed[0]])}) by the affines of their files. Resample one "
+                    "to the other (monai.transforms.ResampleToMatch), or give EnsureVolumed max_offset=None where "
+                    "headers are wrong but the voxels fit."
+                )
         return d
 
 
@@ -126,6 +153,17 @@ class LabelToChannelsd(MapTransform):
         for key in self.key_iterator(d):
             d[key] = self.converter(d[key])
         return d
+
+
+def _is_identity(affine: Tensor) -> bool:
+    return bool(torch.equal(affine, torch.eye(len(affine), dtype=affine.dtype, device=affine.device)))
+
+
+def _offset_vox(image: MetaTensor, reference: MetaTensor) -> float:
+    """How far a corner of an image lies off the same corner of another of its size, at most, in voxels of the other."""
+    corners = torch.tensor(list(product(*((0.0, size - 1.0) for size in image.shape[1:]), (1.0,))), dtype=torch.float64)
+    own, other = (to_affine_nd(3, i.affine.cpu().double()) for i in (image, reference))
+    return float((corners @ (torch.linalg.solve(other, own)).T - corners).abs().max())
 
 
 def _name(image: Tensor) -> str:

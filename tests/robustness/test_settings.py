@@ -1,0 +1,88 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Misspelt settings of a run, on the command line or in a file of one's own."""
+
+from __future__ import annotations
+
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from monai_bbox_mil.bundle import check_settings
+from tests.bundle.conftest import CONFIGS
+from tests.robustness.cases import causes
+
+MISSPELT = {
+    "learning_rte": "'learning_rte' (did you mean 'learning_rate'?)",
+    "max_epoch": "'max_epoch' (did you mean 'max_epochs'?)",
+    "batchsize": "'batchsize' (did you mean 'batch_size'?)",
+    "image-size": "'image-size' (did you mean 'image_size'?)",
+    "data_dir": "'data_dir' (did you mean 'data",
+    "Seed": "'Seed' (did you mean 'seed'?)",
+    "train#dataloder": "'train#dataloder' (did you mean 'train#dataloader'?)",
+    "checkpoint#netwrok": "'checkpoint#netwrok' (did you mean 'checkpoint#network'?)",
+    "qqqqqqqq": "'qqqqqqqq' (nothing refers to it)",
+}
+
+
+def initialize(*names, files=(), **overrides):
+    paths = [*(str(CONFIGS / f"{name}.yaml") for name in names), *map(str, files)]
+    kind = "infer" if "inference" in names or "evaluate" in names else "train"
+    ConfigWorkflow(workflow_type=kind, config_file=paths, bundle_root=str(CONFIGS.parent), **overrides).initialize()
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_misspelt_setting_is_an_error(name):
+    with pytest.raises(RuntimeError) as error:
+        initialize("train", **{name: 1})
+    assert f"expected settings that the configuration knows, got {MISSPELT[name]}" in causes(error.value)
+
+
+@pytest.mark.parametrize("names", [["train", "evaluate"], ["inference"]])
+def test_evaluation_and_inference_look_too(names):
+    with pytest.raises(RuntimeError) as error:
+        initialize(*names, treshold=0.5)
+    assert "'treshold' (did you mean 'threshold'?)" in causes(error.value)
+
+
+@pytest.mark.parametrize("file", ["multi_gpu_train", "multi_gpu_evaluate"])
+def test_several_processes_look_before_they_meet(file):
+    lines = (CONFIGS / f"{file}.yaml").read_text().split("initialize:\n")[1].splitlines()
+    assert "check_settings" in lines[0]
+
+
+def test_a_misspelt_section_is_an_error_of_monais():
+    with pytest.raises(KeyError) as error:
+        initialize("train", **{"trian#dataloader#batch_size": 4})
+    assert "did you mean 'train'" in causes(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "overrides"),
+    [
+        (
+            ["train"],
+            {"learning_rate": 0.1, "train#dataloader#drop_last": True, "optimizer#lr": 1, "network_def#act": "RELU"},
+        ),
+        (["train", "experiments/protocol", "experiments/full_ce"], {}),
+        (["train", "evaluate", "decathlon"], {"max_epochs": 1}),
+        (["inference", "promise12"], {"max_epochs": 1}),
+    ],
+)
+def test_known_settings_pass(names, overrides):
+    initialize(*names, **overrides)
+
+
+@pytest.mark.parametrize(("text", "unknown"), [("mine: 3\nmax_epochs: '@mine'\n", None), ("mime: 3\n", "'mime'")])
+def test_a_setting_of_ones_own_must_be_used(tmp_path, text, unknown):
+    (tmp_path / "own.yaml").write_text(text)
+    if unknown is None:
+        initialize("train", files=[tmp_path / "own.yaml"])
+        return
+    with pytest.raises(RuntimeError) as error:
+        initialize("train", files=[tmp_path / "own.yaml"])
+    assert unknown in causes(error.value)
+
+
+def test_the_check_is_for_configurations():
+    with pytest.raises(RuntimeError, match="must be called by an expression of a workflow's configuration"):
+        check_settings()

@@ -91,8 +91,8 @@ class ReadImageSettings:
             self._read = load_image_settings(self.path)
         return self._read[name]
 
-    def check(self, image: Any) -> Any:
-        """Pass ``image`` on, a step of the pipeline that was made with these settings.
+    def check(self, data: Any) -> Any:
+        """Pass ``data`` on, a step of the pipeline that was made with these settings.
 
         Raises:
             ValueError: when a training has left other settings since.
@@ -103,7 +103,7 @@ class ReadImageSettings:
                 f"{self.path}: a training has changed the image settings to {present}, this process still has "
                 f"{self._read}. Start it again."
             )
-        return image
+        return data
 
 
 def _check(settings: dict[str, Any], name: str) -> None:

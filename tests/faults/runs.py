@@ -34,6 +34,7 @@ TRAINING = {
     "progress": False,
     "batch_size": 8,
     "max_epochs": EPOCHS,
+    "self_training_weight": 1.0,  # so that there is a teacher to go on with
     "self_training_start": 1,
     "flip_prob": [0.5, 0.5],
     "rotate_deg": 10.0,

@@ -7,6 +7,8 @@
     python -m tests.benchmarks training           where the time of a training step goes
     python -m tests.benchmarks inference          volumes per second
     python -m tests.benchmarks scaling            an epoch by one process and by several
+    python -m tests.benchmarks load               memory over many volumes, with a run that is killed (PNG)
+    python -m tests.benchmarks large              memory and time of one large volume
 
 Tables are printed and written to --out as CSV. Names of values of the bundle's configurations can be overridden by
 NAME=VALUE, for example dataset_dir=IMAGES image_size=[128,128].
@@ -29,6 +31,7 @@ from monai_bbox_mil.data import make_phantom
 from tests.benchmarks.bundle_parts import overrides_of
 from tests.benchmarks.cases import CASES
 from tests.benchmarks.inference_speed import inference_speed
+from tests.benchmarks.load import large_volume, load
 from tests.benchmarks.loss_cost import loss_cost
 from tests.benchmarks.loss_growth import loss_growth
 from tests.benchmarks.measure import all_threads, machine_line
@@ -40,9 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["loss", "growth", "training", "inference", "scaling"])
+    parser.add_argument("what", choices=["loss", "growth", "training", "inference", "scaling", "load", "large"])
     parser.add_argument(
-        "overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (training, inference, scaling)"
+        "overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (all but loss and growth)"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmark_results"), help="folder (%(default)s)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -55,11 +58,17 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes to compare in scaling (1 2)"
     )
+    parser.add_argument("--volumes", type=int, default=1000, help="number of volumes in load (%(default)s)")
+    parser.add_argument(
+        "--size", type=int, nargs=3, default=[1024, 1024, 300], help="of the volume in large (1024 1024 300)"
+    )
     arguments = parser.parse_intermixed_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda, but this torch sees no GPU.")
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1.")
+    if arguments.volumes < 4:
+        parser.error("--volumes must be at least 4.")
     try:
         overrides = overrides_of(arguments.overrides)
     except ValueError as error:
@@ -117,6 +126,16 @@ def _scaling(arguments: argparse.Namespace, overrides: dict[str, object]) -> Non
         _show(scaling(arguments.processes, arguments.device, overrides, arguments.rounds, arguments.out))
 
 
+def _load(arguments: argparse.Namespace, overrides: dict[str, object]) -> None:
+    with TemporaryDirectory() as folder:
+        _show(load(arguments.volumes, overrides, Path(folder), arguments.out))
+
+
+def _large(arguments: argparse.Namespace, overrides: dict[str, object]) -> None:
+    with TemporaryDirectory() as folder:
+        _show(large_volume(arguments.size, overrides, Path(folder), arguments.out))
+
+
 def _show(table: pd.DataFrame, index: bool = False) -> None:
     print(table.to_string(index=index, na_rep="", float_format=lambda x: f"{x:.3g}"))
 
@@ -127,6 +146,8 @@ _RUNS: dict[str, Callable[[argparse.Namespace, dict[str, object]], None]] = {
     "training": _training,
     "inference": _inference,
     "scaling": _scaling,
+    "load": _load,
+    "large": _large,
 }
 
 if __name__ == "__main__":

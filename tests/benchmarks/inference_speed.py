@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,7 +16,7 @@ from ignite.engine import Events
 from tqdm import tqdm
 
 from tests.benchmarks.bundle_parts import bundle_parser
-from tests.benchmarks.measure import synchronize
+from tests.benchmarks.measure import resident_mib, synchronize
 
 VARIANTS: dict[str, tuple[dict[str, object], bool, AbstractContextManager]] = {
     # name: overrides, channels last, and what the run happens in
@@ -67,7 +66,7 @@ def _segment(parser: object, device: str, channels_last: bool, context: Abstract
 
     network.register_forward_pre_hook(started)
     network.register_forward_hook(finished)
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: memory.append(_resident_mib()))
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: memory.append(resident_mib()))
     with context, parser.get_parsed_content("autocast"):
         begun, cpu = time.perf_counter(), time.process_time()
         evaluator.run()
@@ -80,11 +79,3 @@ def _segment(parser: object, device: str, channels_last: bool, context: Abstract
         "network_percent": 100 * clock["network"] / wall,
         "growth_MiB_per_volume": growth,
     }
-
-
-def _resident_mib() -> float:
-    """Memory of this process: what it holds now where that is known, else the most it held."""
-    statm = Path("/proc/self/statm")
-    if statm.is_file():
-        return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,6 +101,24 @@ def peak_memory(function: Callable[[], object], device: str) -> int:
     events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
     return int(held.max(initial=0))
+
+
+def resident_mib() -> float:
+    """Memory of this process: what it holds now where that is known, else the most it held."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def peak_resident_mib() -> float:
+    """Most memory that this process has held since it started."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # getrusage would count what the process that started this one held.
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 @contextmanager

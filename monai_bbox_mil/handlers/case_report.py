@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from monai_bbox_mil.boxes import slice_box_tensor
 from monai_bbox_mil.files import replacing
-from monai_bbox_mil.handlers.picture_grid import CasePicture, save_picture_grid, save_pictures
+from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_picture_grid, save_pictures
 from monai_bbox_mil.metrics import box_region_iou
 
 __all__ = ["CaseReport"]
@@ -68,7 +69,7 @@ class CaseReport:
         self.keep_pictures = keep_pictures
         self._name = name
         self._rows: list[dict[str, Any]] = []
-        self._pictures: dict[str, CasePicture] = {}
+        self._pictures: dict[str, Path] = {}
 
     def attach(self, engine: Engine) -> None:
         """Watch ``engine``, an evaluator whose output is decollated."""
@@ -78,13 +79,17 @@ class CaseReport:
 
     def _start(self) -> None:
         self._rows, self._pictures = [], {}
+        # Which pictures are shown is known at the end; until then they lie on disk, or memory would grow.
+        self._scratch = TemporaryDirectory(prefix="case_report_")
 
     def _add(self, engine: Engine) -> None:
         items: Any = zip(engine.state.batch, engine.state.output)  # type: ignore[call-overload]
         for batch, output in items:
             case = {**batch, **output}
             self._rows += self._score(case)
-            self._pictures[_case_name(case)] = _picture(case)
+            path = Path(self._scratch.name, f"{len(self._pictures)}.npz")
+            save_pictures(path, {_case_name(case): _picture(case)})
+            self._pictures[_case_name(case)] = path
 
     def _score(self, case: Mapping[str, Any]) -> list[dict[str, Any]]:
         pred = case["pred"].as_subclass(Tensor).cpu()
@@ -112,7 +117,7 @@ class CaseReport:
         ]
 
     def _finish(self, engine: Engine) -> None:
-        rows, pictures = _gather(self._rows), dict(_gather(list(self._pictures.items())))
+        rows = _gather(self._rows)
         # A distributed sampler repeats cases to even out its ranks.
         cases = pd.DataFrame(rows).drop_duplicates(["case", "class"]).sort_values(["case", "class"], kind="stable")
         per_class = cases.groupby("class", sort=False)[list(_SCORES)]
@@ -121,6 +126,13 @@ class CaseReport:
         for score in _SCORES:
             if cases[score].notna().any():
                 engine.state.metrics[f"mean_{score}"] = float(cases[score].mean())
+        order = cases.groupby("case")[["dice" if cases["dice"].notna().any() else "box_iou"]].mean().iloc[:, 0]
+        order = order.sort_values(ascending=False, na_position="last")
+        places = np.linspace(0, len(order) - 1, min(self.num_pictures, len(order))).round().astype(int)
+        wanted = order.index if self.keep_pictures else order.index[places]
+        kept = [(n, load_pictures(self._pictures[n])[n]) for n in wanted if n in self._pictures]
+        pictures: dict[str, CasePicture] = dict(_gather(kept))
+        self._scratch.cleanup()
         if dist.is_initialized() and dist.get_rank() > 0:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -128,9 +140,6 @@ class CaseReport:
             cases.to_csv(unfinished, index=False, float_format="%.5g")
         with replacing(self.output_dir / "summary.csv") as unfinished:
             summary.to_csv(unfinished, float_format="%.5g")
-        order = cases.groupby("case")[["dice" if cases["dice"].notna().any() else "box_iou"]].mean().iloc[:, 0]
-        order = order.sort_values(ascending=False, na_position="last")
-        places = np.linspace(0, len(order) - 1, min(self.num_pictures, len(order))).round().astype(int)
         shown = [pictures[n]._replace(title=f"{n}\n{order.name} {order[n]:.3f}") for n in order.index[places]]
         save_picture_grid(self.output_dir / "cases.png", shown, self.class_names)
         if self.keep_pictures:

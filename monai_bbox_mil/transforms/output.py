@@ -86,9 +86,11 @@ class ThresholdClasses(Transform):
         mask = prob >= threshold
         if self.label_values is None:
             return mask.to(torch.uint8)
+        values = torch.tensor(self.label_values, device=prob.device, dtype=torch.uint8)
+        if len(prob) == 1:  # no other class can win, and a large volume's logits would take gigabytes
+            return mask.to(torch.uint8) * values[0]
         limit = torch.finfo(torch.float32).eps
         margin = torch.logit(prob.float(), eps=limit) - torch.logit(threshold)
-        values = torch.tensor(self.label_values, device=prob.device, dtype=torch.uint8)
         label = values[margin.as_subclass(Tensor).argmax(dim=0, keepdim=True)]
         return (label * mask.any(dim=0, keepdim=True)).to(torch.uint8)
 

@@ -44,9 +44,7 @@ def main() -> None:
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["loss", "growth", "training", "inference", "scaling", "load", "large"])
-    parser.add_argument(
-        "overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (all but loss and growth)"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (all but loss and growth)")
     parser.add_argument("--out", type=Path, default=Path("benchmark_results"), help="folder (%(default)s)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds after those that warm up (%(default)s)")

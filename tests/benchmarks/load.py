@@ -92,8 +92,8 @@ def large_volume(shape: Sequence[int], overrides: dict[str, object], folder: Pat
     _save_volume(images / "large.nii.gz", shape, seed=0)
     _save_network(folder / "models", shape[:2], overrides)
     options = {
-        **overrides, "dataset_dir": str(images), "ckpt_dir": str(folder / "models"), "output_dir": str(folder / "masks"),
-        "progress": False, "threshold": 0.5,
+        **overrides, "dataset_dir": str(images), "ckpt_dir": str(folder / "models"),
+        "output_dir": str(folder / "masks"), "progress": False, "threshold": 0.5,
     }  # fmt: skip
     began = time.perf_counter()
     _in_a_process(_run, ("inference",), options, folder / "large.csv", 0)

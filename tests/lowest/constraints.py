@@ -17,7 +17,7 @@ def lowest(setup_cfg: Path, extras: list[str]) -> list[str]:
 
     Example:
         >>> setup_cfg = getfixture("tmp_path") / "setup.cfg"
-        >>> text = "[options]\\ninstall_requires =\\n  a>=1.2\\n  b==3\\n[options.extras_require]\\nx =\\n  c\\n  d>=4\\n"
+        >>> text = "[options]\\ninstall_requires = a>=1.2\\n  b==3\\n[options.extras_require]\\nx = c\\n  d>=4\\n"
         >>> _ = setup_cfg.write_text(text)
         >>> lowest(setup_cfg, ["x"])
         ['a==1.2', 'd==4']

@@ -62,7 +62,10 @@ def unknown_settings(config: Mapping[str, Any], known: set[str]) -> list[str]:
     """
     references = {name.replace(ID_SEP_KEY, "#").strip("#") for name in _references(config)}
     used = known | references | _MONAIS
-    return [name for name in _ids(config) if name not in used and name.split("#")[0] not in _MONAIS]
+    # A mapping may be a value, such as a data list given whole: what it holds are no settings.
+    sections = {"", *(name.rpartition("#")[0] for name in used)}
+    named = [name for name in _ids(config) if name.rpartition("#")[0] in sections]
+    return [name for name in named if name not in used and name.split("#")[0] not in _MONAIS]
 
 
 def _ids(config: Mapping[str, Any], above: str = "") -> Iterator[str]:

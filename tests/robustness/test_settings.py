@@ -83,6 +83,13 @@ def test_a_setting_of_ones_own_must_be_used(tmp_path, text, unknown):
     assert unknown in causes(error.value)
 
 
-def test_the_check_is_for_configurations():
-    with pytest.raises(RuntimeError, match="must be called by an expression of a workflow's configuration"):
-        check_settings()
+def test_without_a_workflow_nothing_is_compared():
+    assert check_settings() is None
+
+
+def test_a_data_list_given_whole_is_no_section_of_settings():
+    items = [{"image": "a.nii.gz", "mask": "b.nii.gz", "patient": "p"}]
+    initialize("train", data_items={"training": items, "validation": []})
+    with pytest.raises(RuntimeError) as error:
+        initialize("train", data_item={"training": items, "validation": []})
+    assert "'data_item' (did you mean 'data_items'?)" in causes(error.value)

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_bbox_mil.files import replacing
+
 __all__ = ["ReadImageSettings", "load_image_settings", "save_image_settings"]
 
 
@@ -40,10 +42,8 @@ def save_image_settings(path: str | os.PathLike, spacing_mm: Sequence[float] | N
         "image_size": [int(value) for value in image_size],
     }
     _check(settings, "image settings")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(f"{path}.tmp")
-    unfinished.write_text(json.dumps(settings, indent=2) + "\n")
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def load_image_settings(path: str | os.PathLike) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from monai_bbox_mil.experiments.identity import (
     versions,
 )
 from monai_bbox_mil.experiments.matrix import ExperimentMatrix, RunKey
+from monai_bbox_mil.files import replacing
 
 __all__ = ["EvaluationJob", "RunJob", "plan_runs", "read_json", "stale_folders", "write_json"]
 
@@ -144,9 +145,8 @@ def stale_folders(jobs: Iterable[RunJob]) -> list[Path]:
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
     """Write JSON so that the file is there whole or not at all."""
-    unfinished = Path(f"{path}.tmp")
-    unfinished.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> Any:

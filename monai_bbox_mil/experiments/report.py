@@ -20,6 +20,7 @@ from monai_bbox_mil.experiments.results import read_results
 from monai_bbox_mil.experiments.schema import ExperimentError
 from monai_bbox_mil.experiments.sections import ViewSpec
 from monai_bbox_mil.experiments.tables import table_view
+from monai_bbox_mil.files import replacing
 
 __all__ = ["write_report"]
 
@@ -63,9 +64,8 @@ def write_report(
             name = f"results_{_slug(section.title)}_{view.kind}{number if number else ''}"
             page += _view(table, lines, matrix, view, folder, name, jobs)
     path = folder / "results.md"
-    unfinished = folder / "results.md.tmp"
-    unfinished.write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        unfinished.write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")
     return path
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from monai_bbox_mil.experiments.identity import versions
 from monai_bbox_mil.experiments.plan import EVALUATED, TRAINED, RunJob, read_json, write_json
 from monai_bbox_mil.experiments.schema import ExperimentError
+from monai_bbox_mil.files import replacing
 
 if TYPE_CHECKING:
     from monai_bbox_mil.experiments.earlier import EarlierResults
@@ -93,8 +94,8 @@ def write_results(
     table, lines = gather_results(jobs, metrics, earlier)
     out = Path(out)
     for name, content, digits in (("results.csv", table, "%.6g"), ("curves.csv", lines, "%.4g")):
-        content.to_csv(out / f"{name}.tmp", index=False, float_format=digits)
-        os.replace(out / f"{name}.tmp", out / name)
+        with replacing(out / name) as unfinished:
+            content.to_csv(unfinished, index=False, float_format=digits)
     write_json(out / "results.json", {"command": command, "versions": versions()})
     return out / "results.csv"
 

@@ -38,16 +38,25 @@ class Server:
         form = {"data": {"params": json.dumps(params)}, "files": {"label": (name, content)}}
         self.call("PUT", f"/datastore/label?image={image}&tag={tag}", **form)
 
+    def start_training(self, model="segmentation", **params):
+        """Start a training and wait until it runs: till its process is there, the server takes a second one."""
+        self.call("POST", f"/train/{model}", json={"max_epochs": 12, "device": "cpu", **params})
+        self.training_after("SUBMITTED")
+
     def train(self, model="segmentation", **params):
         """Train to the end; the status that the task ends with, and the last lines of its log."""
-        self.call("POST", f"/train/{model}", json={"max_epochs": 12, "device": "cpu", **params})
+        self.start_training(model, **params)
+        task = self.training_after("RUNNING")
+        return task["status"], "\n".join(task["details"])
+
+    def training_after(self, status):
+        """The newest training, as soon as it has left a status."""
         deadline = time.monotonic() + 600
-        while time.monotonic() < deadline:
-            task = self.get("/train/")
-            if task["status"] not in ("SUBMITTED", "RUNNING"):
-                return task["status"], "\n".join(task["details"])
-            time.sleep(1)
-        raise TimeoutError("The training has not ended after ten minutes.")
+        while (task := self.get("/train/"))["status"] == status:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"The training is still {status} after ten minutes:\n{task}")
+            time.sleep(0.2)
+        return task
 
     def infer(self, model, image, folder, **params):
         """The predicted mask, as NiBabel loads it."""

@@ -119,7 +119,7 @@ def test_what_is_not_there_is_refused(server, tmp_path):
 
 
 def test_a_second_training_has_to_wait(server):
-    server.call("POST", "/train/segmentation", json={"max_epochs": 200, "device": "cpu"})
+    server.start_training(max_epochs=200)
     with pytest.raises(RuntimeError, match="429"):
         server.call("POST", "/train/segmentation", json={})
-    server.call("DELETE", "/train/")
+    assert server.call("DELETE", "/train/").json()["status"] == "STOPPED"

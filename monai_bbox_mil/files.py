@@ -91,13 +91,13 @@ def clear_unfinished(folder: str | os.PathLike) -> None:
     """Delete what processes left half-written in a folder when they were killed; none may be writing there now.
 
     Args:
-        folder: where :func:`replacing` and :func:`replacing_group` wrote; folders below are not looked at.
+        folder: where, or below which, :func:`replacing` and :func:`replacing_group` wrote.
     """
-    for path in Path(folder).glob(f"{UNFINISHED}*"):
+    for path in list(Path(folder).rglob(f"{UNFINISHED}*")):
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)  # it lay in a folder that is already deleted
 
 
 def _to_disk(path: Path) -> None:

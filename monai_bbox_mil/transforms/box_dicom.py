@@ -108,7 +108,10 @@ def read_dicom(dataset: Any, file: Source) -> tuple[str, list[FileBox]]:
     labels = _segments(dataset, file) if is_seg else _rois(dataset, file)
     references, series = _seg_references(dataset) if is_seg else _rtstruct_references(dataset, labels)
     check_series(references, series, file)
-    outlines = list(_seg_outlines(dataset, labels, file) if is_seg else _contours(dataset, labels, file))
+    outlines = []
+    for outline in _seg_outlines(dataset, labels, file) if is_seg else _contours(dataset, labels, file):
+        file.count_box(outline.place)
+        outlines.append(outline)
     if not outlines:
         raise ValueError(
             f"{file.name}: expected something outlined in {_names(labels)}, got nothing; an image without objects is "

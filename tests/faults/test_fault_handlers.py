@@ -262,6 +262,12 @@ def wrapped(error):
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "process", "num_workers (now 4)"),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "process", "num_workers (now 4)"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "shared memory", "--shm-size"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk", "Make room and resume. /no/such/folder: no such"),
+        (
+            RuntimeError("Caught OSError in DataLoader worker process 0.\nOSError: [Errno 28] No space left on device"),
+            "shared memory",
+            "num_workers (now 4)",
+        ),
         (wrapped(FileNotFoundError(2, "No such file or directory", "a.nii")), "file", "a.nii"),
         (
             RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nFileNotFoundError: a.nii"),
@@ -272,7 +278,7 @@ def wrapped(error):
 )
 def test_errors_of_other_libraries_are_told_with_what_to_do(error, what, to_do):
     options = {"batch_size": 8, "image_size": [96, 96], "amp": False, "cache_rate": 1.0, "num_workers": 4}
-    told = fault_advice(error, options)
+    told = fault_advice(error, options, ["/no/such/folder"])
     assert told is not None
     assert what in told[0]
     assert to_do in told[1]

@@ -142,6 +142,12 @@ def test_deepcut_holds_what_the_paper_states():
     assert max(rates[5:10]) < 0.6 * rates[0]
 
 
+def test_what_is_recommended_is_the_default():
+    preset = ConfigParser.load_config_file(str(CONFIGS / "experiments" / "recommended.yaml"))
+    train = parse("train")
+    assert preset == {name: train[name] for name in preset}
+
+
 def test_an_unknown_supervision_is_told():
     parser = parse("train")
     parser["supervision"] = "box"

@@ -1,265 +1,23 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data lists: what is read from each layout, what is refused, and that no patient is ever in two parts."""
+"""Data lists of MONAI's form and the Decathlon's, and which layout a folder is taken for."""
 
 from __future__ import annotations
 
-import json
-import random
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
 from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
 from monai_bbox_mil.data.image_files import find_images
-from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
 from monai_bbox_mil.data.splits import split_by_patient
+from tests.data.layouts import patients, touch, write_cases, write_list
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 real_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real images are not beside the repository")
-
-ATLAS_SCANNED_TWICE = {"031948", "031950", "031952", "031954", "031955", "031957", "031959", "031961", "031972"}
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def write_cases(folder: Path, numbers) -> None:
-    for number in numbers:
-        touch(
-            *(folder / f"Case{number:02d}{end}" for end in (".mhd", ".raw", "_segmentation.mhd", "_segmentation.raw"))
-        )
-
-
-def write_list(folder: Path, content: object, name: str = "datalist.json") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
-    return folder
-
-
-def patients(items) -> list[str]:
-    return [item["patient"] for item in items]
-
-
-@pytest.fixture
-def promise12(tmp_path):
-    write_cases(tmp_path / "TrainingData_Part1", range(26))
-    write_cases(tmp_path / "TrainingData_Part2", range(26, 38))
-    write_cases(tmp_path / "TrainingData_Part3", range(38, 50))
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def atlas(tmp_path_factory):
-    root = tmp_path_factory.mktemp("atlas")
-    for number in range(31768, 31988):
-        subject = f"{number:06d}"
-        for session in ("t01", "t02") if subject in ATLAS_SCANNED_TWICE else ("t01",):
-            folder = root / "ATLAS_R1.1" / f"Site{number % 9 + 1}" / subject / session
-            touch(folder / f"{subject}_t1w_deface_stx.nii.gz", folder / f"{subject}_LesionSmooth_stx.nii.gz")
-            if number == 31769:
-                touch(folder / f"{subject}_LesionSmooth_1_stx.nii.gz")
-    return root
-
-
-class TestSplitByPatient:
-    @given(
-        st.lists(st.sampled_from("abcdefghij"), max_size=30),
-        st.floats(0, 1, exclude_max=True),
-        st.integers(0, 5),
-    )
-    def test_no_patient_in_both_parts_and_none_lost(self, names, fraction, seed):
-        items = [{"patient": name, "image": number} for number, name in enumerate(names)]
-        parts = split_by_patient(items, fraction, seed)
-        assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
-        both = parts["training"] + parts["validation"]
-        assert sorted(item["image"] for item in both) == list(range(len(names)))
-        number = len(set(names))
-        if number > 1 and fraction > 0:
-            expected = min(max(round(fraction * number), 1), number - 1)
-            assert len(set(patients(parts["validation"]))) == expected
-        else:
-            assert parts["validation"] == []
-
-    def test_order_does_not_matter_and_the_seed_does(self):
-        items = [{"patient": f"{number:02d}"} for number in range(30)]
-        shuffled = random.Random(1).sample(items, len(items))
-        drawn = [set(patients(split_by_patient(i, seed=s)["validation"])) for i, s in ((items, 0), (shuffled, 0))]
-        assert drawn[0] == drawn[1] and len(drawn[0]) == 6
-        assert drawn[0] != set(patients(split_by_patient(items, seed=1)["validation"]))
-
-    @pytest.mark.parametrize("fraction", [-0.1, 1, 20])
-    def test_error(self, fraction):
-        with pytest.raises(ValueError, match=rf"validation_fraction must be from 0 to below 1, got {fraction}"):
-            split_by_patient([{"patient": "a"}], fraction)
-
-
-class TestPromise12:
-    def test_split_of_the_paper(self, promise12):
-        parts = promise12_datalist(promise12)
-        assert patients(parts["validation"]) == [f"Case{number:02d}" for number in PROMISE12_VALIDATION]
-        assert len(parts["training"]) == 40
-        assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
-        # Of the cases before it 2, 16, 19, 24, 25 and 26 are in the other part.
-        assert parts["training"][27 - 6] == {
-            "image": str(promise12 / "TrainingData_Part2" / "Case27.mhd"),
-            "mask": str(promise12 / "TrainingData_Part2" / "Case27_segmentation.mhd"),
-            "patient": "Case27",
-        }
-
-    def test_split_is_the_draw_of_the_public_code(self):
-        assert sorted(random.Random(0).sample(range(50), 10)) == list(PROMISE12_VALIDATION)
-
-    @pytest.mark.parametrize("cases", [(3, 1), ("Case01", "Case03"), ["Case01", 3]])
-    def test_own_cases(self, tmp_path, cases):
-        write_cases(tmp_path, range(5))
-        parts = promise12_datalist(tmp_path, cases)
-        assert patients(parts["training"]) == ["Case00", "Case02", "Case04"]
-        assert patients(parts["validation"]) == ["Case01", "Case03"]
-
-    def test_fewer_cases_than_the_paper_has(self, tmp_path):
-        write_cases(tmp_path, range(10))
-        with pytest.warns(UserWarning, match=r"9 of the 10 validation patients of the paper are not there \(Case16, "):
-            parts = promise12_datalist(tmp_path, validation_fraction=0.3, seed=4)
-        assert parts == promise12_datalist(tmp_path, None, validation_fraction=0.3, seed=4)
-        assert len(parts["validation"]) == 3
-
-    def test_hidden_files_are_not_read(self, tmp_path):
-        write_cases(tmp_path, range(2))
-        write_cases(tmp_path / ".phantom-left", range(2))
-        touch(tmp_path / "._Case01.mhd", tmp_path / "CaseX.mhd")
-        assert len(promise12_datalist(tmp_path, [0])["training"]) == 1
-
-    def test_table(self, tmp_path):
-        write_cases(tmp_path, range(4))
-        rows = ["case,phase,patient,split", "Case03,0,p1,test", "Case00,7,p2,training", "Case01,0,p2,training"]
-        (tmp_path / "cases.csv").write_text("\n".join([*rows, "Case02,0,p3,validation"]) + "\n")
-        parts = promise12_datalist(tmp_path)
-        assert {name: patients(items) for name, items in parts.items()} == {
-            "training": ["p2", "p2"],
-            "validation": ["p3"],
-            "test": ["p1"],
-        }
-        assert parts["test"][0]["mask"].endswith("Case03_segmentation.mhd")
-
-    @pytest.mark.parametrize(
-        ("rows", "message"),
-        [
-            ("case,split\nCase00,training", r"cases.csv: expected the columns .*, got \['case', 'split'\]"),
-            ("", r"cases.csv: expected the columns .* at least one row, got \[\]"),
-            ("case,split,patient\nCase00,training,a", r"one row for each case .* other ones for Case01\."),
-            (
-                "case,split,patient\nCase00,training,a\nCase01,training,b\nCase07,training,c",
-                r"one row for each case .* other ones for Case07\.",
-            ),
-            (
-                "case,split,patient\nCase00,training,a\nCase01,training,b\nCase01,validation,c",
-                r"one row for each case .* other ones for Case01\.",
-            ),
-            ("case,split,patient\nCase00,train,a\nCase01,training,b", r"for Case00, got 'train' and 'a'"),
-            ("case,split,patient\nCase00,training,\nCase01,training,b", r"for Case00, got 'training' and ''"),
-            (
-                "case,split,patient\nCase00,training,a\nCase01,validation,a",
-                r"got 1 patient\(s\) in both training and validation: a\.",
-            ),
-        ],
-    )
-    def test_table_errors(self, tmp_path, rows, message):
-        write_cases(tmp_path, range(2))
-        (tmp_path / "cases.csv").write_text(rows)
-        with pytest.raises(ValueError, match=message):
-            promise12_datalist(tmp_path)
-
-    def test_errors(self, tmp_path):
-        with pytest.raises(ValueError, match=r"expected files named CaseNN\.mhd, here or in folders below, got none"):
-            promise12_datalist(tmp_path / "absent")
-        write_cases(tmp_path / "a", range(3))
-        with pytest.raises(ValueError, match=r"expected patients of this data set, got unknown Case09\."):
-            promise12_datalist(tmp_path, [1, 9])
-        write_cases(tmp_path / "b", [2])
-        with pytest.raises(ValueError, match=r"expected each case once, got .*Case02\.mhd and .*Case02\.mhd"):
-            promise12_datalist(tmp_path)
-        (tmp_path / "b" / "Case02.mhd").unlink()
-        (tmp_path / "a" / "Case02_segmentation.mhd").unlink()
-        with pytest.raises(ValueError, match=r"beside every CaseNN\.mhd, got 1 without: .*Case02\.mhd\. .*find_images"):
-            promise12_datalist(tmp_path)
-
-
-class TestAtlas:
-    def test_split_of_the_paper(self, atlas):
-        parts = atlas_datalist(atlas)
-        counts = {name: (len(items), len(set(patients(items)))) for name, items in parts.items()}
-        assert counts == {"training": (203, 195), "validation": (26, 25)}
-        assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
-        assert patients(parts["validation"]).count("031950") == 2
-        assert parts == atlas_datalist(atlas / "ATLAS_R1.1")
-
-    def test_split_is_the_shuffle_of_the_public_code(self):
-        subjects = [f"{number:06d}" for number in range(31768, 31988)]
-        random.Random(0).shuffle(subjects)
-        assert sorted(subjects[:25]) == list(ATLAS_VALIDATION)
-
-    def test_masks(self, atlas):
-        parts = atlas_datalist(atlas)
-        by_patient = {item["patient"]: item for item in parts["training"]}
-        assert Path(by_patient["031768"]["mask"]).name == "031768_LesionSmooth_stx.nii.gz"
-        assert [Path(path).name for path in by_patient["031769"]["mask"]] == [
-            "031769_LesionSmooth_1_stx.nii.gz",
-            "031769_LesionSmooth_stx.nii.gz",
-        ]
-        assert Path(by_patient["031769"]["image"]).parent == Path(by_patient["031769"]["mask"][0]).parent
-
-    def test_drawn_split(self, atlas):
-        parts = atlas_datalist(atlas, None, seed=1)
-        assert len(set(patients(parts["validation"]))) == 25
-        assert set(patients(parts["validation"])) != set(ATLAS_VALIDATION)
-
-    def test_merging_as_documented(self, tmp_path):
-        folder = tmp_path / "Site1" / "000001" / "t01"
-        folder.mkdir(parents=True)
-        volumes = {"t1w_deface_stx": 10.0, "LesionSmooth_stx": 0.9999999998, "LesionSmooth_1_stx": 254.99999994}
-        for position, (name, value) in enumerate(volumes.items()):
-            volume = np.zeros((4, 5, 6))
-            volume[position] = value
-            nib.save(nib.Nifti1Image(volume, np.diag([-1.0, 1, 1, 1])), folder / f"000001_{name}.nii.gz")
-        load = Compose([LoadImaged(["image", "mask"]), EnsureChannelFirstd(["image", "mask"])])
-        several = load(atlas_datalist(tmp_path, None)["training"][0])
-        assert several["mask"].shape == (2, 4, 5, 6)
-        merged = several["mask"].amax(dim=0, keepdim=True) > 0
-        assert merged.nonzero()[:, 1].unique().tolist() == [1, 2]
-        (folder / "000001_LesionSmooth_1_stx.nii.gz").unlink()
-        one = load(atlas_datalist(tmp_path, None)["training"][0])
-        assert one["mask"].shape == (1, 4, 5, 6)
-        assert (one["mask"].amax(dim=0, keepdim=True) > 0).sum() == 5 * 6
-
-    def test_a_part_of_the_data_set(self, tmp_path):
-        for number in range(4):
-            folder = tmp_path / "Site1" / f"00000{number}" / "t01"
-            touch(folder / f"00000{number}_t1w_deface_stx.nii.gz", folder / f"00000{number}_LesionSmooth_stx.nii.gz")
-        with pytest.warns(UserWarning, match=r"25 of the 25 validation patients of the paper are not there"):
-            parts = atlas_datalist(tmp_path)
-        assert (len(parts["training"]), len(parts["validation"])) == (3, 1)
-        parts = atlas_datalist(tmp_path, ["000002"])
-        assert patients(parts["validation"]) == ["000002"]
-        with pytest.raises(ValueError, match=r"validation_patients of .* got unknown 000009\."):
-            atlas_datalist(tmp_path, ["000002", "000009"])
-
-    def test_errors(self, tmp_path):
-        with pytest.raises(ValueError, match=r"expected images Site\*/.*_t1w_deface_stx\.nii\.gz, got none"):
-            atlas_datalist(tmp_path)
-        touch(tmp_path / "Site2" / "000007" / "t01" / "000007_t1w_deface_stx.nii.gz")
-        with pytest.raises(ValueError, match=r"beside every image, got 1 without: .*000007_t1w_deface_stx"):
-            atlas_datalist(tmp_path)
 
 
 class TestLoadDatalist:
@@ -436,31 +194,6 @@ class TestLoadDatalist:
             load_datalist(folder, section="train")
         with pytest.raises(ValueError, match=r"expected the list 'test', got \['training'\]\."):
             load_datalist(folder, section="test")
-
-
-class TestFindImages:
-    def test_images_only(self, tmp_path):
-        names = ["Case01.mhd", "Case01.raw", "Case01_segmentation.mhd", "b.NII.GZ", "a.png", "a_seg.nii.gz", "x.txt"]
-        touch(*(tmp_path / name for name in [*names, "._a.png", "below/c.png", "segment.png"]))
-        found = [Path(item["image"]).name for item in find_images(tmp_path)]
-        assert found == ["Case01.mhd", "a.png", "b.NII.GZ", "segment.png"]
-        assert all(set(item) == {"image"} and Path(item["image"]).is_absolute() for item in find_images(tmp_path))
-
-    def test_arguments(self, tmp_path):
-        touch(tmp_path / "a.png", tmp_path / "a_seg.png", tmp_path / "b.nii")
-        assert len(find_images(tmp_path, mask_suffixes=())) == 3
-        assert [Path(item["image"]).name for item in find_images(tmp_path, [".nii"])] == ["b.nii"]
-
-    def test_errors(self, tmp_path):
-        with pytest.raises(ValueError, match=r"folder .*absent: expected a folder with images, got nothing\."):
-            find_images(tmp_path / "absent")
-        with pytest.raises(ValueError, match=r"expected images ending in \.nii\.gz, \.nii, .*, got none\.$"):
-            find_images(tmp_path)
-        touch(tmp_path / "a_segmentation.mhd")
-        with pytest.raises(ValueError, match=r"got none but 1 passed over as masks: a_segmentation\.mhd\."):
-            find_images(tmp_path)
-        with pytest.raises(ValueError, match=r"expected a folder with images, got a file\."):
-            find_images(tmp_path / "a_segmentation.mhd")
 
 
 class TestGetDatalist:

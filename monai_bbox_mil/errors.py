@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["stopped_by", "told"]
+__all__ = ["last_word", "stopped_by"]
 
 _WRAPPERS = ("Failed to evaluate ", "Failed to instantiate component ", "applying transform ")
 _LINKS = re.compile(
@@ -32,18 +32,23 @@ def stopped_by(error: BaseException) -> str:
         error = inner
     _, traceback, text = str(error).partition("Original Traceback (most recent call last):\n")
     if not traceback:
-        return told(error)
+        return _told(error)
     messages = [_message(part) for part in _LINKS.split(text.rstrip())]
     return next((each for each in reversed(messages) if not each.partition(": ")[2].startswith(_WRAPPERS)), messages[0])
 
 
-def told(error: BaseException) -> str:
-    """Type and message of an error, as a traceback ends.
+def last_word(error: BaseException) -> str:
+    """What to print below the traceback of an error that ended a run; empty where its last line says all.
 
     Example:
-        >>> told(ValueError("too small"))
-        'ValueError: too small'
+        >>> last_word(ValueError("too small"))
+        ''
     """
+    cause = stopped_by(error)
+    return "" if cause == _told(error) else f"\nWhat stopped the run (where it happened: above):\n{cause}\n"
+
+
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from monai_bbox_mil.errors import stopped_by, told
+from monai_bbox_mil.errors import last_word
 
 __all__ = ["end_with_the_cause"]
 
@@ -25,9 +25,7 @@ def end_with_the_cause() -> None:
 
     def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         print_traceback(kind, error, traceback)
-        cause = stopped_by(error)
-        if cause != told(error):
-            print(f"\nWhat stopped the run (where it happened: above):\n{cause}", file=sys.stderr)
+        sys.stderr.write(last_word(error))
 
     print_error.ends_with_the_cause = True  # type: ignore[attr-defined]
     sys.excepthook = print_error

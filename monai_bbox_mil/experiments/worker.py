@@ -37,6 +37,7 @@ from monai.bundle import ConfigWorkflow
 
 import monai_bbox_mil.handlers
 import monai_bbox_mil.networks
+from monai_bbox_mil.errors import last_word
 from monai_bbox_mil.experiments.curves import read_curves
 from monai_bbox_mil.experiments.plan import EVALUATED, TRAINED, EvaluationJob, RunJob, write_json
 
@@ -70,8 +71,9 @@ def run_job(job: RunJob, num_threads: int) -> None:
         for evaluation in job.evaluations:
             if not evaluation.done:
                 _evaluate(evaluation)
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        sys.stderr.write(last_word(error))
         sys.stderr.flush()
         sys.exit(1)
     finally:

@@ -203,7 +203,7 @@ def test_killing_the_driver_ends_its_runs_and_the_next_one_mends_all(driven, dat
     done = drive(*arguments)
     assert done.returncode == 1
     assert "phantom broken fold0_seed0: FAILED, exit status 1; the end of" in done.stderr
-    assert "log.txt" in done.stderr
+    assert "log.txt" in done.stderr and "What stopped the run" in done.stderr
     assert "1 failed: phantom broken fold0_seed0" in done.stderr
     assert not (job.folder / "left_behind").exists()
     columns = ["evaluation", "case", "dice", "hd95_mm", "box_iou", "threshold", "hash"]

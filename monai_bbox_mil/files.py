@@ -91,13 +91,14 @@ def clear_unfinished(folder: str | os.PathLike) -> None:
     """Delete what processes left half-written in a folder when they were killed; none may be writing there now.
 
     Args:
-        folder: where, or below which, :func:`replacing` and :func:`replacing_group` wrote.
+        folder: where :func:`replacing` and :func:`replacing_group` wrote. Folders below are not looked at: others may
+            be at work there.
     """
-    for path in list(Path(folder).rglob(f"{UNFINISHED}*")):
+    for path in Path(folder).glob(f"{UNFINISHED}*"):
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)  # it lay in a folder that is already deleted
+            path.unlink()
 
 
 def free_bytes(folder: str | os.PathLike) -> str:

@@ -8,9 +8,9 @@ from monai_bbox_mil.files import UNFINISHED, clear_unfinished
 
 
 def test_what_is_unfinished_is_cleared_and_nothing_else(tmp_path):
-    """Masks of a data list lie in folders below the output folder."""
-    kept = [tmp_path / "a.nii.gz", tmp_path / "below" / "b.nii.gz"]
-    left = [tmp_path / f"{UNFINISHED}c.csv", tmp_path / "below" / f"{UNFINISHED}x" / f"{UNFINISHED}d.nii.gz"]
+    """Folders below may belong to others."""
+    kept = [tmp_path / "a.nii.gz", tmp_path / "below" / f"{UNFINISHED}b.nii.gz"]
+    left = [tmp_path / f"{UNFINISHED}c.csv", tmp_path / f"{UNFINISHED}x" / f"{UNFINISHED}d.nii.gz"]
     for path in kept + left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -28,6 +28,7 @@ _SHARED_MEMORY = (
     "unable to open shared memory",
     "No space left on device",
 )
+_OTHER_RANK = ("gloo/transport", "ncclRemoteError", "NCCL communicator was aborted")
 _WORKER = ("DataLoader worker", "killed by signal", "exited unexpectedly")
 _FILE = (
     "No such file or directory",
@@ -89,8 +90,8 @@ def fault_advice(error: BaseException, options: Mapping[str, Any] | None = None)
     """What an error means for who runs a training, and what to do about it.
 
     Known are: memory of the GPU or of the machine used up, shared memory used up, a process of the data loader that
-    died, a file that cannot be read any more. The error may be the cause of others, or come as text from a process of
-    the loader.
+    died, another process of a training by several that ended, a file that cannot be read any more. The error may be the
+    cause of others, or come as text from a process of the loader.
 
     Args:
         error: as it was raised.
@@ -123,6 +124,12 @@ def fault_advice(error: BaseException, options: Mapping[str, Any] | None = None)
             "Mostly the system killed it for want of memory, or somebody did. "
             + _less(_ON_HOST, options)
             + " Without processes, num_workers 0, the error shows itself. "
+            + _last_line(chain),
+        )
+    if _any(_OTHER_RANK, text):
+        return (
+            "another process of this training is gone or does not answer",
+            "Its own output, and torchrun's report, tell what ended it; put that right and resume. "
             + _last_line(chain),
         )
     if any(isinstance(e, (FileNotFoundError, ConnectionError)) for e in chain) or _any(_FILE, text):

@@ -23,6 +23,10 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
 def write(folder, *names):
     folder.mkdir(exist_ok=True)
     for name in names:
@@ -33,7 +37,7 @@ def write(folder, *names):
 def test_a_new_run_killed_in_its_first_epoch_is_what_resume_goes_on_with(phantom, reference, tmp_path):
     """And the earlier one goes on from where it was put, as if nothing had been."""
     folder, other = tmp_path / "run", {"seed": 1, "learning_rate": 0.01}
-    assert runs.finish(runs.start(runs.train, folder, phantom, **other)) == 0
+    assert runs.finish(runs.start(runs.train, folder, phantom, **other, max_epochs=1)) == 0
     shutil.copytree(folder, tmp_path / "kept")
     process = runs.start(runs.train_and_signal, folder, phantom, 2, signal.SIGKILL, resume=False)
     assert runs.finish(process) == -signal.SIGKILL, (folder / "log.txt").read_text()[-3000:]
@@ -46,11 +50,11 @@ def test_a_new_run_killed_in_its_first_epoch_is_what_resume_goes_on_with(phantom
         assert place.parent == folder / name / "earlier"
         place.rename(tmp_path / "earlier" / name)
         shutil.rmtree(place.parent)
-    runs.assert_same_run(tmp_path / "earlier", tmp_path / "kept")
+    assert contents(tmp_path / "earlier") == {k: v for k, v in contents(tmp_path / "kept").items() if k != "log.txt"}
     runs.assert_same_run(folder, reference.folder)
-    goes_on = runs.start(runs.train, tmp_path / "earlier", phantom, **other, max_epochs=runs.EPOCHS + 1)
+    goes_on = runs.start(runs.train, tmp_path / "earlier", phantom, **other, max_epochs=2)
     assert runs.finish(goes_on) == 0, (tmp_path / "earlier" / "log.txt").read_text()[-3000:]
-    assert (tmp_path / "earlier" / "models" / f"checkpoint_epoch={runs.EPOCHS + 1}.pt").is_file()
+    assert (tmp_path / "earlier" / "models" / "checkpoint_epoch=2.pt").is_file()
     assert not (tmp_path / "earlier" / "models" / "earlier").exists()
 
 

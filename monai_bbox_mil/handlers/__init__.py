@@ -4,10 +4,12 @@
 
 from monai_bbox_mil.handlers.atomic_checkpoint_saver import AtomicCheckpointSaver
 from monai_bbox_mil.handlers.barrier_schedule import BarrierSchedule
+from monai_bbox_mil.handlers.buffer_broadcaster import BufferBroadcaster
 from monai_bbox_mil.handlers.case_report import CaseReport
 from monai_bbox_mil.handlers.checked_checkpoint import CheckedCheckpointLoader
 from monai_bbox_mil.handlers.checkpoints import latest_checkpoint
 from monai_bbox_mil.handlers.deepcut import DeepCut
+from monai_bbox_mil.handlers.earlier_run import set_aside_earlier_run
 from monai_bbox_mil.handlers.engine_extras import EngineExtras
 from monai_bbox_mil.handlers.fault_advice import AdvisedError, FaultAdvice, fault_advice
 from monai_bbox_mil.handlers.log_rewinder import LogRewinder
@@ -24,6 +26,7 @@ __all__ = [
     "AdvisedError",
     "AtomicCheckpointSaver",
     "BarrierSchedule",
+    "BufferBroadcaster",
     "CaseReport",
     "CheckedCheckpointLoader",
     "DeepCut",
@@ -41,4 +44,5 @@ __all__ = [
     "VolumeDice",
     "fault_advice",
     "latest_checkpoint",
+    "set_aside_earlier_run",
 ]

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
+import ignite.distributed as idist
 from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
 
@@ -18,6 +20,11 @@ class CheckedCheckpointLoader(CheckpointLoader):
     """MONAI's ``CheckpointLoader``, which reads weights and never code, with errors that say what to do.
 
     The arguments are those of MONAI's handler.
+
+    A trainer among what is loaded goes on with epochs of its own length. Where that is not the checkpoint's, because
+    there are more or fewer processes, slices or slices a batch now, a warning tells so, and an epoch that had begun
+    begins again: MONAI's own would go on with the former length, so that an epoch would be a part of the data, or more
+    than all.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -37,6 +44,7 @@ class CheckedCheckpointLoader(CheckpointLoader):
                 f"{path}: expected a checkpoint as torch.save writes it, got {path.stat().st_size} bytes that are none,"
                 " were cut short or altered."
             )
+        own_length = engine.state.epoch_length
         try:
             super().__call__(engine)
         except pickle.UnpicklingError as error:
@@ -51,6 +59,24 @@ class CheckedCheckpointLoader(CheckpointLoader):
                 f"{path}: expected the state of {', '.join(self._told())}, got another: {said:.400} ... Give the "
                 "settings of the training that wrote it (network_def, in_channels, label_values, spatial_dims)."
             ) from error
+
+        if own_length and engine in self.load_dict.values():
+            self._keep_length(engine, own_length)
+
+    def _keep_length(self, engine: Engine, length: int) -> None:
+        state, former = engine.state, engine.state.epoch_length
+        if former in (None, length):
+            return
+        epoch, steps = divmod(state.iteration, former)
+        if idist.get_rank() == 0:
+            warnings.warn(
+                f"{self.load_path}: written by a training with {former} steps an epoch, and this one has {length}, as "
+                "with another number of processes, batch_size or number of slices. It goes on "
+                f"{f'from the beginning of epoch {epoch + 1}' if steps else f'after epoch {epoch}'}, to other weights "
+                "than the training that wrote it would have come to.",
+                stacklevel=2,
+            )
+        state.epoch_length, state.epoch, state.iteration = length, epoch, epoch * length
 
     def _told(self) -> list[str]:
         return [f"{name!r} ({type(target).__name__})" for name, target in self.load_dict.items()]

@@ -32,6 +32,7 @@ _SHARED_MEMORY = (
     "unable to open shared memory",
 )
 _DISK = ("No space left on device", "Disk quota exceeded")
+_OTHER_RANK = ("gloo/transport", "ncclRemoteError", "NCCL communicator was aborted")
 _WORKER = ("DataLoader worker", "killed by signal", "exited unexpectedly")
 _FILE = (
     "No such file or directory",
@@ -97,8 +98,8 @@ def fault_advice(
     """What an error means for who runs a training, and what to do about it.
 
     Known are: memory of the GPU or of the machine used up, shared memory used up, a disk that is full, a process of the
-    data loader that died, a file that cannot be read any more. The error may be the cause of others, or come as text
-    from a process of the loader.
+    data loader that died, another process of a training by several that ended, a file that cannot be read any more. The
+    error may be the cause of others, or come as text from a process of the loader.
 
     Args:
         error: as it was raised.
@@ -136,6 +137,11 @@ def fault_advice(
             + _less(_ON_HOST, options)
             + " Without processes, num_workers 0, the error shows itself. "
             + f"({cause})",
+        )
+    if _any(_OTHER_RANK, text):
+        return (
+            "another process of this training is gone or does not answer",
+            f"Its own output, and torchrun's report, tell what ended it; put that right and resume. ({cause})",
         )
     if any(isinstance(e, (FileNotFoundError, ConnectionError)) for e in chain) or _any(_FILE, text):
         return "a file cannot be read", f"Put it back, or its disk, and resume. ({cause})"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 __all__ = ["StopOnSignal"]
@@ -22,6 +23,9 @@ class StopOnSignal:
     The engine terminates (``Engine.terminate``), at which an :class:`AtomicCheckpointSaver` saves the state reached.
     Then the process leaves by ``SystemExit`` with 128 plus the signal's number, as a shell would report it. During the
     last step of an epoch or its validation, these are finished first.
+
+    With several processes a signal to any one of them ends all, after the same step, and none leaves before the
+    checkpoint is written: after each step they ask one another (``all_reduce``). So attach it in every process.
 
     Python has signals in the main thread only: in any other thread the handler does nothing. While the engine does not
     run, signals do what they did before.
@@ -90,15 +94,22 @@ class StopOnSignal:
 
     def _after_step(self, engine: Engine) -> None:
         length = engine.state.epoch_length
-        if self._received is not None and (length is None or engine.state.iteration % length):
+        if (length is None or engine.state.iteration % length) and self._received_by_any() is not None:
             engine.terminate(skip_completed=True)
 
     def _after_epoch(self, engine: Engine) -> None:
-        if self._received is not None:
+        if self._received_by_any() is not None:
             engine.terminate(skip_completed=True)
 
+    def _received_by_any(self) -> int | None:
+        """The signal that this or another process received; all must ask after the same step."""
+        if idist.get_world_size() == 1:
+            return self._received
+        # Not kept in _received, which a signal may set in the meantime.
+        return int(idist.all_reduce(self._received or 0, op="MAX")) or None
+
     def _leave(self, engine: Engine) -> None:
-        number = self._received
+        number = self._received_by_any()  # also waits for rank 0, which saves before it comes here
         self._ignore()
         if number is not None:
             engine.logger.warning(

@@ -47,11 +47,12 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["monai_bbox_mil.experiments.worker", __name__])
 
 
-def train(folder, phantom, **overrides):
+def train(folder, phantom, names=("train",), **overrides):
     """Train in this process; where there is a checkpoint, go on from it."""
     places = {"dataset_dir": str(phantom), "ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
     resume = any((folder / "models").glob("checkpoint_epoch=*.pt"))
-    run(config_file=str(CONFIGS / "train.yaml"), **{**TRAINING, "resume": resume, **places, **overrides})
+    files = [str(CONFIGS / f"{name}.yaml") for name in names]
+    run(config_file=files, **{**TRAINING, "resume": resume, **places, **overrides})
 
 
 def start(target, folder, *arguments, **options) -> BaseProcess:
@@ -104,19 +105,34 @@ def train_until_the_save(folder, phantom, number, **overrides):
     train(folder, phantom, **overrides)
 
 
-def train_and_terminate(folder, phantom, iteration, **overrides):
-    """Send ``SIGTERM`` to this process while a step is computed."""
+def train_and_signal(folder, phantom, iteration, number=signal.SIGTERM, **overrides):
+    """Send a signal to this process while a step is computed."""
+
+    def send(loss):
+        os.kill(os.getpid(), number)
+        return loss
+
+    _change_loss_of(iteration, send)
+    train(folder, phantom, **overrides)
+
+
+def train_with_nan(folder, phantom, iteration, **overrides):
+    """The loss of one step is no number."""
+    _change_loss_of(iteration, lambda loss: loss * float("nan"))
+    train(folder, phantom, **overrides)
+
+
+def _change_loss_of(iteration, change):
     calls, forward = [], BoxSelfTrainingLoss.forward
 
-    def forward_and_terminate(self, input, target):
-        if torch.is_grad_enabled():  # not in validation
-            calls.append(0)
-            if len(calls) == iteration:
-                os.kill(os.getpid(), signal.SIGTERM)
-        return forward(self, input, target)
+    def forward_and_change(self, input, target):
+        loss = forward(self, input, target)
+        if not torch.is_grad_enabled():  # in validation
+            return loss
+        calls.append(0)
+        return change(loss) if len(calls) == iteration else loss
 
-    BoxSelfTrainingLoss.forward = forward_and_terminate
-    train(folder, phantom, **overrides)
+    BoxSelfTrainingLoss.forward = forward_and_change
 
 
 def train_with_fault(folder, phantom, fault, *arguments, **overrides):

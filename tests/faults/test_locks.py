@@ -22,6 +22,7 @@ def test_the_second_run_is_refused_and_comes_in_when_the_first_is_killed(phantom
     told = (tmp_path / "b" / "log.txt").read_text()
     assert f"FolderInUseError: folder {tmp_path / 'a' / 'eval'}: process {first.pid} on {socket.gethostname()}" in told
     assert not list((tmp_path / "b").rglob("*.lock"))  # it let go of the folder that was free
+    assert not list((tmp_path / "a").rglob("earlier"))  # and moved nothing of the first
     runs.kill(first)
     # At once: loader processes that outlive their parent for some seconds do not hold the lock.
     third = runs.start(runs.train, tmp_path / "a", phantom, max_epochs=1000)

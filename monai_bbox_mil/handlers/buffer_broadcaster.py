@@ -1,0 +1,53 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The same buffers in all processes."""
+
+from __future__ import annotations
+
+import ignite.distributed as idist
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+
+__all__ = ["BufferBroadcaster"]
+
+
+class BufferBroadcaster:
+    """After each step give rank 0's buffers, such as running means of batch norm, to all other processes.
+
+    ``DistributedDataParallel`` keeps weights alike and, with ``broadcast_buffers``, gives buffers on in the forward
+    pass. There the processes would wait for one another in validation too, where one may have a batch more than
+    another. And a checkpoint, which rank 0 writes, would lack what the others gathered in their last step, so that a
+    training that goes on from it would come to other weights.
+
+    Attach it before whatever reads the buffers after a step, such as :class:`MeanTeacher`. With one process, or a
+    network without buffers, it does nothing.
+
+    Args:
+        network: the same in all processes.
+
+    Example:
+        >>> network = torch.nn.BatchNorm2d(1)
+        >>> trainer = Engine(lambda engine, batch: network(batch).mean())
+        >>> BufferBroadcaster(network).attach(trainer)
+        >>> _ = trainer.run([torch.ones(1, 1, 2, 2)])
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        """Watch ``engine``, a trainer, in every process."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._broadcast)
+
+    @torch.no_grad()
+    def _broadcast(self) -> None:
+        # The counters of batches are whole numbers, and alike anyway.
+        buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        if idist.get_world_size() == 1 or not buffers:
+            return
+        # One call instead of one a buffer.
+        values = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.broadcast(values, 0)
+        for buffer, value in zip(buffers, values.split([buffer.numel() for buffer in buffers])):
+            buffer.copy_(value.view_as(buffer))

@@ -92,7 +92,7 @@ class ThresholdClasses(Transform):
         limit = torch.finfo(torch.float32).eps
         margin = torch.logit(prob.float(), eps=limit) - torch.logit(threshold)
         label = values[margin.as_subclass(Tensor).argmax(dim=0, keepdim=True)]
-        return label.mul_(mask.any(dim=0, keepdim=True))
+        return (label * mask.any(dim=0, keepdim=True)).to(torch.uint8)
 
 
 def _check_threshold(threshold: float | Sequence[float]) -> Tensor:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 from monai_bbox_mil.data import make_phantom
 from tests.benchmarks import cases, loss_cost, loss_growth
 from tests.benchmarks.bundle_parts import overrides_of
+from tests.benchmarks.load import large_volume
 from tests.benchmarks.measure import machine_line, peak_memory, time_side_by_side
 from tests.benchmarks.scaling import scaling
 from tests.bundle.conftest import TINY
@@ -70,6 +72,14 @@ def test_growth_is_fitted_and_drawn(monkeypatch, tmp_path):
     assert table.value.tolist() == [4, 8, 16]
     assert lines.quantity.tolist() == ["sides"]
     assert (tmp_path / "loss_growth.png").stat().st_size > 1000
+
+
+def test_a_large_volume_is_resampled_to_the_spacing_of_the_overrides(tmp_path):
+    overrides = {"network_def#features": [4] * 6, "spacing_mm": [2, 1.5], "device": "cpu"}
+    (row,) = large_volume((40, 48, 3), overrides, tmp_path, tmp_path).itertuples()
+    assert row.image_size == [20, 32]
+    assert row.peak_MiB >= row.MiB_before > 0
+    assert json.loads((tmp_path / "models" / "image_settings.json").read_text())["spacing_mm"] == [2, 1.5]
 
 
 def test_overrides_are_read_like_those_of_a_run():

@@ -82,12 +82,12 @@ class ThresholdClasses(Transform):
                 "weights that are NaN: train again, with a lower learning_rate."
             )
         threshold = threshold.to(prob.device).reshape(-1, *([1] * (prob.ndim - 1)))
-        mask = prob >= threshold
+        mask = (prob >= threshold).view(torch.uint8)  # of the same memory
         if self.label_values is None:
-            return mask.to(torch.uint8)
+            return mask
         values = torch.tensor(self.label_values, device=prob.device, dtype=torch.uint8)
         if len(prob) == 1:  # no other class can win, and a large volume's logits would take gigabytes
-            return mask.to(torch.uint8) * values[0]
+            return mask.mul_(values[0])
         limit = torch.finfo(torch.float32).eps
         margin = torch.logit(prob.float(), eps=limit) - torch.logit(threshold)
         label = values[margin.as_subclass(Tensor).argmax(dim=0, keepdim=True)]

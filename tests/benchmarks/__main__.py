@@ -11,7 +11,7 @@
     python -m tests.benchmarks large              memory and time of one large volume
 
 Tables are printed and written to --out as CSV. Names of values of the bundle's configurations can be overridden by
-NAME=VALUE, for example dataset_dir=IMAGES image_size=[128,128].
+NAME=VALUE, for example dataset_dir=IMAGES image_size=[128,128]; in large, spacing_mm=[2,2] resamples.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -82,15 +83,20 @@ def load(volumes: int, overrides: dict[str, object], folder: Path, out: Path) ->
 
 
 def large_volume(shape: Sequence[int], overrides: dict[str, object], folder: Path, out: Path) -> pd.DataFrame:
-    """Segment one volume of ``shape`` (int16, NIfTI), not cropped; ``out/large_volume.csv``.
+    """Segment one volume of ``shape`` (int16, NIfTI, 1x1x4 mm); ``out/large_volume.csv``.
+
+    It is cropped if ``overrides`` say so, by ``image_size``, and resampled if they hold a ``spacing_mm``.
 
     Returns:
-        one row: voxels, seconds, memory before the volume and at most.
+        one row: voxels, the settings, seconds, memory before the volume and at most.
     """
     images = folder / "images"
     images.mkdir()
     _save_volume(images / "large.nii.gz", shape, seed=0)
-    _save_network(folder / "models", shape[:2], overrides)
+    spacing = overrides.get("spacing_mm")
+    whole = [math.ceil(n / mm) for n, mm in zip(shape, spacing or (1, 1))][:2]
+    image_size = overrides.get("image_size", whole)
+    _save_network(folder / "models", image_size, overrides)
     options = {
         **overrides, "dataset_dir": str(images), "ckpt_dir": str(folder / "models"),
         "output_dir": str(folder / "masks"), "progress": False, "threshold": 0.5,
@@ -105,6 +111,8 @@ def large_volume(shape: Sequence[int], overrides: dict[str, object], folder: Pat
         [
             {
                 "shape": "x".join(map(str, shape)),
+                "spacing_mm": spacing,
+                "image_size": image_size,
                 "seconds": time.perf_counter() - began,
                 "MiB_before": found.MiB[0],
                 "peak_MiB": found.peak_MiB.max(),

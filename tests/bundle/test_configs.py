@@ -51,8 +51,7 @@ def test_inference_sees_images_as_training_does():
     train, inference = parse("train"), parse("inference")
     for key in ("network_def", "label_values", "in_channels", "bundle_root", "device"):
         assert inference[key] == train[key], key
-    # Besides the geometry: loading, MONAI Label's image_path, which is put aside and back, and a check.
-    others = re.compile("Lambda|LoadCheckedImage|EnsureVolume|CopyItems|DeleteItems")
+    others = re.compile("Lambda|LoadCheckedImage|EnsureVolume")  # besides the geometry: a check, and loading
     loaded = [t for t in inference["preprocessing#transforms"] if not others.search(t["_target_"])]
     for mine, theirs in zip(loaded, train["image_transforms"], strict=True):
         different = {k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)}

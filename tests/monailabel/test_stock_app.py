@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from monai_bbox_mil.data import save_image_settings
+from monai_bbox_mil.data import load_image_settings, save_image_settings
 from tests.monailabel.phantom import AFFINE, SHAPE, dice, mask_of
 
 pytest.importorskip("monailabel", reason="needs an environment with MONAI Label: tests/monailabel/run")
@@ -22,6 +23,7 @@ pytest.importorskip("monailabel", reason="needs an environment with MONAI Label:
 from tests.monailabel.server import running_server, sample_app, shrink
 
 NAME = "boxes_segmentation"
+SPACING_MM = [1.2, 1.7]  # not that of the images
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +33,14 @@ def server(tmp_path_factory, images, request):
     bundle = app / "model" / NAME
     shutil.copytree(Path(request.config.rootpath) / "bundle" / "configs", bundle / "configs")
     shrink(bundle)
+    training = bundle / "configs" / "train.yaml"
+    resampling = re.sub(r"(?m)^spacing_mm: null", f"spacing_mm: {SPACING_MM}", training.read_text())
+    training.write_text(resampling)
     (bundle / "models").mkdir()
     parser = ConfigParser()  # the app passes over a bundle without weights
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
-    save_image_settings(bundle / "models" / "image_settings.json", None, [48, 48])
+    save_image_settings(bundle / "models" / "image_settings.json", SPACING_MM, [48, 48])
     options = ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
     with running_server(app, images, *options, bundle=bundle) as running:
         yield running
@@ -64,6 +69,8 @@ def test_masks_train_it_and_predictions_come_back(server, tmp_path):
     status, details = server.train(NAME)
     assert status == "DONE", details
     assert server.model_hash != before
+    settings = load_image_settings(server.bundle / "models" / "image_settings.json")
+    assert settings == {"spacing_mm": SPACING_MM, "image_size": [48, 48]}
     found = server.infer(NAME, "e", tmp_path)
     assert found.shape == SHAPE
     assert np.allclose(found.affine, AFFINE, atol=1e-4)

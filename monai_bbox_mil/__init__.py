@@ -21,6 +21,7 @@ __all__ = [
     "losses",
     "metrics",
     "networks",
+    "run_lock",
     "smooth_max",
     "transforms",
 ]

@@ -1,8 +1,9 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of the bundle asks of its configuration, and what it tells where it fails."""
+"""What a run of the bundle asks of its configuration and folders, and what it tells where it fails."""
 
+from monai_bbox_mil.bundle.earlier_run import set_aside_earlier_run
 from monai_bbox_mil.bundle.last_word import end_with_the_cause
 from monai_bbox_mil.bundle.settings import check_settings, unknown_settings
 
-__all__ = ["check_settings", "end_with_the_cause", "unknown_settings"]
+__all__ = ["check_settings", "end_with_the_cause", "set_aside_earlier_run", "unknown_settings"]

@@ -67,7 +67,6 @@ _HOMES = {
     "data_fingerprint": "identity",
     "gather_results": "results",
     "load_matrix": "matrix",
-    "lock_folder": "runner",
     "merged_config": "identity",
     "plan_runs": "plan",
     "read_curves": "curves",

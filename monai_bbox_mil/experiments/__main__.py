@@ -13,6 +13,7 @@ from pathlib import Path
 import monai_bbox_mil.experiments as experiments
 from monai_bbox_mil.experiments.schema import ExperimentError
 from monai_bbox_mil.experiments.server import start_server, usable_cores
+from monai_bbox_mil.run_lock import FolderInUseError, RunLock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +84,12 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{job.key}: {_state(job, earlier)} ({job.folder})")
         print(f"{len(chosen)} runs, {sum(not job.done and not earlier.holds(job) for job in chosen)} to do.")
         return 0
-    with experiments.lock_folder(options.out):
+    lock = RunLock(options.out, "experiments")
+    try:
+        lock.acquire()
+    except FolderInUseError as error:
+        raise ExperimentError(f"--out: {error}") from error
+    with lock:
         try:
             todo = [job for job in chosen if not earlier.holds(job)]
             failed = experiments.run_jobs(todo, options.jobs, options.threads)

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import sys
 import time
@@ -13,17 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
 
 from monai_bbox_mil.experiments.plan import RunJob
-from monai_bbox_mil.experiments.schema import ExperimentError
 from monai_bbox_mil.experiments.server import start_server, usable_cores
 
-__all__ = ["lock_folder", "run_jobs"]
+__all__ = ["run_jobs"]
 
 _TAIL = 15  # lines of a failed run's log that are shown
 
@@ -80,23 +76,6 @@ def run_jobs(jobs: Sequence[RunJob], num_jobs: int = 1, num_threads: int | None 
             process.join(timeout=5)
             process.kill()
     return failed
-
-
-@contextmanager
-def lock_folder(folder: str | os.PathLike) -> Iterator[None]:
-    """Hold a folder for one driver; the lock goes with the process, however it ends.
-
-    Raises:
-        ExperimentError: when another process holds it.
-    """
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ExperimentError(f"--out {path}: another driver is at work there; wait for it or stop it.") from error
-        yield
 
 
 def _start(context: Any, job: RunJob, threads: int) -> BaseProcess:

@@ -9,13 +9,11 @@ from monai_bbox_mil.handlers.case_report import CaseReport
 from monai_bbox_mil.handlers.checked_checkpoint import CheckedCheckpointLoader
 from monai_bbox_mil.handlers.checkpoints import latest_checkpoint
 from monai_bbox_mil.handlers.deepcut import DeepCut
-from monai_bbox_mil.handlers.earlier_run import set_aside_earlier_run
 from monai_bbox_mil.handlers.engine_extras import EngineExtras
 from monai_bbox_mil.handlers.fault_advice import AdvisedError, FaultAdvice, fault_advice
 from monai_bbox_mil.handlers.log_rewinder import LogRewinder
 from monai_bbox_mil.handlers.loss_parts import LossParts
 from monai_bbox_mil.handlers.mean_teacher import MeanTeacher
-from monai_bbox_mil.handlers.run_lock import FolderInUseError, RunLock
 from monai_bbox_mil.handlers.step_seeder import StepSeeder
 from monai_bbox_mil.handlers.stop_on_nan import StopOnNaN
 from monai_bbox_mil.handlers.stop_on_signal import StopOnSignal
@@ -32,11 +30,9 @@ __all__ = [
     "DeepCut",
     "EngineExtras",
     "FaultAdvice",
-    "FolderInUseError",
     "LogRewinder",
     "LossParts",
     "MeanTeacher",
-    "RunLock",
     "StepSeeder",
     "StopOnNaN",
     "StopOnSignal",
@@ -44,5 +40,4 @@ __all__ = [
     "VolumeDice",
     "fault_advice",
     "latest_checkpoint",
-    "set_aside_earlier_run",
 ]

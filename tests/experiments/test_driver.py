@@ -17,10 +17,8 @@ import pytest
 
 from monai_bbox_mil.experiments import (
     EarlierResults,
-    ExperimentError,
     gather_results,
     load_matrix,
-    lock_folder,
     plan_runs,
     read_results,
     run_jobs,
@@ -29,6 +27,7 @@ from monai_bbox_mil.experiments import (
 )
 from monai_bbox_mil.experiments.__main__ import main
 from monai_bbox_mil.experiments.results import RESULT_COLUMNS
+from monai_bbox_mil.run_lock import RunLock
 from tests.bundle.conftest import run_bundle
 from tests.experiments.conftest import TINY, command, drive, environment, matrix_content, write_matrix
 
@@ -212,11 +211,12 @@ def test_killing_the_driver_ends_its_runs_and_the_next_one_mends_all(driven, dat
     pd.testing.assert_frame_equal(found, uninterrupted[columns].reset_index(drop=True), check_exact=True)
 
 
-def test_one_driver_a_folder(tmp_path):
-    with lock_folder(tmp_path), pytest.raises(ExperimentError, match="another driver is at"), lock_folder(tmp_path):
-        pass
-    with lock_folder(tmp_path):
-        pass
+def test_one_driver_a_folder(driven, data_root):
+    out = driven / "out"
+    with RunLock(out, "experiments"):
+        done = drive("--matrix", driven / "matrix.yaml", "--data", data_root, "--out", out)
+    assert done.returncode == 2
+    assert f"error: --out: folder {out}: process {os.getpid()} on " in done.stderr
 
 
 @pytest.mark.parametrize(

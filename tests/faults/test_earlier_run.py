@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_bbox_mil.handlers import set_aside_earlier_run
+from monai_bbox_mil.bundle import set_aside_earlier_run
 from tests.faults import runs
 
 EVENTS = "events.out.tfevents.1.a.2.0"

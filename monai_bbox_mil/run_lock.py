@@ -35,10 +35,8 @@ class RunLock:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     lock = RunLock(folder)
-        ...     lock.acquire()
-        ...     print([path.name for path in Path(folder).iterdir()])
-        ...     lock.release()
+        ...     with RunLock(folder):
+        ...         print([path.name for path in Path(folder).iterdir()])
         ...     print([path.name for path in Path(folder).iterdir()])
         ['.training.lock']
         []
@@ -69,6 +67,13 @@ class RunLock:
         """Let go of all folders."""
         for path in self.paths:
             _release(path)
+
+    def __enter__(self) -> RunLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def _acquire(self, path: Path) -> None:
         me = threading.current_thread()

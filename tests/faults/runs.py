@@ -80,8 +80,6 @@ def _enter(target, folder, arguments, options):
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    # As where nothing else is set: else loader processes belong to a server, and outlive a run that is killed for ever.
-    multiprocessing.set_start_method("fork", force=True)
     faulthandler.dump_traceback_later(240, exit=True, file=log)  # where a run hangs is then in its log
     target(folder, *arguments, **options)
     sys.stdout.flush()

@@ -164,8 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.save(weights, server / "model.pt")
     # One site lends its validation boxes for the threshold; they do not leave it either.
     files = [str(BUNDLE / name) for name in CONFIGS]
-    places = {"ckpt_dir": str(server), "output_dir": str(server)}
-    run("calibration", config_file=files, bundle_root=str(BUNDLE), **settings["site-1"] | places)
+    overrides = {**settings["site-1"], "ckpt_dir": str(server)}
+    run("calibration", "calibration_initialize", config_file=files, bundle_root=str(BUNDLE), **overrides)
 
 
 if __name__ == "__main__":

@@ -258,6 +258,7 @@ def wrapped(error):
             "make cache_rate (now 1.0)",
         ),
         (wrapped(MemoryError()), "machine", "make cache_rate"),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer"), "another process", "resume"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "machine", "make cache_rate"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "process", "num_workers (now 4)"),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "process", "num_workers (now 4)"),

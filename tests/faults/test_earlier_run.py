@@ -11,7 +11,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 
 from monai_bbox_mil.bundle import set_aside_earlier_run
 from tests.faults import runs
@@ -58,13 +57,20 @@ def test_a_new_run_killed_in_its_first_epoch_is_what_resume_goes_on_with(phantom
     assert not (tmp_path / "earlier" / "models" / "earlier").exists()
 
 
-def test_a_run_killed_while_it_reads_its_images_leaves_nothing_to_resume(phantom, tmp_path):
-    (tmp_path / "models").mkdir()
-    torch.save({}, tmp_path / "models" / "checkpoint_epoch=60.pt")
-    gone = runs.start(runs.train, tmp_path, phantom.parent / "no such folder", resume=False)
-    assert runs.finish(gone) == 1  # later than which it could not have been killed
+def test_a_run_that_ends_while_it_reads_its_images_leaves_nothing_to_resume(phantom, tmp_path):
+    write(tmp_path / "models", "checkpoint_epoch=60.pt")
+    images = shutil.copytree(phantom, tmp_path / "images")
+    os.truncate(images / "Case00.raw", 100)
+    assert runs.finish(runs.start(runs.train, tmp_path, images, resume=False)) == 1
     assert not list((tmp_path / "models").glob("*.pt"))
     assert [path.name for path in (tmp_path / "models").rglob("*.pt")] == ["checkpoint_epoch=60.pt"]
+
+
+def test_a_run_without_a_data_list_leaves_the_earlier_one_in_its_place(phantom, tmp_path):
+    write(tmp_path / "models", "checkpoint_epoch=60.pt")
+    assert runs.finish(runs.start(runs.train, tmp_path, phantom.parent / "no such folder", resume=False)) == 1
+    assert "no such folder: expected dataset.json" in (tmp_path / "log.txt").read_text()
+    assert files(tmp_path / "models") - {".training.lock"} == {"checkpoint_epoch=60.pt"}
 
 
 def test_the_first_training_of_a_clone_moves_nothing(tmp_path, capsys):

@@ -50,8 +50,10 @@ def log_barrier(z: Tensor, t: float) -> Tensor:
     """
     _check_t(t)
     seam = 1 / t**2
-    # Either side stands still where the other one is at work, so neither can spoil the other's gradient with a NaN.
-    return -(-z).clamp(min=seam).log() / t + t * (z + seam).relu()
+    # Either side stands still where the other one is at work, so neither can spoil the other's gradient with a NaN. Of
+    # the slope of clamp at its limit versions of torch differ.
+    met = z <= -seam
+    return -torch.where(met, -z, seam).log() / t + t * torch.where(met, 0.0, z + seam)
 
 
 def global_constraint_loss(

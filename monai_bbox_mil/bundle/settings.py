@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS, ID_REF_KEY, ID_SEP_KEY
+
+from monai_bbox_mil.bundle.workflow import running_workflow
 
 __all__ = ["check_settings", "unknown_settings"]
 
@@ -32,9 +33,7 @@ def check_settings() -> None:
     Raises:
         ValueError: naming the unknown settings and the known ones that are spelt most alike.
     """
-    # MONAI hands its workflow to no expression, but it is the workflow that has this one evaluated.
-    owners = (info.frame.f_locals.get("self") for info in inspect.stack(context=0))
-    workflow = next((owner for owner in owners if isinstance(owner, ConfigWorkflow)), None)
+    workflow = running_workflow()
     if workflow is None:
         return
     known: set[str] = set()

@@ -288,14 +288,23 @@ def command_line(*arguments):
 
 
 def test_the_command_line_from_another_folder(phantom, tmp_path):
-    module = [sys.executable, "-m", "monai.bundle", "run", f"--config_file={CONFIGS / 'train.yaml'}"]
-    options = [f"--{key}={value}" for key, value in places(tmp_path, phantom).items()]
+    """With a bundle of its own, whose folders are used: only the images are named."""
+    shutil.copytree(CONFIGS, tmp_path / "mine" / "configs")
+    module = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        f"--config_file={tmp_path / 'mine' / 'configs' / 'train.yaml'}",
+    ]
+    options = [f"--dataset_dir={phantom}"]
     environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parents[1])}
     done = subprocess.run(
         command_line(*module, *options), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "models" / "threshold.json").is_file()
+    assert (tmp_path / "mine" / "models" / "threshold.json").is_file()
+    assert list((tmp_path / "mine" / "eval").glob("events*"))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ExperimentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except FolderInUseError as error:
+        print(f"error: --out: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on; runs that were under way start again.", file=sys.stderr)
         return 130
@@ -84,12 +87,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{job.key}: {_state(job, earlier)} ({job.folder})")
         print(f"{len(chosen)} runs, {sum(not job.done and not earlier.holds(job) for job in chosen)} to do.")
         return 0
-    lock = RunLock(options.out, "experiments")
-    try:
-        lock.acquire()
-    except FolderInUseError as error:
-        raise ExperimentError(f"--out: {error}") from error
-    with lock:
+    with RunLock(options.out, "experiments"):
         try:
             todo = [job for job in chosen if not earlier.holds(job)]
             failed = experiments.run_jobs(todo, options.jobs, options.threads)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["UNFINISHED", "clear_unfinished", "free_bytes", "replacing", "replacing_group"]
+__all__ = ["UNFINISHED", "clear_unfinished", "find_files", "free_bytes", "replacing", "replacing_group"]
 
 UNFINISHED = ".unfinished_"
 """Begins the name of what is still being written. Whatever is called so and not at work can be deleted."""
@@ -99,6 +99,16 @@ def clear_unfinished(folder: str | os.PathLike) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def find_files(folder: str | os.PathLike, patterns: Sequence[str]) -> list[Path]:
+    """Files of a folder whose names match any of some patterns, each once, sorted; none where there is no folder.
+
+    Example:
+        >>> find_files("/no/such/folder", ["*.csv", "scores.*"])
+        []
+    """
+    return sorted({path for pattern in patterns for path in Path(folder).glob(pattern) if path.is_file()})
 
 
 def free_bytes(folder: str | os.PathLike) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.files import find_files, replacing
 
 __all__ = ["set_aside_earlier_run"]
 
@@ -53,8 +53,8 @@ def set_aside_earlier_run(
     """
     ckpt_dir, output_dir = Path(ckpt_dir), Path(output_dir)
     (ckpt_dir / "checkpoint_epoch=0.pt").unlink(missing_ok=True)
-    checkpoints = _find(ckpt_dir, ["checkpoint_epoch=*.pt"])
-    events = _find(output_dir, logs)
+    checkpoints = find_files(ckpt_dir, ["checkpoint_epoch=*.pt"])
+    events = find_files(output_dir, logs)
     if not checkpoints and not events:
         return None
     written = max(path.stat().st_mtime for path in checkpoints + events)
@@ -64,7 +64,7 @@ def set_aside_earlier_run(
         number += 1
         places = [place.with_name(f"{name}_{number}") for place in places]
     # Whatever moment this is stopped at, a resume finds no checkpoint, or all of the earlier training is in its place.
-    for result in _find(ckpt_dir, results) if checkpoints else []:
+    for result in find_files(ckpt_dir, results) if checkpoints else []:
         with replacing(places[0] / result.name) as copy:
             shutil.copy2(result, copy)
     for paths, place in ((checkpoints, places[0]), (events, places[1])):
@@ -80,7 +80,3 @@ def set_aside_earlier_run(
         f"--resume True --ckpt_dir {ckpt_option} --output_dir {output_option}"
     )
     return places[0]
-
-
-def _find(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})

@@ -11,6 +11,8 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from monai_bbox_mil.files import find_files
+
 __all__ = ["LogRewinder"]
 
 
@@ -44,12 +46,12 @@ class LogRewinder:
     def __init__(self, folder: str | os.PathLike, patterns: Sequence[str] = ("events.out.tfevents.*",)) -> None:
         self.folder = Path(folder)
         self.patterns = tuple(patterns)
-        self._earlier = self._files()
+        self._earlier = find_files(self.folder, self.patterns)
 
     def state_dict(self) -> dict[str, Any]:
         """Size in bytes of each log, by its name; the logs are on the disk before the checkpoint is."""
         sizes = {}
-        for path in self._files():
+        for path in find_files(self.folder, self.patterns):
             descriptor = os.open(path, os.O_RDWR)
             try:
                 os.fsync(descriptor)
@@ -68,6 +70,3 @@ class LogRewinder:
                 path.unlink(missing_ok=True)
             elif path.stat().st_size > size:
                 os.truncate(path, size)
-
-    def _files(self) -> list[Path]:
-        return sorted({path for pattern in self.patterns for path in self.folder.glob(pattern) if path.is_file()})

@@ -58,18 +58,6 @@ def untrained(places):
     return {**places, "threshold": 0.5}
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 64 kB, that is full at once or a little later."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("only root may mount a disk of 64 kB")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_training_on_an_image_that_is_cut_short(places):
     image = next(path for path in sorted(places["dataset_dir"].glob("*.raw")) if "segmentation" not in path.name)
     os.truncate(image, 100)

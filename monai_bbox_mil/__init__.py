@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation networks from bounding boxes: generalized multiple-instance learning for MONAI."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from types import ModuleType
 
 __all__ = [
     "__version__",
+    "annotations",
     "bags",
     "boxes",
     "bundle",

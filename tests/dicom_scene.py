@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from monai_bbox_mil.annotations import read_boxes
 from monai_bbox_mil.boxes import pack_boxes, snap_boxes
-from monai_bbox_mil.transforms.box_files import read_boxes
 from tests.dicom_files import to_patient, trace
 
 CLASSES = ("organ", "lesion")

@@ -10,11 +10,10 @@ from itertools import permutations, product
 import torch
 from torch import Tensor
 
+from monai_bbox_mil.annotations import BoxSurvey, boxes_from_world
 from monai_bbox_mil.boxes import clip_boxes, snap_boxes
 from monai_bbox_mil.check_boxes.box_rules import lost_shares
 from monai_bbox_mil.check_boxes.findings import Finding
-from monai_bbox_mil.transforms.box_geometry import boxes_from_world
-from monai_bbox_mil.transforms.box_records import BoxSurvey
 
 __all__ = ["find_misplaced", "find_wrong_coordinates", "turned_boxes"]
 

@@ -13,13 +13,12 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImaged
 from torch import Tensor
 
+from monai_bbox_mil.annotations import BoxFault, BoxSurvey, survey_boxes
 from monai_bbox_mil.boxes import unpack_boxes
 from monai_bbox_mil.check_boxes.findings import Finding
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.data.splits import check_files
 from monai_bbox_mil.transforms import EnsureVolume, LabelToChannels, MaskToBoxTensor
-from monai_bbox_mil.transforms.box_files import survey_boxes
-from monai_bbox_mil.transforms.box_records import BoxFault, BoxSurvey
 
 __all__ = ["LoadedItem", "boxes_of_mask", "load_item"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import itk
 
+from monai_bbox_mil.annotations.dicom_series import check_one_series
 from monai_bbox_mil.data.splits import shorten
-from monai_bbox_mil.transforms.dicom_series import check_one_series
 
 __all__ = ["IMAGE_EXTENSIONS", "MASK_SUFFIXES", "find_images", "image_stem"]
 

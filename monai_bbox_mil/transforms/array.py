@@ -16,8 +16,8 @@ from monai.utils import convert_to_tensor
 from scipy import ndimage
 from torch import Tensor
 
+from monai_bbox_mil.annotations import read_boxes
 from monai_bbox_mil.boxes import boxes_to_mask, clip_boxes, pack_boxes, snap_boxes, unpack_boxes
-from monai_bbox_mil.transforms.box_files import read_boxes
 
 __all__ = ["BoxTensorToMask", "LoadBoxes", "MaskToBoxTensor", "PackBoxes", "UnpackBoxes"]
 
@@ -147,7 +147,7 @@ class LoadBoxes(Transform):
     """Read box annotations and bring them into an image's index space.
 
     Place it after the transforms that move the image (``Orientation``, ``Spacing``, crops, ...): their effect is taken
-    from the image's affine. The formats are those of :func:`monai_bbox_mil.transforms.box_files.read_boxes`: MONAI
+    from the image's affine. The formats are those of :func:`monai_bbox_mil.annotations.read_boxes`: MONAI
     detection style JSON, COCO JSON, YOLO txt, CSV, 3D Slicer markups ROI, and DICOM RTSTRUCT and SEG.
 
     Args:

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes at fault that are not in ``tests/transforms/test_box_files.py``: wrong systems, wrong images, wrong amounts."""
+"""Boxes at fault that are not in ``tests/annotations/test_files.py``: wrong systems, wrong images, wrong amounts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_bbox_mil.annotations import interface, read_boxes, survey_boxes
+from monai_bbox_mil.annotations.interface import MAX_BOXES
 from monai_bbox_mil.boxes import boxes_to_mask, pack_boxes
 from monai_bbox_mil.losses import GeneralizedMILLoss
-from monai_bbox_mil.transforms import PackBoxes, box_records
-from monai_bbox_mil.transforms.box_files import read_boxes, survey_boxes
-from monai_bbox_mil.transforms.box_records import MAX_BOXES
+from monai_bbox_mil.transforms import PackBoxes
 from tests.robustness.cases import content
 
 AFFINE = torch.tensor([[-2.0, 0, 0, 138], [0, 2, 0, 110], [0, 0, 3, 205], [0, 0, 0, 1]], dtype=torch.float64)
@@ -162,9 +162,9 @@ def test_more_boxes_than_an_image_may_have(tmp_path, monkeypatch, case, survey):
     """At the first one too many, before the others of a million are placed."""
     name, data, image, place = TOO_MANY[case]
     path = content(name, data)(tmp_path)
-    monkeypatch.setattr(box_records, "MAX_BOXES", 5)
+    monkeypatch.setattr(interface, "MAX_BOXES", 5)
     assert len((survey_boxes if survey else read_boxes)(path, image)[0]) == 5
-    monkeypatch.setattr(box_records, "MAX_BOXES", 4)
+    monkeypatch.setattr(interface, "MAX_BOXES", 4)
     with pytest.raises(ValueError, match=f"{name}, {place}: expected at most 4 boxes for one image"):
         (survey_boxes if survey else read_boxes)(path, image)
 
@@ -172,7 +172,7 @@ def test_more_boxes_than_an_image_may_have(tmp_path, monkeypatch, case, survey):
 def test_boxes_of_other_images_do_not_count(tmp_path, monkeypatch):
     rows = "other.png,1,1,4,4\n" * 9 + "case1.png,1,1,4,4\n"
     path = content("a.csv", "image,x_min,y_min,x_max,y_max\n" + rows)(tmp_path)
-    monkeypatch.setattr(box_records, "MAX_BOXES", 1)
+    monkeypatch.setattr(interface, "MAX_BOXES", 1)
     assert len(read_boxes(path, FLAT)[0]) == 1
 
 

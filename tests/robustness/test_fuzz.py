@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 
+from monai_bbox_mil.annotations import read_boxes, survey_boxes
 from monai_bbox_mil.data import load_datalist
 from monai_bbox_mil.losses import BoxSelfTrainingLoss, GeneralizedMILLoss
 from monai_bbox_mil.transforms import LoadCheckedImage
-from monai_bbox_mil.transforms.box_files import read_boxes, survey_boxes
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 fuzzed = settings(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from monai.transforms import Compose, Invertd, Orientationd, ResizeWithPadOrCropd
 
+from monai_bbox_mil.annotations import boxes_to_world
 from monai_bbox_mil.boxes import boxes_to_mask
 from monai_bbox_mil.transforms import (
     EnsureVolumed,
@@ -23,7 +24,6 @@ from monai_bbox_mil.transforms import (
     SaveLikeInput,
     ThresholdClasses,
 )
-from monai_bbox_mil.transforms.box_geometry import boxes_to_world
 
 SHAPE = (9, 8, 7)
 BOX = [2, 1, 3, 6, 7, 5]

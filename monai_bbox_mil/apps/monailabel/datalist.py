@@ -13,7 +13,7 @@ from monai_bbox_mil.data.splits import split_by_patient
 __all__ = ["BOX_TAG", "MASK_TAG", "labelled_items", "split_items"]
 
 BOX_TAG = "boxes"
-"""Tag of labels that are box files, in any format of :func:`monai_bbox_mil.transforms.box_files.read_boxes`."""
+"""Tag of labels that are box files, in any format of :func:`monai_bbox_mil.annotations.read_boxes`."""
 
 MASK_TAG = str(DefaultLabelTag.FINAL.value)
 """Tag of labels that are masks which a person has corrected, the one that viewers save under."""

@@ -3,7 +3,7 @@
 """Boxes of a DICOM RTSTRUCT's closed contours, or of the components of a DICOM SEG's frames.
 
 Both speak of patient millimetres (LPS) and outline objects slice by slice: each gives a box of one slice. How a contour
-becomes a box is told in :mod:`monai_bbox_mil.transforms.box_outlines`.
+becomes a box is told in :mod:`monai_bbox_mil.annotations.outlines`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from monai_bbox_mil.transforms.box_entries import LPS_TO_RAS, numbers_of
-from monai_bbox_mil.transforms.box_geometry import box_corners, edge_affine, map_points
-from monai_bbox_mil.transforms.box_outlines import find_holes, slice_axis, slice_box
-from monai_bbox_mil.transforms.box_records import FileBox, Source, label_key
-from monai_bbox_mil.transforms.dicom_series import check_series, require_dicom
+from monai_bbox_mil.annotations.dicom_series import check_series, require_dicom
+from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, box_corners, edge_affine, map_points
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.outlines import find_holes, slice_axis, slice_box
+from monai_bbox_mil.annotations.records import FileBox, label_key
+from monai_bbox_mil.annotations.values import numbers_of
 
-__all__ = ["load_dicom", "read_dicom"]
+__all__ = ["FORMAT", "load_dicom", "read_dicom"]
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _NEEDED = {
@@ -74,7 +75,7 @@ def load_dicom(path: Path) -> Any:
     return dataset
 
 
-def read_dicom(dataset: Any, file: Source) -> tuple[str, list[FileBox]]:
+def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
     """Boxes of an RTSTRUCT or SEG that :func:`load_dicom` read.
 
     Only ROIs (by name) and segments (by label or number) that are classes count; others are left out with a warning.
@@ -88,44 +89,46 @@ def read_dicom(dataset: Any, file: Source) -> tuple[str, list[FileBox]]:
 
     Example:
         >>> from monai.data import MetaTensor
-        >>> from monai_bbox_mil.transforms.box_geometry import image_frame
+        >>> from monai_bbox_mil.annotations.frame import image_frame
         >>> from pydicom import Dataset
         >>> roi, contour, drawn, dataset = Dataset(), Dataset(), Dataset(), Dataset()
         >>> roi.ROINumber, roi.ROIName, drawn.ReferencedROINumber, drawn.ContourSequence = 1, "organ", 1, [contour]
         >>> contour.ContourGeometricType, contour.ContourData = "CLOSED_PLANAR", [-1, -2, 0, -5, -2, 0, -5, -6, 0]
         >>> dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.Modality = [roi], [drawn], "RTSTRUCT"
         >>> image = MetaTensor(torch.zeros(1, 9, 9, 1))
-        >>> space, (box,) = read_dicom(dataset, Source("rs.dcm", image_frame(image), ("organ",)))
+        >>> space, (box,) = read_dicom(dataset, Annotation("rs.dcm", image_frame(image), ("organ",)))
         >>> space, box.labels, box.corners[[0, -1]].tolist()
         ('index', ('organ',), [[1.0, 2.0, 0.0], [6.0, 7.0, 1.0]])
     """
-    if file.frame.dims != 3:
+    if annotation.frame.dims != 3:
         raise ValueError(
-            f"{file.name}: expected a volume, (C, H, W, Z), to place the slices of DICOM boxes in, got "
-            f"{file.frame.name} with {file.frame.dims} axes; read the boxes before the volume is cut to slices."
+            f"{annotation.name}: expected a volume, (C, H, W, Z), to place the slices of DICOM boxes in, got "
+            f"{annotation.frame.name} with {annotation.frame.dims} axes; read the boxes before the volume is "
+            "cut to slices."
         )
     is_seg = dataset.Modality == "SEG"
-    labels = _segments(dataset, file) if is_seg else _rois(dataset, file)
+    labels = _segments(dataset, annotation) if is_seg else _rois(dataset, annotation)
     references, series = _seg_references(dataset) if is_seg else _rtstruct_references(dataset, labels)
-    check_series(references, series, file)
+    check_series(references, series, annotation)
     outlines = []
-    for outline in _seg_outlines(dataset, labels, file) if is_seg else _contours(dataset, labels, file):
-        file.count_box(outline.place)
+    for outline in _seg_outlines(dataset, labels, annotation) if is_seg else _contours(dataset, labels, annotation):
+        annotation.count_box(outline.place)
         outlines.append(outline)
     if not outlines:
         raise ValueError(
-            f"{file.name}: expected something outlined in {_names(labels)}, got nothing; an image without objects is "
+            f"{annotation.name}: expected something outlined in {_names(labels)}, got nothing; an image without "
+            "objects is "
             "given an empty list of boxes instead of this file."
         )
-    to_index = torch.linalg.inv(edge_affine(file.original_affine())) @ LPS_TO_RAS
+    to_index = torch.linalg.inv(edge_affine(annotation.original_affine())) @ LPS_TO_RAS
     points = [map_points(torch.as_tensor(outline.points), to_index) for outline in outlines]
-    axis = slice_axis(points, file.name)
+    axis = slice_axis(points, annotation.name)
     boxes = [slice_box(p, axis, outline.place) for outline, p in zip(outlines, points, strict=True)]
     slices = [(outline.number, number) for outline, (number, _) in zip(outlines, boxes, strict=True)]
     # The components of a SEG have no holes of their own: what lies in one is another component.
     holes = [False] * len(boxes) if is_seg else find_holes([np.delete(p.numpy(), axis, 1) for p in points], slices)
     return "index", [
-        FileBox(corners, () if file.classes is None else labels[outline.number], outline.place)
+        FileBox(corners, () if annotation.classes is None else labels[outline.number], outline.place)
         for outline, (_, corners), hole in zip(outlines, boxes, holes, strict=True)
         if not hole
     ]
@@ -135,40 +138,44 @@ def _names(labels: Mapping[int, tuple[Any, ...]]) -> list[str]:
     return [str(found[0]) for found in labels.values()]
 
 
-def _chosen(labels: Mapping[int, tuple[Any, ...]], kind: str, file: Source) -> dict[int, tuple[Any, ...]]:
+def _chosen(labels: Mapping[int, tuple[Any, ...]], kind: str, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
     """Those of the ROIs or segments that are classes, by their numbers."""
-    if file.classes is None:
+    if annotation.classes is None:
         if len(labels) != 1:
             raise ValueError(
-                f"{file.name}: without classes expected one {kind}, got {_names(labels)}; give classes in the order "
+                f"{annotation.name}: without classes expected one {kind}, got {_names(labels)}; give classes in "
+                "the order "
                 "of the channels."
             )
         return dict(labels)
-    known = {label_key(value) for value in file.classes}
+    known = {label_key(value) for value in annotation.classes}
     chosen = {number: found for number, found in labels.items() if known & set(map(label_key, found))}
     if not chosen:
-        raise ValueError(f"{file.name}: expected a {kind} among the classes {file.classes}, got {_names(labels)}.")
+        raise ValueError(
+            f"{annotation.name}: expected a {kind} among the classes {annotation.classes}, got {_names(labels)}."
+        )
     others = {number: found for number, found in labels.items() if number not in chosen}
     if others:
         warnings.warn(
-            f"{file.name}: left out the {kind}s {_names(others)}, none of the classes {file.classes}: they count as "
+            f"{annotation.name}: left out the {kind}s {_names(others)}, none of the classes "
+            f"{annotation.classes}: they count as "
             "background.",
             stacklevel=5,
         )
     return chosen
 
 
-def _rois(dataset: Any, file: Source) -> dict[int, tuple[Any, ...]]:
+def _rois(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
     rois = dataset.get("StructureSetROISequence", [])
-    return _chosen({int(roi.ROINumber): (str(roi.get("ROIName", "")),) for roi in rois}, "ROI", file)
+    return _chosen({int(roi.ROINumber): (str(roi.get("ROIName", "")),) for roi in rois}, "ROI", annotation)
 
 
-def _segments(dataset: Any, file: Source) -> dict[int, tuple[Any, ...]]:
+def _segments(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
     # A label map lists its background, which its padding value names, as a segment.
     background = dataset.get("PixelPaddingValue")
     found = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
     labels = {number: (label, number) for number, label in found.items() if number != background}
-    return _chosen(labels, "segment", file)
+    return _chosen(labels, "segment", annotation)
 
 
 def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], set[str]]:
@@ -190,7 +197,7 @@ def _seg_references(dataset: Any) -> tuple[set[str], set[str]]:
     return {reference} if reference else set(), series
 
 
-def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], file: Source) -> Iterable[_Outline]:
+def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotation: Annotation) -> Iterable[_Outline]:
     """The closed contours of an RTSTRUCT."""
     skipped = []
     for roi in dataset.get("ROIContourSequence", []):
@@ -198,7 +205,7 @@ def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], file: Source)
         if number not in labels:
             continue
         for index, contour in enumerate(roi.get("ContourSequence", [])):
-            place = f"{file.name}, ROI {labels[number][0]!r}, contours[{index}]"
+            place = f"{annotation.name}, ROI {labels[number][0]!r}, contours[{index}]"
             if contour.get("ContourGeometricType") not in _CLOSED:
                 skipped.append(str(contour.get("ContourGeometricType")))
                 continue
@@ -208,18 +215,21 @@ def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], file: Source)
             yield _Outline(np.reshape(numbers_of(values, [len(values)], place), (-1, 3)), number, place)
     if skipped:
         warnings.warn(
-            f"{file.name}: left out {len(skipped)} contours that are not closed ({', '.join(sorted(set(skipped)))}).",
+            f"{annotation.name}: left out {len(skipped)} contours that are not closed "
+            f"({', '.join(sorted(set(skipped)))}).",
             stacklevel=4,
         )
 
 
-def _seg_outlines(dataset: Any, labels: Mapping[int, tuple[Any, ...]], file: Source) -> Iterable[_Outline]:
+def _seg_outlines(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotation: Annotation) -> Iterable[_Outline]:
     """The corners of each 4-connected component of each frame of a SEG."""
     highdicom = require_dicom("highdicom")
     try:
         seg = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file.name}: expected a SEG as the standard has it, got one where {error!r}.") from error
+        raise ValueError(
+            f"{annotation.name}: expected a SEG as the standard has it, got one where {error!r}."
+        ) from error
     kind = str(seg.SegmentationType)
     # Of a fractional SEG at least half of a pixel, or of its probability.
     lowest = (int(seg.MaximumFractionalValue) + 1) // 2 if kind == "FRACTIONAL" else 1
@@ -234,7 +244,9 @@ def _seg_outlines(dataset: Any, labels: Mapping[int, tuple[Any, ...]], file: Sou
             for rows, columns in ndimage.find_objects(components):
                 box = [[columns.start, rows.start, columns.stop, rows.stop]]
                 corners = to_patient(box_corners(torch.tensor(box))[0].numpy())
-                yield _Outline(corners, number, f"{file.name}, segment {number} ({labels[number][0]!r}), frame {frame}")
+                yield _Outline(
+                    corners, number, f"{annotation.name}, segment {number} ({labels[number][0]!r}), frame {frame}"
+                )
 
 
 def _segment_of(seg: Any, frame: int) -> int:
@@ -242,3 +254,6 @@ def _segment_of(seg: Any, frame: int) -> int:
     groups = (seg.PerFrameFunctionalGroupsSequence[frame - 1], *seg.get("SharedFunctionalGroupsSequence", []))
     group = next(group for group in groups if "SegmentIdentificationSequence" in group)
     return int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+
+
+FORMAT = AnnotationFormat(name="dicom", suffixes=(".dcm",), parse=load_dicom, read=read_dicom)

@@ -18,7 +18,7 @@ import torch
 from matplotlib.path import Path as Polygon
 from torch import Tensor
 
-from monai_bbox_mil.transforms.box_geometry import box_corners
+from monai_bbox_mil.annotations.geometry import box_corners
 
 __all__ = ["QUARTER_PIXEL", "find_holes", "slice_axis", "slice_box"]
 

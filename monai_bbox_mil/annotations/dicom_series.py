@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from monai.utils import OptionalImportError, optional_import
 
-from monai_bbox_mil.transforms.box_entries import LPS_TO_RAS
-from monai_bbox_mil.transforms.box_geometry import edge_affine, map_points
-from monai_bbox_mil.transforms.box_outlines import QUARTER_PIXEL
-from monai_bbox_mil.transforms.box_records import Source
+from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, edge_affine, map_points
+from monai_bbox_mil.annotations.interface import Annotation
+from monai_bbox_mil.annotations.outlines import QUARTER_PIXEL
 
 __all__ = ["check_one_series", "check_series", "require_dicom"]
 
@@ -66,7 +65,7 @@ def check_one_series(folder: str | os.PathLike[str]) -> None:
         )
 
 
-def check_series(references: Collection[str], series: Collection[str], file: Source) -> None:
+def check_series(references: Collection[str], series: Collection[str], annotation: Annotation) -> None:
     """Refuse annotations of another series, and a series whose slices are not where the image's affine has them.
 
     An image that is no DICOM file, such as a converted one, does not say where it comes from and passes. Where image
@@ -82,12 +81,12 @@ def check_series(references: Collection[str], series: Collection[str], file: Sou
 
     Example:
         >>> from monai.data import MetaTensor
-        >>> from monai_bbox_mil.transforms.box_geometry import image_frame
+        >>> from monai_bbox_mil.annotations.frame import image_frame
         >>> in_memory = image_frame(MetaTensor(torch.zeros(1, 4, 4, 2)))
-        >>> check_series({"1.2.840"}, set(), Source("a.dcm", in_memory, None))  # nothing to compare with
+        >>> check_series({"1.2.840"}, set(), Annotation("a.dcm", in_memory, None))  # nothing to compare with
     """
-    image = file.frame.name
-    headers = _slice_headers(file.frame.path)
+    image = annotation.frame.name
+    headers = _slice_headers(annotation.frame.path)
     if not headers:
         return
     found = sorted({str(header.get("SeriesInstanceUID")) for header in headers})
@@ -95,34 +94,36 @@ def check_series(references: Collection[str], series: Collection[str], file: Sou
     others = sorted(set(references) - {reference})
     if reference and others:
         raise ValueError(
-            f"{file.name}: expected the frame of reference {reference} of {image}, got {', '.join(others)}."
+            f"{annotation.name}: expected the frame of reference {reference} of {image}, got {', '.join(others)}."
         )
     if series and found[0] not in series:
         raise ValueError(
-            f"{file.name}: expected annotations of the series {found[0]}, which {image} is, got those of "
+            f"{annotation.name}: expected annotations of the series {found[0]}, which {image} is, got those of "
             f"{', '.join(sorted(series))}."
         )
     if not series and not (reference and references):
         warnings.warn(
-            f"{file.name}: names neither the series nor the frame of reference that it was made on, so nothing tells "
+            f"{annotation.name}: names neither the series nor the frame of reference that it was made on, so "
+            "nothing tells "
             f"whether it belongs to {image}; it is placed by its positions in millimetres.",
             stacklevel=4,
         )
     positions = [header.get("ImagePositionPatient") for header in headers]
     if all(positions):
-        _check_slices(np.array(positions, dtype=float), file)
+        _check_slices(np.array(positions, dtype=float), annotation)
 
 
-def _check_slices(positions: np.ndarray, file: Source) -> None:
+def _check_slices(positions: np.ndarray, annotation: Annotation) -> None:
     """Each slice's first pixel, ``(K, 3)`` mm LPS, must be the first pixel of that slice of the image."""
-    to_index = torch.linalg.inv(edge_affine(file.original_affine())) @ LPS_TO_RAS
+    to_index = torch.linalg.inv(edge_affine(annotation.original_affine())) @ LPS_TO_RAS
     indices = map_points(torch.as_tensor(positions), to_index).numpy() - 0.5
     indices = indices[indices[:, 2].argsort()]
     indices[:, 2] -= np.arange(len(indices))
     off = np.abs(indices).max()
     if off > QUARTER_PIXEL:
         raise ValueError(
-            f"{file.frame.name}: expected parallel slices at equal distances, got one that is {off:.2f} voxels from "
+            f"{annotation.frame.name}: expected parallel slices at equal distances, got one that is {off:.2f} "
+            "voxels from "
             "where the image's affine has it; is a slice missing, or the gantry tilted?"
         )
 

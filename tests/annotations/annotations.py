@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-FILES = Path(__file__).parent / "box_files"
+FILES = Path(__file__).parent / "files"
 CLASSES = ("prostate", "tumour")
 SHAPE = (20, 16, 12)
 BOX = [4, 3, 2, 10, 8, 6]

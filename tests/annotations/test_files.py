@@ -13,9 +13,8 @@ from monai.transforms import (
     ResampleToMatch,
 )
 
-from monai_bbox_mil.transforms.box_files import read_boxes, survey_boxes
-from monai_bbox_mil.transforms.box_geometry import boxes_from_world, boxes_to_world, image_frame
-from tests.transforms.box_annotations import (
+from monai_bbox_mil.annotations import boxes_from_world, boxes_to_world, image_frame, read_boxes, survey_boxes
+from tests.annotations.annotations import (
     AFFINE,
     BOX,
     CLASSES,

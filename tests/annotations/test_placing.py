@@ -30,9 +30,8 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from monai_bbox_mil.transforms.box_files import read_boxes
-from monai_bbox_mil.transforms.box_geometry import boxes_from_world, boxes_to_world
-from tests.transforms.box_annotations import (
+from monai_bbox_mil.annotations import boxes_from_world, boxes_to_world, read_boxes
+from tests.annotations.annotations import (
     AFFINE,
     BOX,
     CLASSES,

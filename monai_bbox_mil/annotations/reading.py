@@ -18,7 +18,7 @@
 
 Index coordinates are those of the image's file as MONAI loads it (x is axis 0), half-open, before any transform. World
 coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume; what exactly it reads is told in
-:mod:`monai_bbox_mil.transforms.box_dicom`.
+:mod:`monai_bbox_mil.annotations.dicom`.
 
 Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
 without boxes is in the COCO ``images``, or has a CSV row without numbers. COCO crowds are left out with a warning.
@@ -28,7 +28,6 @@ is looked up by its ``label``, its ``name``, then its first control point's desc
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,17 +37,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.transforms.box_dicom import load_dicom
-from monai_bbox_mil.transforms.box_formats import READERS
-from monai_bbox_mil.transforms.box_geometry import ImageFrame, enclosing_boxes, image_frame, map_points
-from monai_bbox_mil.transforms.box_placing import image_columns, matrix_to_image, place_boxes, short_place
-from monai_bbox_mil.transforms.box_records import BoxError, BoxFault, BoxSurvey, FileBox, Source, label_key
-from monai_bbox_mil.transforms.dicom_series import check_one_series
+from monai_bbox_mil.annotations.dicom_series import check_one_series
+from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
+from monai_bbox_mil.annotations.frame import ImageFrame, image_frame
+from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
+from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
 
 __all__ = ["read_boxes", "survey_boxes"]
-
-_SUFFIXES = {".json": "auto", ".txt": "yolo", ".csv": "csv", ".dcm": "dicom"}
-_TEXT_FORMATS = ("yolo", "csv")
 
 
 def read_boxes(
@@ -92,8 +89,8 @@ def read_boxes(
         >>> read_boxes({"box": [[1, 2, 4, 6]], "label": ["lesion"]}, image, classes=("lesion",))
         (tensor([[6., 2., 9., 6.]]), tensor([0]))
     """
-    found, channels, space, file = _read(source, image, classes, format)
-    boxes, kept = place_boxes(found, space, file)
+    found, channels, space, annotation = _read(source, image, classes, format)
+    boxes, kept = place_boxes(found, space, annotation)
     return boxes, torch.tensor(channels, dtype=torch.int64)[kept]
 
 
@@ -121,94 +118,61 @@ def survey_boxes(
         ([[-1.0, 2.0, 4.0, 9.0]], [('box[1]', 'min_not_below_max')])
     """
     faults: list[BoxFault] = []
-    found, channels, space, file = _read(source, image, classes, format, faults)
+    found, channels, space, annotation = _read(source, image, classes, format, faults)
     corners = torch.stack([box.corners for box in found]) if found else torch.zeros(0, 8, 3, dtype=torch.float64)
     return BoxSurvey(
-        boxes=enclosing_boxes(map_points(corners, matrix_to_image(space, file)))[:, image_columns(file.frame)],
+        boxes=enclosing_boxes(map_points(corners, matrix_to_image(space, annotation)))[
+            :, image_columns(annotation.frame)
+        ],
         given=enclosing_boxes(corners),
         space=space,
         classes=torch.tensor(channels, dtype=torch.int64),
-        places=[short_place(box, file) for box in found],
+        places=[short_place(box, annotation) for box in found],
         faults=faults,
     )
 
 
 def _read(
     source: Any, image: Tensor, classes: Sequence[str | int] | None, format: str, faults: list[BoxFault] | None = None
-) -> tuple[list[FileBox], list[int], str, Source]:
+) -> tuple[list[FileBox], list[int], str, Annotation]:
     """Boxes and their channels, the space of their corners, and what they were read from."""
     if isinstance(classes, str):
         raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
     frame = image_frame(image)
     if frame.path is not None and os.path.isdir(frame.path):
         check_one_series(frame.path)
-    name, content, format = _load(source, format, frame)
-    file = Source(name, frame, None if classes is None else tuple(classes), faults)
-    space, boxes = READERS[format](content, file)
+    name, content, found_format = _load(source, format, frame)
+    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults)
+    space, boxes = found_format.read(content, annotation)
     found, channels = [], []
     for box in boxes:
-        with file.one_box(box.place):
-            channels.append(_channel(box, file))
+        with annotation.one_box(box.place):
+            channels.append(_channel(box, annotation))
             found.append(box)
-    return found, channels, space, file
+    return found, channels, space, annotation
 
 
-def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, str]:
-    """Name for messages, parsed content, and the format's name."""
-    if format not in ("auto", *READERS):
-        raise ValueError(f"format must be one of {('auto', *READERS)}, got {format!r}.")
+def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, AnnotationFormat]:
+    """Name for messages, parsed content, and its format."""
+    if format not in ("auto", *FORMATS):
+        raise ValueError(f"format must be one of {('auto', *FORMATS)}, got {format!r}.")
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        return name, *_load_file(Path(name), format)
-    if not isinstance(source, (Mapping, Sequence, np.ndarray, Tensor)) or isinstance(source, bytes):
-        raise TypeError(f"source must be a path, a mapping or a list of boxes, got {type(source).__name__}.")
-    name = f"inline annotation of {frame.name}"
-    if format in (*_TEXT_FORMATS, "dicom"):
-        raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
-    return name, source, _json_format(source, name) if format == "auto" else format
+        formats = formats_of_file(name) if format == "auto" else [FORMATS[format]]
+        content = formats[0].parse(Path(name))
+    else:
+        if not isinstance(source, (Mapping, Sequence, np.ndarray, Tensor)) or isinstance(source, bytes):
+            raise TypeError(f"source must be a path, a mapping or a list of boxes, got {type(source).__name__}.")
+        name, content = f"inline annotation of {frame.name}", source
+        formats = [known for known in FORMATS.values() if known.inline] if format == "auto" else [FORMATS[format]]
+        if not formats[0].inline:
+            raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
+    return name, content, recognise_format(content, formats, name) if format == "auto" else formats[0]
 
 
-def _load_file(path: Path, format: str) -> tuple[Any, str]:
-    """Parsed JSON, text or DICOM data set of a file, and the format's name."""
-    if format == "auto" and path.suffix.lower() not in _SUFFIXES:
-        raise ValueError(f"{path}: expected the extension {', '.join(_SUFFIXES)} or format=..., got {path.suffix!r}.")
-    if format == "auto":
-        format = _SUFFIXES[path.suffix.lower()]
-    if format == "dicom":
-        return load_dicom(path), format
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a text file, got bytes that are not UTF-8.") from error
-    if format in _TEXT_FORMATS:
-        if format == "csv" and not text.strip():
-            raise ValueError(f"{path}: expected a header line, got an empty file.")
-        return text, format
-    if not text.strip():
-        raise ValueError(f"{path}: expected JSON, got an empty file.")
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, got an error in line {error.lineno}: {error.msg}.") from error
-    return content, _json_format(content, str(path)) if format == "auto" else format
-
-
-def _json_format(content: Any, name: str) -> str:
-    """Which of the JSON formats this is, by its keys."""
-    if not isinstance(content, Mapping):
-        return "json"
-    for key, format in (("box", "json"), ("markups", "slicer"), ("images", "coco"), ("annotations", "coco")):
-        if key in content:
-            return format
-    raise ValueError(
-        f"{name}: expected the key 'box', or 'images' and 'annotations' (COCO), or 'markups' (3D Slicer), "
-        f"got {sorted(map(str, content))}."
-    )
-
-
-def _channel(box: FileBox, file: Source) -> int:
+def _channel(box: FileBox, annotation: Annotation) -> int:
     """The 0-based output channel of a box."""
-    if file.classes is None:
+    if annotation.classes is None:
         key = label_key(box.labels[0]) if box.labels else "0"
         if key.isdecimal():
             return int(key)
@@ -217,11 +181,11 @@ def _channel(box: FileBox, file: Source) -> int:
             "give classes in the order of the channels.",
             "unknown_class",
         )
-    known = [label_key(value) for value in file.classes]
+    known = [label_key(value) for value in annotation.classes]
     for label in box.labels:
         if label_key(label) in known:
             return known.index(label_key(label))
     if not box.labels and len(known) == 1:
         return 0
     got = " or ".join(repr(label) for label in box.labels) if box.labels else "no label"
-    raise BoxError(f"{box.place}: expected one of the classes {file.classes}, got {got}.", "unknown_class")
+    raise BoxError(f"{box.place}: expected one of the classes {annotation.classes}, got {got}.", "unknown_class")

@@ -1,14 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes between an image's index space and the world.
-
-A half-open index box ``[min, max)`` covers the voxels ``min .. max - 1``, thus the continuous range
-``[min - 0.5, max - 0.5)`` around their centres. :func:`edge_affine` is the one place that knows about this half voxel.
-"""
+"""Where an image's voxels are, now and in its file: what is needed to place boxes in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -20,113 +16,9 @@ from monai.data.utils import to_affine_nd
 from monai.utils import ImageMetaKey, MetaKeys, TraceKeys
 from torch import Tensor
 
-from monai_bbox_mil.transforms.box_records import BoxError
+from monai_bbox_mil.annotations.geometry import edge_affine
 
-__all__ = [
-    "ImageFrame",
-    "box_corners",
-    "boxes_from_world",
-    "boxes_to_world",
-    "edge_affine",
-    "enclosing_boxes",
-    "image_frame",
-    "map_points",
-    "volume_corners",
-]
-
-
-def edge_affine(affine: Tensor) -> Tensor:
-    """Matrix from the corners of half-open index boxes to the world.
-
-    Args:
-        affine: ``(D+1, D+1)``, from voxel centres (voxels) to the world (mm).
-
-    Returns:
-        ``(D+1, D+1)`` float64.
-
-    Example:
-        >>> edge_affine(torch.diag(torch.tensor([2.0, 2.0, 1.0])))[:2, 2]
-        tensor([-1., -1.], dtype=torch.float64)
-    """
-    affine = torch.as_tensor(affine, dtype=torch.float64)
-    half_voxel = torch.eye(len(affine), dtype=torch.float64)
-    half_voxel[:-1, -1] = -0.5
-    return affine @ half_voxel
-
-
-def box_corners(boxes: Tensor) -> Tensor:
-    """All corners of boxes.
-
-    Args:
-        boxes: ``(N, 2*D)``, in any unit.
-
-    Returns:
-        ``(N, 2**D, D)`` float64 in the same unit.
-
-    Example:
-        >>> box_corners(torch.tensor([[1, 2, 5, 6]])).tolist()
-        [[[1.0, 2.0], [1.0, 6.0], [5.0, 2.0], [5.0, 6.0]]]
-    """
-    boxes = torch.as_tensor(boxes, dtype=torch.float64)
-    dims = boxes.shape[-1] // 2
-    which = torch.cartesian_prod(*[torch.arange(2)] * dims)
-    ends = boxes.reshape(-1, 2, dims)
-    return ends[:, which, torch.arange(dims)]
-
-
-def enclosing_boxes(corners: Tensor) -> Tensor:
-    """Smallest axis-aligned boxes ``(N, 2*D)`` around points ``(N, K, D)``, in the same unit.
-
-    Example:
-        >>> enclosing_boxes(torch.tensor([[[3.0, 1.0], [0.0, 2.0]]])).tolist()
-        [[0.0, 1.0, 3.0, 2.0]]
-    """
-    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=-1)
-
-
-def map_points(points: Tensor, matrix: Tensor) -> Tensor:
-    """Move points ``(..., D)`` by a homogeneous matrix ``(D+1, D+1)``; both float64.
-
-    Example:
-        >>> map_points(torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 1.0, 5.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
-        tensor([7., 1.])
-    """
-    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-
-
-def boxes_to_world(boxes: Tensor, affine: Tensor) -> Tensor:
-    """World extent of index boxes; of an oblique image the enclosing one.
-
-    Args:
-        boxes: ``(N, 2*D)`` half-open index boxes, voxels.
-        affine: ``(D+1, D+1)``, from voxel centres to the world.
-
-    Returns:
-        ``(N, 2*D)`` float64, mm: continuous edges along the world's axes.
-
-    Example:
-        >>> boxes_to_world(torch.tensor([[1, 2, 5, 6]]), torch.diag(torch.tensor([-2.0, 3.0, 1.0]))).tolist()
-        [[-9.0, 4.5, -1.0, 16.5]]
-    """
-    return enclosing_boxes(map_points(box_corners(boxes), edge_affine(affine)))
-
-
-def boxes_from_world(boxes: Tensor, affine: Tensor) -> Tensor:
-    """Index boxes around world boxes, the inverse of :func:`boxes_to_world` unless the image is oblique.
-
-    Args:
-        boxes: ``(N, 2*D)``, mm: continuous edges along the world's axes.
-        affine: ``(D+1, D+1)``, from voxel centres to the world.
-
-    Returns:
-        ``(N, 2*D)`` float64 half-open index boxes, voxels, not yet snapped to whole voxels.
-
-    Example:
-        >>> affine = torch.diag(torch.tensor([-2.0, 3.0, 1.0]))
-        >>> boxes_from_world(torch.tensor([[-9.0, 4.5, -1.0, 16.5]]), affine).tolist()
-        [[1.0, 2.0, 5.0, 6.0]]
-    """
-    return enclosing_boxes(map_points(box_corners(boxes), torch.linalg.inv(edge_affine(affine))))
+__all__ = ["ImageFrame", "image_frame"]
 
 
 @dataclass(frozen=True)
@@ -251,47 +143,3 @@ def _original_shape(
     if trusted and len(loaded) in (2, dims):
         return (*loaded, 1)[:3]
     return None if operations else (*shape, 1)[:3]
-
-
-def volume_corners(low: Sequence[float], high: Sequence[float], space: str, place: str, frame: ImageFrame) -> Tensor:
-    """Corners of a box in a file; a 2D box gets its third axis from the image's only slice.
-
-    Args:
-        low: 2 or 3 minima, in voxels of the image's file or in mm.
-        high: as many maxima.
-        space: ``"index"`` or ``"world"``.
-        place: where the box stands, for messages.
-        frame: of the image.
-
-    Returns:
-        ``(8, 3)`` float64, in the same unit.
-
-    Raises:
-        ValueError: for a box without extent, or with another number of axes than the image can do with.
-
-    Example:
-        >>> frame = image_frame(MetaTensor(torch.zeros(1, 8, 9)))
-        >>> volume_corners([1, 2], [5, 6], "index", "box[0]", frame)[-1]
-        tensor([5., 6., 1.], dtype=torch.float64)
-    """
-    low, high = list(low), list(high)
-    if not all(a < b for a, b in zip(low, high, strict=True)):
-        message = f"{place}: expected min < max on every axis, got min {low} and max {high}."
-        raise BoxError(message, "min_not_below_max")
-    if len(low) == 2:
-        if not frame.is_flat:
-            raise ValueError(
-                f"{place}: a 2D box needs an image of one slice, or the slice's number, got {frame.name} "
-                f"with {frame.shape} voxels."
-            )
-        ends = (0.0, float((frame.original_shape or frame.shape)[2])) if space == "index" else frame.plane_mm
-        if ends is None:
-            raise ValueError(f"{place}: a 2D box in world coordinates needs an axial slice, which {frame.name} is not.")
-        low, high = [*low, ends[0]], [*high, ends[1]]
-    elif frame.dims == 2 and space == "index":
-        raise ValueError(f"{place}: expected a box with 2 axes as {frame.name} has, got 3.")
-    elif not frame.has_depth:
-        raise ValueError(
-            f"{place}: cannot place a 3D box in {frame.name}, a 2D slice of a volume; read the boxes on the volume."
-        )
-    return box_corners(torch.tensor([[*low, *high]], dtype=torch.float64))[0]

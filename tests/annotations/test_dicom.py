@@ -11,10 +11,10 @@ import pytest
 import torch
 from monai.transforms import Compose, Flip, LoadImage, Orientation, Rotate90, SaveImage, Spacing, SpatialCrop
 
+from monai_bbox_mil.annotations import read_boxes
+from monai_bbox_mil.annotations.outlines import slice_box
 from monai_bbox_mil.boxes import pack_boxes, snap_boxes
 from monai_bbox_mil.transforms import MaskToBoxTensor
-from monai_bbox_mil.transforms.box_files import read_boxes
-from monai_bbox_mil.transforms.box_outlines import slice_box
 from tests.dicom_files import ORIENTATIONS, SPACING_MM, to_patient, write_rtstruct, write_seg, write_series
 from tests.dicom_scene import CENTRE, CLASSES, EDGE, MASKS, SHAPE, SQUARE, contours, file_boxes, square
 

@@ -13,8 +13,8 @@ from monai.transforms import (
     Flip,
 )
 
-from monai_bbox_mil.transforms.box_files import read_boxes
-from tests.transforms.box_annotations import (
+from monai_bbox_mil.annotations import read_boxes
+from tests.annotations.annotations import (
     AFFINE,
     BOX,
     CLASSES,

@@ -9,15 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from monai_bbox_mil.transforms.box_records import BoxError
+from monai_bbox_mil.annotations.records import BoxError
 
-__all__ = ["LPS_TO_RAS", "items_of", "numbers_of", "values_of"]
-
-# LPS and RAS differ in the signs of the first two axes, so the same matrix goes both ways.
-LPS_TO_RAS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+__all__ = ["items_of", "numbers_of", "values_of"]
 
 
 def items_of(value: Any, place: str) -> list[Any]:
@@ -27,6 +23,7 @@ def items_of(value: Any, place: str) -> list[Any]:
         ValueError: for anything else.
 
     Example:
+        >>> import torch
         >>> items_of(torch.tensor([1, 2]), "box")
         [1, 2]
     """

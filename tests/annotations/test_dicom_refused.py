@@ -9,8 +9,7 @@ import pytest
 from monai.transforms import LoadImage
 from monai.utils import OptionalImportError
 
-from monai_bbox_mil.transforms import dicom_series
-from monai_bbox_mil.transforms.box_files import read_boxes
+from monai_bbox_mil.annotations import dicom_series, read_boxes
 from tests.dicom_files import SPACING_MM, pydicom, write_rtstruct, write_seg, write_series
 from tests.dicom_scene import CLASSES, MASKS, SHAPE, SQUARE, contours, file_boxes, square
 

@@ -1,0 +1,65 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes as MONAI's detection transforms take them: a mapping with ``box`` and ``label``, or a bare list of boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.data.box_utils import convert_box_to_standard_mode, get_boxmode
+
+from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, map_points
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.parsing import parse_json
+from monai_bbox_mil.annotations.placing import volume_corners
+from monai_bbox_mil.annotations.records import FileBox
+from monai_bbox_mil.annotations.values import items_of, numbers_of, values_of
+
+__all__ = ["FORMAT"]
+
+
+def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
+    """Our own: MONAI detection's keys."""
+    entry = content if isinstance(content, Mapping) else {"box": content}
+    rows = items_of(values_of(entry, ["box"], annotation.name)[0], f"{annotation.name}, box")
+    space, system = entry.get("space", "index"), entry.get("coordinate_system", "RAS")
+    if space not in ("index", "world") or system not in ("RAS", "LPS") or (space == "index" and system != "RAS"):
+        raise ValueError(
+            f"{annotation.name}: expected space 'index', or 'world' with coordinate_system 'RAS' or 'LPS', "
+            f"got {space!r} with {system!r}."
+        )
+    labels = entry.get("label")
+    labels = None if labels is None else items_of(labels, f"{annotation.name}, label")
+    if labels is not None and len(labels) != len(rows):
+        raise ValueError(f"{annotation.name}: expected one label a box ({len(rows)}), got {len(labels)}.")
+    name = entry.get("box_mode")
+    try:
+        mode = get_boxmode(name)
+    except ValueError as error:
+        raise ValueError(f"{annotation.name}: expected a box_mode of monai.data.box_utils, got {name!r}.") from error
+    counts = [2 * dims for dims in (2, 3) if name is None or mode.get_name(dims) == name]
+    boxes = []
+    for index, row in enumerate(rows):
+        place = f"{annotation.name}, box[{index}]"
+        annotation.count_box(place)
+        with annotation.one_box(place):
+            numbers = torch.tensor([numbers_of(row, counts, place)], dtype=torch.float64)
+            low, high = torch.as_tensor(convert_box_to_standard_mode(numbers, mode)).reshape(2, -1).tolist()
+            corners = volume_corners(low, high, space, place, annotation.frame)
+            if system == "LPS":
+                corners = map_points(corners, LPS_TO_RAS)
+            boxes.append(FileBox(corners, () if labels is None else (labels[index],), place))
+    return space, boxes
+
+
+FORMAT = AnnotationFormat(
+    name="json",
+    suffixes=(".json",),
+    parse=parse_json,
+    read=_read,
+    recognise=lambda content: not isinstance(content, Mapping) or "box" in content,
+    expects="the key 'box'",
+    inline=True,
+)

@@ -1,0 +1,62 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The annotation formats. A new one is a module with its ``FORMAT``, and a row here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from monai_bbox_mil.annotations import coco, csv_table, detection_json, dicom, slicer_markups, yolo
+from monai_bbox_mil.annotations.interface import AnnotationFormat
+
+__all__ = ["FORMATS", "formats_of_file", "recognise_format"]
+
+FORMATS: dict[str, AnnotationFormat] = {
+    module.FORMAT.name: module.FORMAT for module in (detection_json, slicer_markups, coco, yolo, csv_table, dicom)
+}
+
+
+def formats_of_file(path: str | os.PathLike[str]) -> list[AnnotationFormat]:
+    """Formats whose files end as this one does.
+
+    Raises:
+        ValueError: when there are none.
+
+    Example:
+        >>> [format.name for format in formats_of_file("a.mrk.json")]
+        ['json', 'slicer', 'coco']
+    """
+    name = os.fspath(path).lower()
+    found = [format for format in FORMATS.values() if name.endswith(format.suffixes)]
+    if not found:
+        known = dict.fromkeys(suffix for format in FORMATS.values() for suffix in format.suffixes)
+        raise ValueError(
+            f"{path}: expected the extension {', '.join(known)} or format=..., got {os.path.splitext(path)[1]!r}."
+        )
+    return found
+
+
+def recognise_format(content: Any, formats: Iterable[AnnotationFormat], name: str) -> AnnotationFormat:
+    """The first of the formats that parsed content is of.
+
+    Args:
+        content: what one of the formats' ``parse`` returned, or an annotation in memory.
+        formats: which it may be of.
+        name: of the annotation, for messages.
+
+    Raises:
+        ValueError: when it is of none.
+
+    Example:
+        >>> recognise_format({"markups": []}, FORMATS.values(), "a.mrk.json").name
+        'slicer'
+    """
+    candidates = list(formats)
+    for format in candidates:
+        if format.recognise(content):
+            return format
+    expected = ", or ".join(format.expects for format in candidates if format.expects)
+    got = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+    raise ValueError(f"{name}: expected {expected}, got {got}.")

@@ -1,0 +1,145 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From where an annotation's boxes stand in its own space to where they lie in the image as it is now."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from monai_bbox_mil.annotations.frame import ImageFrame
+from monai_bbox_mil.annotations.geometry import box_corners, boxes_to_world, edge_affine, enclosing_boxes, map_points
+from monai_bbox_mil.annotations.interface import Annotation
+from monai_bbox_mil.annotations.records import BoxError, FileBox
+from monai_bbox_mil.boxes import clip_boxes, snap_boxes
+
+__all__ = ["image_columns", "matrix_to_image", "place_boxes", "short_place", "volume_corners"]
+
+
+def short_place(box: FileBox, annotation: Annotation) -> str:
+    """Where a box stands in its annotation, without the annotation's name."""
+    return box.place.removeprefix(f"{annotation.name}, ")
+
+
+def image_columns(frame: ImageFrame) -> list[int]:
+    """Columns of a 3D box that the image has axes for."""
+    return [*range(frame.dims), *range(3, 3 + frame.dims)]
+
+
+def matrix_to_image(space: str, annotation: Annotation) -> Tensor:
+    """Matrix ``(4, 4)`` from the annotation's space to the edges of the image's voxels as they are now."""
+    frame = annotation.frame
+    to_image = torch.linalg.inv(edge_affine(frame.affine))
+    if space == "index":
+        to_image = to_image @ edge_affine(annotation.original_affine())
+    return to_image
+
+
+def place_boxes(found: Sequence[FileBox], space: str, annotation: Annotation) -> tuple[Tensor, Tensor]:
+    """Boxes ``(N', 2*D)`` float32 in the image as it is now, and ``(N,)`` bool, which of ``found`` are left."""
+    frame, to_image = annotation.frame, matrix_to_image(space, annotation)
+    if not found:
+        return torch.zeros(0, 2 * frame.dims), torch.zeros(0, dtype=torch.bool)
+    corners = torch.stack([box.corners for box in found])
+    _check_not_fractions(corners, found, space, annotation)
+    _check_inside_original(corners, found, space, annotation)
+    boxes, _ = clip_boxes(enclosing_boxes(map_points(corners, to_image)), frame.shape)
+    # Rounding may leave a box that ends where the crop begins a sliver thinner than what snapping forgives.
+    snapped = snap_boxes(boxes)
+    kept = (snapped[:, :3] < snapped[:, 3:]).all(dim=1)
+    if not kept.all():
+        lost = [short_place(box, annotation) for box, keep in zip(found, kept.tolist(), strict=True) if not keep]
+        warnings.warn(
+            f"{annotation.name}: {len(lost)} of {len(found)} boxes lie outside of {frame.name}, now "
+            f"{frame.shape[: frame.dims]} voxels after cropping, and are dropped: {', '.join(lost)}.",
+            stacklevel=3,
+        )
+    return boxes[kept][:, image_columns(frame)].float(), kept
+
+
+def _check_not_fractions(corners: Tensor, found: Sequence[FileBox], space: str, annotation: Annotation) -> None:
+    """Refuse parts of the image's size given as voxels: no object is a part of one voxel."""
+    plane, shape = corners[..., :2], annotation.frame.original_shape
+    if space == "index" and plane.max() <= 1 and (plane % 1 != 0).any() and shape is not None and min(shape[:2]) > 1:
+        given = [round(value, 4) for value in enclosing_boxes(corners)[0].tolist()]
+        raise ValueError(
+            f"{found[0].place}: expected corners in voxels, got boxes that all lie in the first voxel of "
+            f"{annotation.frame.name}, such as {given}; fractions of the image's size are read from YOLO files only."
+        )
+
+
+def _check_inside_original(corners: Tensor, found: Sequence[FileBox], space: str, annotation: Annotation) -> None:
+    """Refuse boxes that lie outside of the image even as it is in its file: their coordinates mean something else."""
+    frame = annotation.frame
+    if frame.original_shape is None or frame.original_affine is None:
+        return
+    to_file = torch.eye(4, dtype=torch.float64)
+    if space == "world":
+        to_file = torch.linalg.inv(edge_affine(frame.original_affine))
+    _, inside = clip_boxes(enclosing_boxes(map_points(corners, to_file)), frame.original_shape)
+    if inside.all():
+        return
+    first = int((~inside).nonzero()[0])
+    given = [round(value, 3) for value in enclosing_boxes(corners)[first].tolist()]
+    if space == "world":
+        whole = torch.tensor([[0, 0, 0, *frame.original_shape]])
+        extent = boxes_to_world(whole, frame.original_affine)[0]
+        where = f"which spans {[round(value, 3) for value in extent.tolist()]} mm RAS"
+        unit = "mm RAS"
+    else:
+        where = f"which has {frame.original_shape[: frame.dims]} voxels"
+        unit = "voxels"
+        given = [*given[: frame.dims], *given[3 : 3 + frame.dims]]
+    raise ValueError(
+        f"{found[first].place}: expected a box that meets {frame.name}, {where} in its file, got {given} {unit} "
+        "(min, then max); is the coordinate system right?"
+    )
+
+
+def volume_corners(low: Sequence[float], high: Sequence[float], space: str, place: str, frame: ImageFrame) -> Tensor:
+    """Corners of a box in a file; a 2D box gets its third axis from the image's only slice.
+
+    Args:
+        low: 2 or 3 minima, in voxels of the image's file or in mm.
+        high: as many maxima.
+        space: ``"index"`` or ``"world"``.
+        place: where the box stands, for messages.
+        frame: of the image.
+
+    Returns:
+        ``(8, 3)`` float64, in the same unit.
+
+    Raises:
+        ValueError: for a box without extent, or with another number of axes than the image can do with.
+
+    Example:
+        >>> from monai.data import MetaTensor
+        >>> from monai_bbox_mil.annotations.frame import image_frame
+        >>> frame = image_frame(MetaTensor(torch.zeros(1, 8, 9)))
+        >>> volume_corners([1, 2], [5, 6], "index", "box[0]", frame)[-1]
+        tensor([5., 6., 1.], dtype=torch.float64)
+    """
+    low, high = list(low), list(high)
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        message = f"{place}: expected min < max on every axis, got min {low} and max {high}."
+        raise BoxError(message, "min_not_below_max")
+    if len(low) == 2:
+        if not frame.is_flat:
+            raise ValueError(
+                f"{place}: a 2D box needs an image of one slice, or the slice's number, got {frame.name} "
+                f"with {frame.shape} voxels."
+            )
+        ends = (0.0, float((frame.original_shape or frame.shape)[2])) if space == "index" else frame.plane_mm
+        if ends is None:
+            raise ValueError(f"{place}: a 2D box in world coordinates needs an axial slice, which {frame.name} is not.")
+        low, high = [*low, ends[0]], [*high, ends[1]]
+    elif frame.dims == 2 and space == "index":
+        raise ValueError(f"{place}: expected a box with 2 axes as {frame.name} has, got 3.")
+    elif not frame.has_depth:
+        raise ValueError(
+            f"{place}: cannot place a 3D box in {frame.name}, a 2D slice of a volume; read the boxes on the volume."
+        )
+    return box_corners(torch.tensor([[*low, *high]], dtype=torch.float64))[0]

@@ -1,0 +1,76 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the readers of annotations return: boxes, and what is wrong with those that cannot be read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+__all__ = ["BoxError", "BoxFault", "BoxSurvey", "FileBox", "label_key"]
+
+
+class BoxError(ValueError):
+    """One box is at fault, not the annotation as a whole.
+
+    Args:
+        message: with the place of the box.
+        kind: ``"malformed_box"``, ``"not_finite"``, ``"min_not_below_max"`` or ``"unknown_class"``.
+
+    Example:
+        >>> BoxError("a.json, box[0]: expected numbers.").kind
+        'malformed_box'
+    """
+
+    def __init__(self, message: str, kind: str = "malformed_box") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class BoxFault(NamedTuple):
+    """A box that could not be read: where it stands, the kind of its :class:`BoxError`, and what is wrong."""
+
+    place: str
+    kind: str
+    message: str
+
+
+class FileBox(NamedTuple):
+    """One box: its eight corners ``(8, 3)`` float64, the names its class may have (best first), where it stands."""
+
+    corners: Tensor
+    labels: tuple[Any, ...]
+    place: str
+
+
+class BoxSurvey(NamedTuple):
+    """All boxes of an annotation as they stand in it, and what is wrong with those that cannot be read."""
+
+    boxes: Tensor
+    """``(N, 2*D)`` float64 in voxels of the image as it is now, half-open, neither snapped nor clipped."""
+    given: Tensor
+    """``(N, 6)`` float64, minima then maxima in the annotation's own ``space``."""
+    space: str
+    """``"index"``, voxels of the image's file, or ``"world"``, mm RAS."""
+    classes: Tensor
+    """``(N,)`` int64 output channels."""
+    places: list[str]
+    """Where each box stands in the annotation, such as ``"box[2]"`` or ``"row 5"``."""
+    faults: list[BoxFault]
+    """Of the boxes that are not among the others."""
+
+
+def label_key(label: Any) -> str:
+    """Spelling by which labels are compared: ``1``, ``1.0`` and ``" 1"`` are one class.
+
+    Example:
+        >>> label_key(1.0), label_key(" prostate")
+        ('1', 'prostate')
+    """
+    text = str(label).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text

@@ -1,0 +1,54 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""YOLO: one line per box, in parts of the image's width and height."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.parsing import parse_text
+from monai_bbox_mil.annotations.placing import volume_corners
+from monai_bbox_mil.annotations.records import BoxError, FileBox, label_key
+from monai_bbox_mil.annotations.values import numbers_of
+
+__all__ = ["FORMAT"]
+
+
+def _read(content: str, annotation: Annotation) -> tuple[str, list[FileBox]]:
+    """YOLO; its class number is a position in ``classes``, unless these are numbers themselves."""
+    shape = annotation.frame.original_shape
+    if shape is None:
+        raise ValueError(
+            f"{annotation.name}: YOLO boxes need the size of the image's file, which {annotation.frame.name} lacks."
+        )
+    positions = annotation.classes is not None and not any(
+        label_key(name).lstrip("-").isdecimal() for name in annotation.classes
+    )
+    boxes = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        place = f"{annotation.name}, line {number}"
+        if not line.strip():
+            continue
+        annotation.count_box(place)
+        with annotation.one_box(place):
+            label, *values = line.split()
+            x, y, width, height = numbers_of(values, [4], f"{place}, after the class")
+            if not all(-1e-6 <= value <= 1 + 1e-6 for value in (x, y, width, height)):
+                raise ValueError(f"{place}: expected parts of the image between 0 and 1, got {values}.")
+            low = [(x - width / 2) * shape[0], (y - height / 2) * shape[1]]
+            high = [(x + width / 2) * shape[0], (y + height / 2) * shape[1]]
+            name: Any = label
+            if annotation.classes is not None and positions:
+                if not label.isdecimal() or int(label) >= len(annotation.classes):
+                    message = (
+                        f"{place}: expected a class 0..{len(annotation.classes) - 1} of {annotation.classes}, got "
+                        f"{label!r}."
+                    )
+                    raise BoxError(message, "unknown_class")
+                name = annotation.classes[int(label)]
+            boxes.append(FileBox(volume_corners(low, high, "index", place, annotation.frame), (name,), place))
+    return "index", boxes
+
+
+FORMAT = AnnotationFormat(name="yolo", suffixes=(".txt",), parse=parse_text, read=_read)

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--margin", metavar="VOXELS", type=float, default=0.0, help="by which boxes cut from masks are loosened (0)")
     add("--margin_seed", metavar="N", type=_literal, help="draws each side's from 0 to margin")
     add("--min_size", metavar="VOXELS", type=int, default=0, help="objects of fewer voxels need no box (0)")
+    add("--in_channels", metavar="N", type=int, default=1, help="channels of each image, 3 for RGB (1)")
     add("--tolerance", metavar="VOXELS", type=float, default=2.0, help="by which a side may miss the mask's object (2)")
     add("--pictures", metavar="N", type=_count, default=60, help="images with findings that are drawn (%(default)s)")
     return parser
@@ -115,6 +116,7 @@ def _options(values: argparse.Namespace) -> check_boxes.CheckOptions:
         margin=values.margin,
         margin_seed=values.margin_seed,
         min_size=values.min_size,
+        in_channels=values.in_channels,
         tolerance=values.tolerance,
     )
 

@@ -42,6 +42,16 @@ KINDS: dict[str, Kind] = {
         "Image and mask differ in size",
         "They are of two cases, or one was resampled or cropped: give the mask that belongs to the image.",
     ),
+    "place_mismatch": Kind(
+        "error",
+        "Image and mask lie in different places",
+        "Their affines disagree: resample one to the other, or mend the header that is wrong. Training stops here.",
+    ),
+    "wrong_channels": Kind(
+        "error",
+        "Image with another number of channels",
+        "Convert all images to grey or all to RGB, and set in_channels to that number. Training stops here.",
+    ),
     # --- the data set ------------------------------------------------------------------------------------------------
     "patient_in_two_parts": Kind(
         "error",

@@ -22,6 +22,7 @@ class CheckOptions:
         margin, margin_seed, min_size: of the boxes that are cut from masks, see
             :class:`~monai_bbox_mil.transforms.MaskToBoxTensor`; of objects in masks, those of fewer than ``min_size``
             voxels need no box.
+        in_channels: how many channels each image must have.
         tolerance: pixels by which a side may miss the object of the mask.
 
     Raises:
@@ -40,6 +41,7 @@ class CheckOptions:
     margin: float = 0
     margin_seed: int | None = None
     min_size: int = 0
+    in_channels: int = 1
     tolerance: float = 2
 
     def __post_init__(self) -> None:
@@ -51,6 +53,8 @@ class CheckOptions:
             )
         if self.slice_dim is not None and not -3 <= self.slice_dim < 3:
             raise ValueError(f"slice_dim must be None or an axis from -3 to 2, got {self.slice_dim}.")
+        if self.in_channels < 1:
+            raise ValueError(f"in_channels must be at least 1, got {self.in_channels}.")
         for name in ("margin", "min_size", "tolerance"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}.")

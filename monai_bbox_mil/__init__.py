@@ -13,7 +13,6 @@ __all__ = [
     "bundle",
     "check_boxes",
     "data",
-    "experiments",
     "files",
     "handlers",
     "inferers",

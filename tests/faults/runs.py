@@ -44,7 +44,7 @@ TRAINING = {
 }
 # The server imports everything once and forks a process for each run.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["monai_bbox_mil.experiments.worker", __name__])
+SERVER.set_forkserver_preload(["benchmarks.accuracy.worker", __name__])
 
 
 def train(folder, phantom, names=("train",), **overrides):

@@ -1,0 +1,121 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Gathers the scores of current runs, and of those alone, in one tidy table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from benchmarks.accuracy.identity import versions
+from benchmarks.accuracy.plan import EVALUATED, TRAINED, RunJob, read_json, write_json
+from benchmarks.accuracy.schema import ExperimentError
+from monai_bbox_mil.files import replacing
+
+if TYPE_CHECKING:
+    from benchmarks.accuracy.earlier import EarlierResults
+
+__all__ = ["CURVE_KEYS", "RESULT_COLUMNS", "gather_results", "read_results", "write_results"]
+
+RESULT_COLUMNS = (
+    "dataset", "system", "variant", "seed", "fold", "evaluation", "case", "patient", "class",
+    "dice", "hd95_mm", "box_iou", "threshold",
+    "train_seconds", "train_cpu_seconds", "peak_memory_mb", "num_parameters", "num_threads", "device",
+    "evaluate_seconds", "evaluate_cpu_seconds", "hash",
+)  # fmt: skip
+"""Columns of ``results.csv``; what a training and an evaluation took is the same in all of their rows."""
+
+CURVE_KEYS = ("dataset", "system", "variant", "seed", "fold")
+_TEXTS = ("dataset", "system", "variant", "fold", "evaluation", "case", "patient", "class", "hash", "device")
+_OF_TRAINING = ("peak_memory_mb", "num_parameters", "num_threads", "device")
+
+
+def gather_results(
+    jobs: Sequence[RunJob], metrics: Sequence[str], earlier: EarlierResults | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and curves of the jobs that are trained, with those evaluations that are done.
+
+    Args:
+        jobs: all current runs of the matrix.
+        metrics: names of the curves that are kept.
+        earlier: where to look for runs that are not complete here.
+
+    Returns:
+        rows of ``results.csv`` and rows of ``curves.csv``.
+    """
+    scores, curves = [], []
+    for job in jobs:
+        if not job.done and earlier is not None and earlier.holds(job):
+            scores.append(earlier.scores_of(job))
+            curves.append(earlier.curves_of(job))
+            continue
+        if not job.trained:
+            continue
+        measured = read_json(job.folder / TRAINED)
+        training = {"train_seconds": measured["train_seconds"], "train_cpu_seconds": measured["cpu_seconds"]}
+        training |= {name: measured[name] for name in _OF_TRAINING}
+        names = {name: getattr(job.key, name) for name in CURVE_KEYS}
+        curve = pd.read_csv(job.folder / "curves.csv")
+        curves.append(curve[curve["metric"].isin(metrics)].assign(**names, hash=job.hash))
+        for evaluation, score_hash in zip(job.evaluations, job.score_hashes):
+            if not evaluation.done:
+                continue
+            measured = read_json(evaluation.folder / EVALUATED)
+            spent = {"evaluate_seconds": measured["seconds"], "evaluate_cpu_seconds": measured["cpu_seconds"]}
+            cases = pd.read_csv(evaluation.folder / "cases.csv", dtype={"case": str, "patient": str, "class": str})
+            scores.append(cases.assign(**names, **training, **spent, evaluation=evaluation.name, hash=score_hash))
+    table = pd.concat(scores)[list(RESULT_COLUMNS)] if scores else pd.DataFrame(columns=list(RESULT_COLUMNS))
+    columns = [*CURVE_KEYS, "epoch", "iteration", "metric", "value", "hash"]
+    lines = pd.concat(curves)[columns] if curves else pd.DataFrame(columns=columns)
+    return table, lines
+
+
+def write_results(
+    jobs: Sequence[RunJob],
+    out: str | os.PathLike,
+    metrics: Sequence[str],
+    command: str,
+    earlier: EarlierResults | None = None,
+) -> Path:
+    """Write ``results.csv``, ``curves.csv`` and ``results.json``, each whole or not at all.
+
+    Args:
+        jobs, metrics, earlier: as in :func:`gather_results`.
+        out: folder.
+        command: that made them, for the report.
+
+    Returns:
+        path of ``results.csv``.
+    """
+    table, lines = gather_results(jobs, metrics, earlier)
+    out = Path(out)
+    for name, content, digits in (("results.csv", table, "%.6g"), ("curves.csv", lines, "%.4g")):
+        with replacing(out / name) as unfinished:
+            content.to_csv(unfinished, index=False, float_format=digits)
+    write_json(out / "results.json", {"command": command, "versions": versions()})
+    return out / "results.csv"
+
+
+def read_results(path: str | os.PathLike) -> pd.DataFrame:
+    """Read ``results.csv`` or ``curves.csv``; names stay texts, an absent variant is an empty one.
+
+    Raises:
+        ExperimentError: when the file is not there, is no such table or is empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ExperimentError(f"results {path}: expected a CSV file, got {'a folder' if path.exists() else 'nothing'}.")
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"results {path}: expected a CSV table, got {error}") from error
+    missing = [name for name in CURVE_KEYS if name not in table]
+    if missing:
+        raise ExperimentError(
+            f"results {path}: the columns {', '.join(missing)} are missing; got {', '.join(map(str, table.columns))}."
+        )
+    return table.fillna({"variant": ""})

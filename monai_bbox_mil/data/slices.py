@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset, Dataset, MetaTensor
+from monai.data import Dataset, MetaTensor
 from monai.data.utils import set_rnd
 from monai.transforms import Compose, Randomizable, Transform, apply_transform
 from torch.utils.data import Dataset as TorchDataset
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from monai_bbox_mil.boxes import slice_box_tensor
 from monai_bbox_mil.data.shared_labels import SharedLabels
+from monai_bbox_mil.data.volume_cache import VolumeCache
 
 __all__ = ["SliceDataset"]
 
@@ -39,7 +40,7 @@ class SliceDataset(TorchDataset):
             tensors ``(N, 7)`` to ``(N', 5)``.
         slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
         cache_rate: share of the volumes that is kept in memory. Others are loaded again for every one of their slices.
-        num_workers: threads that fill the cache.
+        num_workers: threads that fill the cache; with 1 the calling thread does it, ``None`` takes one per core.
         progress: whether filling the cache shows a progress bar.
 
     Raises:
@@ -77,7 +78,7 @@ class SliceDataset(TorchDataset):
             self.volumes: Any = data
         elif cache_rate > 0:
             # The cached volumes are only read from: a copy for every slice would cost more than all else.
-            self.volumes = CacheDataset(
+            self.volumes = VolumeCache(
                 data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=progress, copy_cache=False
             )
         else:

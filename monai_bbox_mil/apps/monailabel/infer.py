@@ -16,6 +16,7 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 
 from monai_bbox_mil.apps.monailabel.bundle import Bundle
 from monai_bbox_mil.apps.monailabel.datalist import BOX_TAG
+from monai_bbox_mil.apps.monailabel.requests import infer_request
 from monai_bbox_mil.losses import box_level_set
 from monai_bbox_mil.transforms import PackBoxes, ThresholdClassesd
 
@@ -145,5 +146,10 @@ class BoxInferTask(InferTask):
         return self._task
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        result: tuple[str | None, dict[str, Any]] = self.task()(request)
+        """File of the mask, and what else is answered.
+
+        Raises:
+            MONAILabelException: before the first training, and for a parameter that is out of its range.
+        """
+        result: tuple[str | None, dict[str, Any]] = self.task()(infer_request(request))
         return result

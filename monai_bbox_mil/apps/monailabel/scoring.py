@@ -89,7 +89,9 @@ class LowestBoxIoU(Strategy):
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
         """``id`` of the image and its score, or ``None`` when all are corrected."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
-        scores = {image: datastore.get_image_info(image).get(SCORE) for image in sorted(images)}
+        found = {image: datastore.get_image_info(image).get(SCORE) for image in sorted(images)}
+        # Clients may write into an image's information, anything.
+        scores = {image: score if isinstance(score, float) else None for image, score in found.items()}
         if not scores:
             return None
         image = min(scores, key=lambda i: (scores[i] is None, scores[i] or 0.0))

@@ -29,6 +29,7 @@ __all__ = [
     "check_box_tensor",
     "check_exact_corners",
     "clip_boxes",
+    "exact_limit",
     "pack_boxes",
     "slice_box_tensor",
     "snap_boxes",
@@ -179,6 +180,16 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
     return batch
 
 
+def exact_limit(dtype: torch.dtype) -> int:
+    """Largest whole number up to which a type holds every one.
+
+    Example:
+        >>> exact_limit(torch.float32), exact_limit(torch.bfloat16), exact_limit(torch.uint8)
+        (16777216, 256, 255)
+    """
+    return round(2 / torch.finfo(dtype).eps) if dtype.is_floating_point else torch.iinfo(dtype).max
+
+
 def check_exact_corners(box_tensor: Tensor, spatial_shape: Sequence[int], name: str = "target") -> None:
     """Raise ``ValueError`` if a box tensor's type cannot hold every corner of an image of this size.
 
@@ -198,7 +209,7 @@ def check_exact_corners(box_tensor: Tensor, spatial_shape: Sequence[int], name: 
 image of size (512, 512). Keep boxes out of casts to half precision.
     """
     dtype = box_tensor.dtype
-    exact = round(2 / torch.finfo(dtype).eps) if dtype.is_floating_point else torch.iinfo(dtype).max
+    exact = exact_limit(dtype)
     if max(spatial_shape, default=0) > exact:
         does, cast = ("rounds", "half precision") if dtype.is_floating_point else ("has no", dtype)
         raise ValueError(

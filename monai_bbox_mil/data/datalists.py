@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from monai.data import load_decathlon_datalist
 
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
+from monai_bbox_mil.data.case_names import shortest_names
 from monai_bbox_mil.data.image_files import image_stem
 from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
 from monai_bbox_mil.data.splits import check_files, check_images, check_patients, shorten, split_by_patient
@@ -86,8 +86,8 @@ def load_datalist(
       :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is a list of classes, and with
       ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
     - ``patient`` is the entry's, else the ``sub-<name>`` that the image's file name starts with, else that name without
-      extension, preceded by its folder's where different folders hold files of one name. The name of a DICOM series is
-      that of its folder.
+      extension, preceded by as many folders as tell it from the files of that name in others. The name of a DICOM
+      series is that of its folder.
     - A plain string, as in Decathlon's ``test``, becomes ``{"image": ..}``.
 
     Other keys are left out. Relative paths start at ``dataset_dir``, or, if the first image is only found there, at
@@ -241,12 +241,10 @@ def _check_subjects(item: Mapping[str, Any], where: str) -> None:
 
 def _name_patients(items: Iterable[dict[str, Any]]) -> None:
     """Fill the patients that are ``None``, in place."""
-    unnamed = [(item, _first_image([item])) for item in items if item.get("patient", "") is None]
-    folders = defaultdict(set)
-    for _, image in unnamed:
-        folders[image_stem(Path(image))].add(Path(image).parent)
+    unnamed = [(item, Path(_first_image([item]))) for item in items if item.get("patient", "") is None]
+    # Images of one folder that differ in their extension alone are of one patient.
+    stems = {image: image.with_name(image_stem(image)) for _, image in unnamed}
+    names = shortest_names(f"{stem}.nii" for stem in stems.values())
     for item, image in unnamed:
-        stem = image_stem(Path(image))
-        subject = re.match(_SUBJECT, stem)
-        name = stem if len(folders[stem]) == 1 else f"{Path(image).parent.name}/{stem}"
-        item["patient"] = subject[0] if subject else name
+        subject = re.match(_SUBJECT, stems[image].name)
+        item["patient"] = subject[0] if subject else names[f"{stems[image]}.nii"]

@@ -144,6 +144,19 @@ class TestLoadDatalist:
         # A file of the name of a patient, which must not turn the name into a path.
         assert patients(items) == ["sub-7", "sub-7", "a/x", "b/x", "y.v2", "7"]
 
+    def test_patients_of_folders_of_one_name(self, tmp_path):
+        """As much of the path as differs: two people must not become one."""
+        images = ["s1/p1/i.nii.gz", "s2/p1/i.nii.gz", "s2/p2/i.nii.gz", "s2/p2/i.png", "s2/p2/j.nii.gz"]
+        touch(*(tmp_path / image for image in images))
+        items = load_datalist(write_list(tmp_path, {"test": [{"image": image} for image in images]}), section="test")
+        assert patients(items) == ["s1/p1/i", "s2/p1/i", "p2/i", "p2/i", "j"]
+
+    @pytest.mark.parametrize("name", ["NA", "None", "null", "nan", "", "007", "1e5", "1.0"])
+    def test_patients_stay_what_they_are_called(self, tmp_path, name):
+        touch(tmp_path / "a.nii")
+        entries = [{"image": "a.nii", "patient": name}]
+        assert patients(load_datalist(write_list(tmp_path, {"test": entries}), section="test")) == [name]
+
     def test_a_patient_in_two_parts(self, folder):
         content = {"training": self.entries([0], patient="Ann"), "validation": self.entries([1], patient="Ann")}
         message = r"datalist\.json: .* got 1 patient\(s\) in both training and validation: Ann\. .*key 'patient'"

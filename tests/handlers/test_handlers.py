@@ -85,7 +85,7 @@ def test_single_slices_are_measured_along_their_outline(tmp_path):
 
 def test_a_prediction_of_another_size_is_told(tmp_path):
     inputs, outputs = case("a", (2, 6))
-    with pytest.raises(ValueError, match=r"a: mask \(1, 12, 12, 3\) and pred \(1, 12, 12, 2\) differ"):
+    with pytest.raises(ValueError, match=r"a.nii.gz: mask \(1, 12, 12, 3\) and pred \(1, 12, 12, 2\) differ"):
         run_report([(inputs, {**outputs, "pred": outputs["pred"][..., :2]})], tmp_path)
     with pytest.raises(ValueError, match="pictures must hold at least one case"):
         save_picture_grid(tmp_path / "x.png", [], ["a"])

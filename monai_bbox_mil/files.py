@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["UNFINISHED", "clear_unfinished", "find_files", "free_bytes", "replacing", "replacing_group"]
+__all__ = ["UNFINISHED", "clear_unfinished", "find_files", "free_bytes", "printable", "replacing", "replacing_group"]
 
 UNFINISHED = ".unfinished_"
 """Begins the name of what is still being written. Whatever is called so and not at work can be deleted."""
@@ -119,6 +120,16 @@ def free_bytes(folder: str | os.PathLike) -> str:
         'no such folder'
     """
     return f"{shutil.disk_usage(folder).free} bytes free there" if os.path.isdir(folder) else "no such folder"
+
+
+def printable(text: str) -> str:
+    r"""A text that can be printed and encoded: bytes of a file name that are no UTF-8 become ``\xNN``.
+
+    Example:
+        >>> print(printable(os.fsdecode(b"va\xff.nii.gz")))
+        va\xff.nii.gz
+    """
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
 def _to_disk(path: Path) -> None:

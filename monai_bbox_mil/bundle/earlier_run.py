@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_bbox_mil.files import find_files, replacing
+from monai_bbox_mil.files import find_files, printable, replacing
 
 __all__ = ["set_aside_earlier_run"]
 
@@ -72,11 +72,13 @@ def set_aside_earlier_run(
             place.mkdir(parents=True, exist_ok=True)
             path.rename(place / path.name)
     if not checkpoints:
-        print(f"Curves of an earlier training are now in {places[1]}.")
+        print(printable(f"Curves of an earlier training are now in {places[1]}."))
         return None
     ckpt_option, output_option = (shlex.quote(str(place)) for place in places)
     print(
-        f"An earlier training is now in {places[0]}. Delete it, or go on with it: "
-        f"--resume True --ckpt_dir {ckpt_option} --output_dir {output_option}"
+        printable(
+            f"An earlier training is now in {places[0]}. Delete it, or go on with it: "
+            f"--resume True --ckpt_dir {ckpt_option} --output_dir {output_option}"
+        )
     )
     return places[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import monai_bbox_mil.check_boxes as check_boxes
+from monai_bbox_mil.files import printable
 
 _STEM = "check_boxes"
 _TOLD = 10  # errors in the terminal
@@ -94,7 +95,7 @@ def _run(values: argparse.Namespace) -> int:
     source = str(values.datalist or values.dataset_dir)
     check_boxes.write_page(result, page, source, values.pictures, tables, progress=True)
     _tell(result)
-    print(f"Page: {page}")
+    print(printable(f"Page: {page}"))
     return 1 if result.count("error") else 0
 
 
@@ -140,7 +141,8 @@ def _tell(result: check_boxes.CheckResult) -> None:
         print(f"  {kinds[kind].severity:8}{count:6}  {kinds[kind].title}")
     told = [(image, finding) for image, finding in result.all_findings if finding.severity == "error"]
     for image, finding in told[:_TOLD]:
-        print("  " + ": ".join(part for part in (image.name if image else "", finding.box, finding.detail) if part))
+        parts = (image.name if image else "", finding.box, finding.detail)
+        print(printable("  " + ": ".join(part for part in parts if part)))
     if len(told) > _TOLD:
         print(f"  and {len(told) - _TOLD} more errors, which are on the page.")
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from monai_bbox_mil.check_boxes.findings import KINDS
 from monai_bbox_mil.check_boxes.survey import CheckResult
+from monai_bbox_mil.csv_tables import write_table
 
 __all__ = ["write_tables"]
 
@@ -30,9 +31,10 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
     Example:
         >>> import tempfile
         >>> from monai_bbox_mil.check_boxes.survey import check_items
+        >>> from monai_bbox_mil.csv_tables import read_table
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     found, _ = write_tables(check_items({"training": [{"image": "nowhere.png"}]}), Path(folder, "check"))
-        ...     pd.read_csv(found)["kind"].tolist()
+        ...     read_table(found, texts=["kind"])["kind"].tolist()
         ['unreadable_image']
     """
     findings = [
@@ -75,5 +77,5 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
     paths = []
     for name, table in tables.items():
         paths.append(Path(f"{os.fspath(stem)}_{name}.csv"))
-        table.to_csv(paths[-1], index=False, float_format="%.6g")
+        write_table(paths[-1], table, float_format="%.6g")
     return paths

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from monai_bbox_mil.csv_tables import write_table
 from monai_bbox_mil.experiments import load_matrix, write_report
 from monai_bbox_mil.experiments.__main__ import main
+from monai_bbox_mil.experiments.results import read_results
 from monai_bbox_mil.experiments.sections import TableRow
 from monai_bbox_mil.experiments.statistics import compare, patient_scores, select_rows, summarize
 from monai_bbox_mil.experiments.tables import pick_reference, table_view
@@ -178,3 +180,15 @@ def test_a_report_without_curves_and_pictures_says_so(tmp_path):
     assert "lowest to the highest seed: no results yet.*" in page
     assert "*Pictures are drawn where the runs are: give --out.*" in page
     assert "3 trainings: 3 hours of wall time added up, 6 CPU hours, at most 700 MB" in page
+
+
+def test_patients_of_any_name_are_in_the_tables(tmp_path):
+    """Names that pandas takes for absent values, and that spreadsheets take for formulas."""
+    names = ["NA", "None", "null", "nan", "", "007", "1e5", "1.0", "=1+1", "-x"]
+    rows = results({"full": {(name or " ", 0): 0.5 for name in names}})
+    write_table(tmp_path / "results.csv", rows.assign(patient=names, case=names))
+    found = read_results(tmp_path / "results.csv")
+    assert found["variant"].tolist() == [""] * len(names)
+    scores = patient_scores(select_rows(found, "phantom", FULL))
+    assert sorted(scores.index) == sorted(names)
+    assert summarize(scores).num_patients == len(names)

@@ -7,6 +7,7 @@ from monai_bbox_mil.transforms.array import *  # noqa: F403
 from monai_bbox_mil.transforms.dense_crf import *  # noqa: F403
 from monai_bbox_mil.transforms.dictionary import *  # noqa: F403
 from monai_bbox_mil.transforms.loading import *  # noqa: F403
+from monai_bbox_mil.transforms.mask_files import mask_path  # noqa: F401
 from monai_bbox_mil.transforms.output import *  # noqa: F403
 from monai_bbox_mil.transforms.spacing import *  # noqa: F403
 from monai_bbox_mil.transforms.volume import *  # noqa: F403
@@ -17,6 +18,7 @@ __all__ = sorted(
         *dense_crf.__all__,
         *dictionary.__all__,
         *loading.__all__,
+        "mask_path",
         *output.__all__,
         *spacing.__all__,
         *volume.__all__,

@@ -19,7 +19,7 @@ __all__ = ["set_aside_earlier_run"]
 def set_aside_earlier_run(
     ckpt_dir: str | os.PathLike,
     output_dir: str | os.PathLike,
-    results: Sequence[str] = ("model.pt", "threshold.json", "image_settings.json"),
+    results: Sequence[str] = ("model.pt", "threshold.json", "image_settings.json", "model_card.json"),
     logs: Sequence[str] = ("events.out.tfevents.*",),
 ) -> Path | None:
     """Move checkpoints and curves of an earlier training out of the way of a new one, to where it can be resumed.

@@ -108,6 +108,8 @@ def _holds_slices(folder: Path) -> bool:
 
 
 def _is_slice(path: Path) -> bool:
+    if any("\ud800" <= c <= "\udfff" for c in str(path)):
+        return _is_slice_of_odd_name(path)
     reader = itk.GDCMImageIO.New()
     if not reader.CanReadFile(str(path)):
         return False
@@ -115,3 +117,11 @@ def _is_slice(path: Path) -> bool:
     reader.ReadImageInformation()
     header = reader.GetMetaDataDictionary()
     return not header.HasKey("0008|0060") or header["0008|0060"].strip() not in _NOT_IMAGES
+
+
+def _is_slice_of_odd_name(path: Path) -> bool:
+    """As :func:`_is_slice`, for a name that is not in UTF-8, which ITK cannot open."""
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return False
+    raise ValueError(f"{str(path)!r}: expected a name in UTF-8, which ITK needs to read DICOM. Rename it.")

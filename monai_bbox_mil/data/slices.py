@@ -92,6 +92,11 @@ class SliceDataset(TorchDataset):
     def __len__(self) -> int:
         return self._first[-1]
 
+    @property
+    def num_volumes(self) -> int:
+        """Images, whole ones, that the slices are of."""
+        return len(self.num_slices)
+
     def __getitem__(self, index: int) -> Any:
         if (seed := int(self._item_seed)) >= 0:
             mixed = np.random.SeedSequence((seed, index % len(self))).generate_state(1)[0]

@@ -8,6 +8,7 @@ from monai_bbox_mil.transforms.dense_crf import *  # noqa: F403
 from monai_bbox_mil.transforms.dictionary import *  # noqa: F403
 from monai_bbox_mil.transforms.intensity import *  # noqa: F403
 from monai_bbox_mil.transforms.loading import *  # noqa: F403
+from monai_bbox_mil.transforms.mask_files import mask_path  # noqa: F401
 from monai_bbox_mil.transforms.output import *  # noqa: F403
 from monai_bbox_mil.transforms.spacing import *  # noqa: F403
 from monai_bbox_mil.transforms.volume import *  # noqa: F403
@@ -19,6 +20,7 @@ __all__ = sorted(
         *dictionary.__all__,
         *intensity.__all__,
         *loading.__all__,
+        "mask_path",
         *output.__all__,
         *spacing.__all__,
         *volume.__all__,

@@ -19,6 +19,7 @@ from monai_bbox_mil.apps.monailabel.datalist import BOX_TAG
 from monai_bbox_mil.apps.monailabel.requests import infer_request
 from monai_bbox_mil.losses import box_level_set
 from monai_bbox_mil.transforms import PackBoxes, ThresholdClassesd
+from monai_bbox_mil.transforms.mask_files import label_dtype
 
 __all__ = ["BoxPrompt", "BoxInferTask", "roi_to_box"]
 
@@ -78,7 +79,7 @@ class BoxPrompt(Transform):
         limits = torch.finfo(prob.dtype)
         logits = torch.logit(prob.clamp(limits.tiny, 1 - limits.eps))[None, None]
         region = box_level_set(logits, roi_to_box(self.roi, prob.shape)[None], self.roundness)[0]
-        return {**data, "pred": MetaTensor((self.value * region).to(torch.uint8), meta=pred.meta)}
+        return {**data, "pred": MetaTensor(self.value * region.to(label_dtype(self.value)), meta=pred.meta)}
 
 
 class _BundleTask(BundleInferTask):

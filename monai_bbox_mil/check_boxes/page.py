@@ -99,6 +99,7 @@ def write_page(
         + "\n".join(body)
         + "\n</body></html>\n",
         encoding="utf-8",
+        errors="backslashreplace",  # of a file's name that is not in UTF-8
     )
     return path
 

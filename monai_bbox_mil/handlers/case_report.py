@@ -137,7 +137,7 @@ class CaseReport:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
         with replacing(self.output_dir / "cases.csv") as unfinished:
-            cases.to_csv(unfinished, index=False, float_format="%.5g")
+            cases.to_csv(unfinished, index=False, float_format="%.5g", errors="backslashreplace")
         with replacing(self.output_dir / "summary.csv") as unfinished:
             summary.to_csv(unfinished, float_format="%.5g")
         shown = [pictures[n]._replace(title=f"{n}\n{order.name} {order[n]:.3f}") for n in order.index[places]]

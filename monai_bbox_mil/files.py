@@ -12,7 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["UNFINISHED", "clear_unfinished", "find_files", "free_bytes", "printable", "replacing", "replacing_group"]
+__all__ = [
+    "UNFINISHED",
+    "clear_unfinished",
+    "find_files",
+    "free_bytes",
+    "printable",
+    "replacing",
+    "replacing_group",
+    "same_place",
+]
 
 UNFINISHED = ".unfinished_"
 """Begins the name of what is still being written. Whatever is called so and not at work can be deleted."""
@@ -130,6 +139,17 @@ def printable(text: str) -> str:
         va\xff.nii.gz
     """
     return re.sub("[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
+def same_place(path: str | os.PathLike) -> Path:
+    """A path that is equal for two names of one place: links of folders are followed, a link in the place is not.
+
+    Example:
+        >>> same_place("images/../masks/a.png") == same_place("masks/a.png")
+        True
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    return Path(os.path.realpath(folder), name)
 
 
 def _to_disk(path: Path) -> None:

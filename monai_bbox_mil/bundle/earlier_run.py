@@ -69,8 +69,8 @@ def set_aside_earlier_run(
             shutil.copy2(result, copy)
     for paths, place in ((checkpoints, places[0]), (events, places[1])):
         for path in paths:
-            place.mkdir(parents=True, exist_ok=True)
-            path.rename(place / path.name)
+            place.mkdir(parents=True, exist_ok=True)  # may be a link to another disk
+            _move(path, place / path.name)
     if not checkpoints:
         print(printable(f"Curves of an earlier training are now in {places[1]}."))
         return None
@@ -82,3 +82,12 @@ def set_aside_earlier_run(
         )
     )
     return places[0]
+
+
+def _move(path: Path, target: Path) -> None:
+    """Move a file, or a link to one, which leads to the same file afterwards."""
+    if path.is_symlink():
+        target.symlink_to(path.resolve())
+        path.unlink()
+    else:
+        shutil.move(path, target)

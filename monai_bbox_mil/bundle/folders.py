@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-__all__ = ["find_bundle", "training_folder"]
+__all__ = ["check_scores_folder", "find_bundle", "training_folder"]
 
 
 class _Found(str):
@@ -44,3 +45,19 @@ def training_folder(bundle_root: str) -> str:
         'apps/model/mine/models'
     """
     return f"{bundle_root}/{'trained' if isinstance(bundle_root, _Found) else 'models'}"
+
+
+def check_scores_folder(output_dir: str | os.PathLike, dataset_dir: str | os.PathLike) -> None:
+    """Refuse to write scores into the folder of the images, where ``cases.csv`` is the table of parts and patients.
+
+    Raises:
+        ValueError: when the two are one folder.
+
+    Example:
+        >>> check_scores_folder("bundle/eval", "images")
+    """
+    if os.path.realpath(output_dir) == os.path.realpath(dataset_dir):
+        raise ValueError(
+            f"output_dir {output_dir}: expected another folder than dataset_dir, whose cases.csv, the table of parts "
+            "and patients, the scores would replace or become. Give another --output_dir."
+        )

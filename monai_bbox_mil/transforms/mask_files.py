@@ -18,7 +18,6 @@ __all__ = [
     "largest_label",
     "mask_extension",
     "mask_path",
-    "same_place",
 ]
 
 # A lossy format would change a mask's values; a DICOM series is many files, each of one slice.
@@ -131,17 +130,6 @@ def largest_label(extension: str) -> int:
         (65535, 4294967295)
     """
     return int(np.iinfo(np.uint16).max) if extension == ".png" else LARGEST_LABEL
-
-
-def same_place(path: str | os.PathLike) -> Path:
-    """A path that is equal for two names of one place: links of folders are followed, a link in the place is not.
-
-    Example:
-        >>> same_place("images/../masks/a.png") == same_place("masks/a.png")
-        True
-    """
-    folder, name = os.path.split(os.path.abspath(path))
-    return Path(os.path.realpath(folder), name)
 
 
 def _ending(path: str | os.PathLike) -> str:

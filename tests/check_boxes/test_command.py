@@ -146,3 +146,17 @@ def test_it_runs_as_a_module(clean, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "box_check" / "check_boxes.html").is_file()
+
+
+@pytest.mark.parametrize("output", ["case.html", "images/../case.htm"])
+def test_a_file_that_is_checked_is_not_written_over(clean, tmp_path, capsys, output):
+    data = clean()
+    table = tmp_path / "case_boxes.csv"
+    table.write_text("x_min,y_min,x_max,y_max\n5,6,15,20\n")
+    (tmp_path / "images").mkdir()
+    data.add("d", box=table.name)
+    data.write()
+    assert main(["--dataset_dir", str(tmp_path), "--output", str(tmp_path / output)]) == 2
+    assert "case_boxes.csv, which would be written, is one of the files to check." in capsys.readouterr().err
+    assert table.read_text().startswith("x_min,y_min")
+    assert main(["--dataset_dir", str(tmp_path), "--output", str(tmp_path / "case2.html")]) != 2

@@ -16,7 +16,7 @@ from monai.transforms import LoadImage
 from monai.transforms.transform import MapTransform, Transform
 from torch import Tensor
 
-from monai_bbox_mil.transforms.nifti_header import NiftiReader
+from monai_bbox_mil.transforms.nifti_header import WORLD_IS_AMBIGUOUS, NiftiReader, is_analyze
 from monai_bbox_mil.transforms.picture_reader import PictureReader, UnusableImageError
 from monai_bbox_mil.transforms.voxel_types import float32_grey, whole_labels
 
@@ -86,6 +86,11 @@ class LoadCheckedImage(Transform):
                 f"{name}: expected an image that can be read, got {type(error).__name__}: {said:.300} (Is the file "
                 "whole, of the type that its name says, and the data file of its header beside it?)"
             ) from error
+        if isinstance(image, MetaTensor) and is_analyze(paths[0]):
+            image.meta[WORLD_IS_AMBIGUOUS] = (
+                "an Analyze header does not say where its voxels are, and programs differ in it. Convert the image to "
+                "NIfTI, or give boxes in voxels."
+            )
         return self._check(image, name)
 
     def _reader(self, paths: Sequence[str | os.PathLike]) -> ImageReader:

@@ -30,6 +30,7 @@ __all__ = [
     "NiftiLikeWriter",
     "NiftiReader",
     "corner_offset_vox",
+    "is_analyze",
     "is_nifti",
     "mm_per_unit",
 ]
@@ -56,13 +57,24 @@ def is_nifti(path: str | os.PathLike) -> bool:
         >>> is_nifti("a.nii.gz"), is_nifti("a.png")
         (True, False)
     """
-    name = os.fspath(path).lower().removesuffix(".gz")
-    if name.endswith(".nii"):
-        return True
-    if not name.endswith((".hdr", ".img")):
+    return os.fspath(path).lower().removesuffix(".gz").endswith(".nii") or _is_pair(path, nibabel.Nifti1Pair)
+
+
+def is_analyze(path: str | os.PathLike) -> bool:
+    """Whether a file belongs to a pair of the older format that NIfTI grew out of.
+
+    Example:
+        >>> is_analyze("a.nii.gz")
+        False
+    """
+    return _is_pair(path, nibabel.AnalyzeImage) and not _is_pair(path, nibabel.Nifti1Pair)
+
+
+def _is_pair(path: str | os.PathLike, kind: type) -> bool:
+    if not os.fspath(path).lower().removesuffix(".gz").endswith((".hdr", ".img")):
         return False
     try:
-        return isinstance(nibabel.load(path), nibabel.Nifti1Pair)
+        return isinstance(nibabel.load(path), kind)
     except (ImageFileError, HeaderDataError, OSError):
         return False  # another format of these names, or damaged: its reader says so
 
@@ -112,6 +124,10 @@ class NiftiReader(NibabelReader):
     def __init__(self, exact: bool = False) -> None:
         super().__init__()
         self.exact = exact
+
+    def verify_suffix(self, filename: Sequence[str | os.PathLike] | str | os.PathLike) -> bool:
+        """Whether all files are NIfTI, pairs of header and voxels too."""
+        return all(is_nifti(name) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[str | os.PathLike] | str | os.PathLike, **kwargs: Any) -> Any:
         """Open one file or several, without their voxels."""
@@ -213,7 +229,7 @@ def _other_affine(header: Any, affine: np.ndarray) -> np.ndarray | None:
         return None
     else:
         # ITK begins at 0 and turns the first two axes, NiBabel puts the middle at 0 and turns the first.
-        others = [np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.diag([*header["pixdim"][1:4], 1.0])]
+        others = [np.diag([*(header["pixdim"][1:4] * np.array([-1.0, -1.0, 1.0])), 1.0])]
     for other in others:
         if other is None or not np.isfinite(other).all() or np.linalg.matrix_rank(other) < 4:
             continue

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pydicom
 import torch
 from scipy import ndimage
 
@@ -51,7 +52,6 @@ def load_dicom(path: Path) -> Any:
         the ``pydicom.Dataset``.
 
     Raises:
-        OptionalImportError: without ``pydicom``.
         ValueError: for a file that is no DICOM, is of another modality, or is not complete.
 
     Example:
@@ -61,7 +61,6 @@ def load_dicom(path: Path) -> Any:
         Traceback (most recent call last):
         ValueError: ...dcm: expected a DICOM file, got one without a DICOM header.
     """
-    pydicom = require_dicom("pydicom")
     try:
         dataset = pydicom.dcmread(path)
     except pydicom.errors.InvalidDicomError as error:
@@ -171,10 +170,10 @@ def _rois(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
 
 
 def _segments(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
-    # A label map lists its background, which its padding value names, as a segment.
+    # A label map may list its background as a segment: 0, or what its padding value names.
     background = dataset.get("PixelPaddingValue")
     found = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
-    labels = {number: (label, number) for number, label in found.items() if number != background}
+    labels = {number: (label, number) for number, label in found.items() if number not in (0, background)}
     return _chosen(labels, "segment", annotation)
 
 

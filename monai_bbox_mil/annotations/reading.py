@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.annotations.dicom_series import check_one_series
+from monai_bbox_mil.annotations.dicom_series import check_dicom_image
 from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
 from monai_bbox_mil.annotations.frame import ImageFrame, image_frame
 from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
@@ -75,10 +75,10 @@ def read_boxes(
 
     Raises:
         TypeError: when ``source`` or ``image`` is of a wrong type.
-        OptionalImportError: for DICOM without the extra ``dicom``.
+        OptionalImportError: for a DICOM SEG without the extra ``dicom``.
         ValueError: when the annotation is malformed, has an unknown class, more than 20,000 boxes of the image, or a
-            box outside of the image's file, when the image has lost what is needed to place it, or was read from a
-            folder of several DICOM series. The message names the file and the box.
+            box outside of the image's file, when the image has lost what is needed to place it, or was read from
+            DICOM slices that make no single image. The message names the file and the box.
         OSError: when the file cannot be opened.
 
     Example:
@@ -139,8 +139,7 @@ def _read(
     if isinstance(classes, str):
         raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
     frame = image_frame(image)
-    if frame.path is not None and os.path.isdir(frame.path):
-        check_one_series(frame.path)
+    check_dicom_image(frame)
     name, content, found_format = _load(source, format, frame)
     annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults)
     space, boxes = found_format.read(content, annotation)

@@ -17,6 +17,9 @@ from monai.transforms import LoadImage
 from monai.transforms.transform import MapTransform, Transform
 from torch import Tensor
 
+from monai_bbox_mil.annotations.dicom_headers import DicomError
+from monai_bbox_mil.transforms.dicom_reader import DicomReader
+
 __all__ = [
     "LoadCheckedImage",
     "LoadCheckedImageD",
@@ -51,6 +54,7 @@ class LoadCheckedImage(Transform):
         self.num_channels = num_channels
         # In the file's own type: a cast to float32 would hide complex voxels and make large ones infinite.
         self._loader = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
+        self._loader.register(DicomReader())  # asked first, before MONAI's own
 
     def __call__(self, filename: str | os.PathLike | Sequence[str | os.PathLike]) -> Tensor:
         """Image ``(C, *spatial)`` float32 of one file, or of several that become its channels."""
@@ -63,6 +67,8 @@ class LoadCheckedImage(Transform):
             for path in paths:
                 _check_gzip(path)
             image = self._loader(filename)
+        except DicomError:  # which names the file and the cause already
+            raise
         except Exception as error:  # each of MONAI's readers passes on what its library raises, without the file's name
             said = " ".join(str(error).split())
             raise ValueError(

@@ -21,7 +21,8 @@ coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume
 :mod:`monai_bbox_mil.annotations.dicom`.
 
 Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
-without boxes is in the COCO ``images``, or has a CSV row without numbers. COCO crowds are left out with a warning.
+without boxes is in the COCO ``images``, or has a CSV row without numbers. Regions to ignore are COCO's
+``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``.
 YOLO class numbers are positions in ``classes`` unless these are numbers themselves. The class of a Slicer ROI
 is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
 """
@@ -44,6 +45,7 @@ from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
 from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
+from monai_bbox_mil.boxes import box_codes
 
 __all__ = ["read_boxes", "survey_boxes"]
 
@@ -71,7 +73,8 @@ def read_boxes(
             ``"csv"``, ``"dicom"``.
 
     Returns:
-        boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64.
+        boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64, as
+        the codes of :mod:`monai_bbox_mil.boxes`: a region to ignore, such as a COCO crowd, has ``-2 - class``.
 
     Raises:
         TypeError: when ``source`` or ``image`` is of a wrong type.
@@ -91,7 +94,7 @@ def read_boxes(
     """
     found, channels, space, annotation = _read(source, image, classes, format)
     boxes, kept = place_boxes(found, space, annotation)
-    return boxes, torch.tensor(channels, dtype=torch.int64)[kept]
+    return boxes, box_codes(torch.tensor(channels, dtype=torch.int64), _ignored(found))[kept]
 
 
 def survey_boxes(
@@ -127,6 +130,7 @@ def survey_boxes(
         given=enclosing_boxes(corners),
         space=space,
         classes=torch.tensor(channels, dtype=torch.int64),
+        ignored=_ignored(found),
         places=[short_place(box, annotation) for box in found],
         faults=faults,
     )
@@ -167,6 +171,10 @@ def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, Annota
         if not formats[0].inline:
             raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
     return name, content, recognise_format(content, formats, name) if format == "auto" else formats[0]
+
+
+def _ignored(found: Sequence[FileBox]) -> Tensor:
+    return torch.tensor([box.ignored for box in found], dtype=torch.bool)
 
 
 def _channel(box: FileBox, annotation: Annotation) -> int:

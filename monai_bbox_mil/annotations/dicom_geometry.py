@@ -70,7 +70,7 @@ def dicom_volume(path: str | os.PathLike[str]) -> DicomVolume:
         >>> with tempfile.TemporaryDirectory() as empty:
         ...     dicom_volume(empty)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        monai_bbox_mil.annotations.dicom_headers.DicomError: ...: expected a DICOM image, got none.
+        monai_bbox_mil.annotations.dicom_headers.DicomError: ...: expected DICOM slices in the folder, got none.
     """
     path = Path(path)
     headers = series_headers(path)
@@ -188,7 +188,7 @@ def _check_gaps(path: Path, slices: Sequence[DicomSlice], positions: np.ndarray,
     off = np.abs(gaps - usual)
     if off.max() <= tolerance:
         return
-    worst = int(off.argmax())
+    worst = int(np.flatnonzero(off >= off.max() - _SAME_POSITION_MM)[0])
     between = f"{slices[worst].name} and {slices[worst + 1].name}"
     missing = gaps[worst] / usual - 1
     number = round(missing)

@@ -120,11 +120,11 @@ def series_headers(path: str | os.PathLike[str]) -> list[Header]:
         >>> with tempfile.TemporaryDirectory() as empty:
         ...     series_headers(empty)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        monai_bbox_mil.annotations.dicom_headers.DicomError: ...: expected a DICOM image, got none...
+        monai_bbox_mil.annotations.dicom_headers.DicomError: ...: expected DICOM slices in the folder, got none.
     """
     headers = image_headers(path)
     if not headers:
-        raise DicomError(f"{path}: expected a DICOM image, got none.{_what_else(Path(path))}")
+        raise DicomError(f"{path}: {_nothing(Path(path))}")
     series = list_series(headers)
     if len(series) > 1:
         listed = [_describe(uid, members) for uid, members in series.items()]
@@ -167,15 +167,20 @@ def _read(path: Path) -> Header | None:
     try:
         tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
         # Values are parsed when they are asked for, and a damaged one raises then.
-        has_pixels = bool(tags.get("SOPClassUID")) and bool(tags.get("Rows")) and bool(tags.get("Columns"))
+        has_pixels = bool(tags.get("Rows")) and bool(tags.get("Columns"))
         if has_pixels:
             collections.deque(tags.iterall(), maxlen=0)
+        kind = pydicom.uid.UID(tags.file_meta.get("MediaStorageSOPClassUID") or tags.get("SOPClassUID") or "")
     except Exception as error:  # of a damaged file pydicom passes on whatever its parsing ends in
         said = " ".join(str(error).split())
         raise DicomError(
             f"{path}: expected a DICOM header that can be read, got {type(error).__name__}: {said:.200}"
         ) from error
-    return Header(path, tags) if has_pixels else None
+    if has_pixels:
+        return Header(path, tags)
+    if not kind or kind.name.endswith("Image Storage"):
+        raise DicomError(f"{path}: expected Rows and Columns in the header of an image, got none; the file is damaged.")
+    return None
 
 
 def _describe(uid: str, headers: list[Header]) -> str:
@@ -188,9 +193,10 @@ def _describe(uid: str, headers: list[Header]) -> str:
     return f"{uid} ({', '.join([*filter(None, about), count])}, the first {headers[0].path.name})"
 
 
-def _what_else(path: Path) -> str:
-    """What a folder without images holds instead, as far as that helps."""
+def _nothing(path: Path) -> str:
+    """What is there instead of an image."""
     if not path.is_dir():
-        return " It has no pixels."
+        return "expected a DICOM image, got a DICOM file without pixels, such as an RTSTRUCT."
     below = [name.name for name in sorted(path.iterdir()) if name.is_dir() and holds_images(name)]
-    return f" Slices lie in the folders below it: {', '.join(below[:_SHOWN])}; name one of them." if below else ""
+    there = f" Slices lie in the folders below it: {', '.join(below[:_SHOWN])}. Name one of them." if below else ""
+    return f"expected DICOM slices in the folder, got none.{there}"

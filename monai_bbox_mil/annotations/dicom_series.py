@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from typing import Any
 
 import numpy as np
@@ -60,15 +60,20 @@ def check_dicom_image(frame: ImageFrame) -> None:
         _check_affine(volume, frame)
 
 
-def check_series(references: Collection[str], series: Collection[str], annotation: Annotation) -> None:
+def check_series(
+    references: Collection[str], series: Collection[str], instances: Set[str], annotation: Annotation
+) -> None:
     """Refuse annotations that were made on another series than the image.
 
     An image that is no DICOM file, such as a converted one, does not say where it comes from and passes. Where image
     and annotations have nothing in common to compare, a warning says that only positions place them.
 
+    An image that was converted to one file of many frames is of a new series, but names the slices it was made of.
+
     Args:
         references: frames of reference of the annotations; none where they do not say.
         series: instance UIDs of the series that they were made on; none where they do not say.
+        instances: instance UIDs of the slices that they were made on; none where they do not say.
         annotation: of the image.
 
     Raises:
@@ -78,19 +83,20 @@ def check_series(references: Collection[str], series: Collection[str], annotatio
         >>> from monai.data import MetaTensor
         >>> from monai_bbox_mil.annotations.frame import image_frame
         >>> in_memory = image_frame(MetaTensor(torch.zeros(1, 4, 4, 2)))
-        >>> check_series({"1.2.840"}, set(), Annotation("a.dcm", in_memory, None))  # nothing to compare with
+        >>> check_series({"1.2.840"}, set(), set(), Annotation("a.dcm", in_memory, None))  # nothing to compare with
     """
     image = annotation.frame.name
     if annotation.frame.path is None or not _is_dicom_image(annotation.frame.path):
         return
-    tags = image_headers(annotation.frame.path)[0].tags
+    headers = image_headers(annotation.frame.path)
+    tags = headers[0].tags
     found, reference = str(tags.get("SeriesInstanceUID")), tags.get("FrameOfReferenceUID")
     others = sorted(set(references) - {reference})
     if reference and others:
         raise ValueError(
             f"{annotation.name}: expected the frame of reference {reference} of {image}, got {', '.join(others)}."
         )
-    if series and found not in series:
+    if series and found not in series and not instances & _sources(headers[0].tags):
         raise ValueError(
             f"{annotation.name}: expected annotations of the series {found}, which {image} is, got those of "
             f"{', '.join(sorted(series))}."
@@ -102,6 +108,15 @@ def check_series(references: Collection[str], series: Collection[str], annotatio
             f"whether it belongs to {image}; it is placed by its positions in millimetres.",
             stacklevel=4,
         )
+
+
+def _sources(tags: Any) -> set[str]:
+    """Instance UIDs of the slices that a file of many frames was converted from."""
+    return {
+        str(source.get("ReferencedSOPInstanceUID"))
+        for frame in tags.get("PerFrameFunctionalGroupsSequence") or ()
+        for source in frame.get("ConversionSourceAttributesSequence") or ()
+    }
 
 
 def _is_dicom_image(path: str) -> bool:

@@ -42,7 +42,7 @@ from monai_bbox_mil.annotations.dicom_series import check_dicom_image
 from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
 from monai_bbox_mil.annotations.frame import ImageFrame, image_frame
 from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
 from monai_bbox_mil.boxes import box_codes
@@ -55,6 +55,7 @@ def read_boxes(
     image: Tensor,
     classes: Sequence[str | int] | None = None,
     format: str = "auto",
+    min_size: int = MIN_SIZE,
 ) -> tuple[Tensor, Tensor]:
     """Read box annotations into the index space of the image as it is now.
 
@@ -71,6 +72,8 @@ def read_boxes(
             0-based channels already, or the boxes have none and belong to channel 0.
         format: ``"auto"`` goes by extension and content; else one of ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
             ``"csv"``, ``"dicom"``.
+        min_size: components of a DICOM SEG of fewer pixels, in their slice, become regions to ignore. By default these
+            are the specks of one pixel that segmentation tools leave behind; 1 takes each for an object.
 
     Returns:
         boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64, as
@@ -92,7 +95,7 @@ def read_boxes(
         >>> read_boxes({"box": [[1, 2, 4, 6]], "label": ["lesion"]}, image, classes=("lesion",))
         (tensor([[6., 2., 9., 6.]]), tensor([0]))
     """
-    found, channels, space, annotation = _read(source, image, classes, format)
+    found, channels, space, annotation = _read(source, image, classes, format, min_size)
     boxes, kept = place_boxes(found, space, annotation)
     return boxes, box_codes(torch.tensor(channels, dtype=torch.int64), _ignored(found))[kept]
 
@@ -102,11 +105,12 @@ def survey_boxes(
     image: Tensor,
     classes: Sequence[str | int] | None = None,
     format: str = "auto",
+    min_size: int = MIN_SIZE,
 ) -> BoxSurvey:
     """Read box annotations as :func:`read_boxes` does, but refuse, clip and drop no box.
 
     Args:
-        source, image, classes, format: as in :func:`read_boxes`.
+        source, image, classes, format, min_size: as in :func:`read_boxes`.
 
     Returns:
         the boxes that can be read, wherever they lie, and the faults of the others.
@@ -121,7 +125,7 @@ def survey_boxes(
         ([[-1.0, 2.0, 4.0, 9.0]], [('box[1]', 'min_not_below_max')])
     """
     faults: list[BoxFault] = []
-    found, channels, space, annotation = _read(source, image, classes, format, faults)
+    found, channels, space, annotation = _read(source, image, classes, format, min_size, faults)
     corners = torch.stack([box.corners for box in found]) if found else torch.zeros(0, 8, 3, dtype=torch.float64)
     return BoxSurvey(
         boxes=enclosing_boxes(map_points(corners, matrix_to_image(space, annotation)))[
@@ -137,15 +141,22 @@ def survey_boxes(
 
 
 def _read(
-    source: Any, image: Tensor, classes: Sequence[str | int] | None, format: str, faults: list[BoxFault] | None = None
+    source: Any,
+    image: Tensor,
+    classes: Sequence[str | int] | None,
+    format: str,
+    min_size: int,
+    faults: list[BoxFault] | None = None,
 ) -> tuple[list[FileBox], list[int], str, Annotation]:
     """Boxes and their channels, the space of their corners, and what they were read from."""
     if isinstance(classes, str):
         raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
+    if min_size < 1:
+        raise ValueError(f"min_size must be at least 1 pixel, got {min_size}.")
     frame = image_frame(image)
     check_dicom_image(frame)
     name, content, found_format = _load(source, format, frame)
-    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults)
+    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults, min_size=min_size)
     space, boxes = found_format.read(content, annotation)
     found, channels = [], []
     for box in boxes:

@@ -137,7 +137,7 @@ def _survey(
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            survey = survey_boxes(item["box"], image, classes=options.box_classes)
+            survey = survey_boxes(item["box"], image, classes=options.box_classes, min_size=options.min_size or 2)
     except (OSError, TypeError, ValueError) as error:
         findings.append(Finding("unreadable_boxes", _one_line(error)))
         return None

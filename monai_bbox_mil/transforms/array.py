@@ -154,6 +154,7 @@ class LoadBoxes(Transform):
         classes: the names (or numbers) of the classes in the order of the network's output channels; ``None`` where
             the files hold channel numbers.
         format: ``"auto"``, ``"json"``, ``"coco"``, ``"yolo"``, ``"csv"``, ``"slicer"`` or ``"dicom"``.
+        min_size: components of a DICOM SEG of fewer pixels become regions to ignore; 1 takes each for an object.
 
     Raises:
         ValueError: for a file that cannot be read or does not fit the image.
@@ -164,9 +165,10 @@ class LoadBoxes(Transform):
         (tensor([[1., 2., 5., 6.]]), tensor([0]))
     """
 
-    def __init__(self, classes: Sequence[str | int] | None = None, format: str = "auto") -> None:
+    def __init__(self, classes: Sequence[str | int] | None = None, format: str = "auto", min_size: int = 2) -> None:
         self.classes = None if classes is None else tuple(classes)
         self.format = format
+        self.min_size = min_size
 
     def __call__(  # type: ignore[override]
         self, source: str | os.PathLike | Mapping[str, Any], image: Tensor
@@ -175,7 +177,7 @@ class LoadBoxes(Transform):
 
         The class of a region to ignore, such as a COCO crowd, is ``-2 - channel``, as in a box tensor.
         """
-        return read_boxes(source, image, classes=self.classes, format=self.format)
+        return read_boxes(source, image, classes=self.classes, format=self.format, min_size=self.min_size)
 
 
 class PackBoxes(Transform):

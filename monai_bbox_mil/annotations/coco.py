@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +12,13 @@ from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.parsing import parse_json
 from monai_bbox_mil.annotations.placing import volume_corners
 from monai_bbox_mil.annotations.records import BoxError, FileBox, label_key
-from monai_bbox_mil.annotations.values import items_of, numbers_of, values_of
+from monai_bbox_mil.annotations.values import flag_of, items_of, numbers_of, values_of
 
 __all__ = ["FORMAT"]
 
 
 def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """COCO; a crowd's box is not tight around one object, so it is left out with a warning."""
+    """COCO; a crowd's box is not tight around one object, so it becomes an ignored region."""
     images, annotations = values_of(content, ["images", "annotations"], annotation.name)
     path = image_path(annotation)
     found = [
@@ -43,13 +42,10 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
         raise ValueError(
             f"{annotation.name}: without classes the category ids must be 0, 1, .., got {names}; give classes."
         )
-    boxes, crowds = [], 0
+    boxes = []
     for index, entry in enumerate(items_of(annotations, f"{annotation.name}, annotations")):
         place = f"{annotation.name}, annotations[{index}]"
         if values_of(entry, ["image_id"], place)[0] != found[0]["id"]:
-            continue
-        if entry.get("iscrowd", 0):
-            crowds += 1
             continue
         annotation.count_box(place)
         with annotation.one_box(place):
@@ -60,14 +56,9 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
                 raise BoxError(message, "unknown_class")
             x, y, width, height = numbers_of(box, [4], place)
             corners = volume_corners([x, y], [x + width, y + height], "index", place, annotation.frame)
-            boxes.append(
-                FileBox(corners, (names[key], category) if annotation.classes and names else (category,), place)
-            )
-    if crowds:
-        warnings.warn(
-            f"{annotation.name}: left out {crowds} boxes of {path} with iscrowd, their area counts as background.",
-            stacklevel=4,
-        )
+            ignored = any(flag_of(entry.get(name), name, place) for name in ("iscrowd", "ignore"))
+            labels = (names[key], category) if annotation.classes and names else (category,)
+            boxes.append(FileBox(corners, labels, place, ignored))
     return "index", boxes
 
 

@@ -12,7 +12,7 @@ from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.parsing import parse_text
 from monai_bbox_mil.annotations.placing import volume_corners
 from monai_bbox_mil.annotations.records import FileBox
-from monai_bbox_mil.annotations.values import numbers_of
+from monai_bbox_mil.annotations.values import flag_of, numbers_of
 
 __all__ = ["FORMAT"]
 
@@ -62,7 +62,9 @@ def _read(content: str, annotation: Annotation) -> tuple[str, list[FileBox]]:
                 z = [z[0], z[0] + 1]
             corners = volume_corners([x_min, y_min, *z[:1]], [x_max, y_max, *z[1:]], "index", place, annotation.frame)
             named = label is not None and cells[label].strip()
-            boxes.append(FileBox(corners, (cells[label],) if label is not None and named else (), place))
+            labels = (cells[label],) if label is not None and named else ()
+            ignored = flag_of(cells.get("ignored"), "ignored", place)
+            boxes.append(FileBox(corners, labels, place, ignored))
     if not described:
         raise ValueError(
             f"{annotation.name}: expected {image_path(annotation)} in the column {image!r} (without numbers if "

@@ -37,11 +37,16 @@ class BoxFault(NamedTuple):
 
 
 class FileBox(NamedTuple):
-    """One box: its eight corners ``(8, 3)`` float64, the names its class may have (best first), where it stands."""
+    """One box of an annotation, before it is placed in the image."""
 
     corners: Tensor
+    """``(8, 3)`` float64, in the annotation's own space."""
     labels: tuple[Any, ...]
+    """Names that its class may have, best first."""
     place: str
+    """Where it stands, with the annotation's name, for messages."""
+    ignored: bool = False
+    """Whether it is a region that is neither positive nor negative, instead of a box around one object."""
 
 
 class BoxSurvey(NamedTuple):
@@ -54,11 +59,13 @@ class BoxSurvey(NamedTuple):
     space: str
     """``"index"``, voxels of the image's file, or ``"world"``, mm RAS."""
     classes: Tensor
-    """``(N,)`` int64 output channels."""
+    """``(N,)`` int64 output channels, also of ignored regions."""
     places: list[str]
     """Where each box stands in the annotation, such as ``"box[2]"`` or ``"row 5"``."""
     faults: list[BoxFault]
     """Of the boxes that are not among the others."""
+    ignored: Tensor
+    """``(N,)`` bool, true for regions that are neither positive nor negative, such as a COCO crowd."""
 
 
 def label_key(label: Any) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.records import BoxError
 
-__all__ = ["items_of", "numbers_of", "values_of"]
+__all__ = ["flag_of", "items_of", "numbers_of", "values_of"]
 
 
 def items_of(value: Any, place: str) -> list[Any]:
@@ -73,3 +73,23 @@ def numbers_of(values: Any, counts: Sequence[int], place: str) -> list[float]:
     if not all(map(math.isfinite, numbers)):
         raise BoxError(f"{place}: expected {expected} finite numbers, got {items}.", "not_finite")
     return numbers
+
+
+_FLAGS = {"": False, "0": False, "0.0": False, "false": False, "no": False, "none": False}
+_FLAGS |= {"1": True, "1.0": True, "true": True, "yes": True}
+
+
+def flag_of(value: Any, name: str, place: str) -> bool:
+    """A flag, written as a truth value, 0 or 1, or a word; nothing is false.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> flag_of("0", "iscrowd", "annotations[0]"), flag_of(None, "iscrowd", "annotations[0]")
+        (False, False)
+    """
+    known = _FLAGS.get(value.strip().lower() if isinstance(value, str) else str(value).lower())
+    if known is None:
+        raise ValueError(f"{place}: expected {name} to be 0 or 1, got {value!r}.")
+    return known

@@ -76,8 +76,8 @@ class LoadBoxesd(MapTransform):
     Args:
         keys: box files or inline annotations, replaced by boxes ``(N, 2*D)``.
         image_key: the image that the boxes belong to.
-        class_keys: where the classes ``(N,)`` go.
-        classes, format: as in the array version.
+        class_keys: where the classes ``(N,)`` go; that of a region to ignore is ``-2 - channel``.
+        classes, format, min_size: as in the array version.
         allow_missing_keys: whether an absent annotation is passed over.
 
     Example:
@@ -96,11 +96,12 @@ class LoadBoxesd(MapTransform):
         classes: Sequence[str | int] | None = None,
         format: str = "auto",
         allow_missing_keys: bool = False,
+        min_size: int = 2,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
         self.class_keys = _as_many(class_keys, self.keys, "class_keys")
-        self.loader = LoadBoxes(classes, format)
+        self.loader = LoadBoxes(classes, format, min_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -115,7 +116,7 @@ class PackBoxesd(MapTransform):
     Args:
         keys: boxes ``(N, 2*D)``; removed, with their classes and ignored flags, once packed.
         image_key: the image whose spatial shape the boxes are clipped to.
-        class_keys: classes ``(N,)`` of the boxes.
+        class_keys: classes ``(N,)`` of the boxes, ``-2 - channel`` for regions to ignore.
         ignored_keys: ignored flags ``(N,)`` of the boxes, where there are any.
         box_tensor_keys: where the box tensors go.
         allow_missing_keys: whether absent boxes are passed over.

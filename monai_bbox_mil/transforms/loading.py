@@ -16,6 +16,8 @@ from monai.transforms import LoadImage
 from monai.transforms.transform import MapTransform, Transform
 from torch import Tensor
 
+from monai_bbox_mil.annotations.dicom_headers import DicomError
+from monai_bbox_mil.transforms.dicom_reader import DicomReader
 from monai_bbox_mil.transforms.nifti_header import WORLD_IS_AMBIGUOUS, NiftiReader, is_analyze
 from monai_bbox_mil.transforms.picture_reader import PictureReader, UnusableImageError
 from monai_bbox_mil.transforms.voxel_types import float32_grey, whole_labels
@@ -78,6 +80,8 @@ class LoadCheckedImage(Transform):
             for path in paths:
                 _check_gzip(path)
             image = self._loader(filename, reader=_InTorchTypes(self._reader(paths)))
+        except DicomError:  # which names the file and the cause already
+            raise
         except UnusableImageError as error:
             raise ValueError(f"{name}: {error}") from error
         except Exception as error:  # each of MONAI's readers passes on what its library raises, without the file's name
@@ -95,7 +99,7 @@ class LoadCheckedImage(Transform):
 
     def _reader(self, paths: Sequence[str | os.PathLike]) -> ImageReader:
         """The first that takes the files: our own, then MONAI's in its order, where ITK takes whatever is left."""
-        own = (NiftiReader(exact=self.label_map), PictureReader(self.label_map, self.num_channels))
+        own = (NiftiReader(exact=self.label_map), PictureReader(self.label_map, self.num_channels), DicomReader())
         return next(reader for reader in (*own, *reversed(self._loader.readers)) if reader.verify_suffix(paths))
 
     def _check(self, image: Tensor, name: str) -> Tensor:

@@ -62,7 +62,7 @@ REFUSED = {
     "pickled objects": (array("a.npy", np.array([{}], dtype=object), True), "can be read.*pickle"),
     "no voxels": (array("a.npy", VOXELS[:0]), "expected at least one voxel"),
     "one axis": (array("a.npy", VOXELS[:, 0, 0]), "2 or 3 spatial axes"),
-    "a folder": (lambda folder: folder, UNREADABLE),
+    "a folder": (lambda folder: folder, "expected DICOM slices in the folder, got none"),
     "unknown extension": (content("a.xyz", "a"), UNREADABLE),
 }
 

@@ -215,7 +215,7 @@ class BoxBatch(Tensor):
             result = func(*args, **(kwargs or {}))
         return cls(result, args[0].spatial_shape) if func in _MOVES else result
 
-    def __deepcopy__(self, memo: dict) -> BoxBatch:
+    def __deepcopy__(self, memo: dict) -> Tensor:
         return self.clone()
 
 

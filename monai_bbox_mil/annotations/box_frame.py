@@ -19,7 +19,7 @@ from monai.data.utils import to_affine_nd
 from monai.utils import ImageMetaKey, TraceKeys
 from torch import Tensor
 
-from monai_bbox_mil.annotations.frame import image_frame
+from monai_bbox_mil.annotations.frame import image_frame, moves_images
 from monai_bbox_mil.annotations.geometry import box_corners, edge_affine, enclosing_boxes, map_points
 from monai_bbox_mil.boxes import BOX_FRAME, PADDING
 
@@ -146,17 +146,18 @@ def check_same_place(mask: Any, image: Any, mask_name: str, image_name: str) -> 
     if not (isinstance(mask, MetaTensor) and isinstance(image, MetaTensor)):
         return
     places = _place(mask), _place(image)
-    alike = places[0].shape == places[1].shape and places[0].operations != places[1].operations
-    if not alike or any(np.linalg.det(place.affine) == 0 for place in places):
+    affines = [place.affine for place in places if place.affine is not None and np.linalg.det(place.affine) != 0]
+    if len(affines) < 2 or places[0].shape != places[1].shape or places[0].operations == places[1].operations:
         return
-    if _offset(places[0].affine, places[1].affine, places[0].shape) <= 0.5:
+    if _offset(affines[0], affines[1], places[0].shape) <= 0.5:
         return
     frames = image_frame(mask), image_frame(image)
-    if any(frame.original_affine is None for frame in frames):
+    own = [frame.original_affine.numpy() for frame in frames if frame.original_affine is not None]
+    if len(own) < 2:
         if any(frame.path is not None for frame in frames):
             return
     else:
-        ways = [np.linalg.solve(frame.original_affine.numpy(), frame.affine.numpy()) for frame in frames]
+        ways = [np.linalg.solve(file, now) for file, now in zip(own, affines, strict=True)]
         if _offset(ways[0], ways[1], places[0].shape) <= 0.5:
             return
     went = [", ".join(place.operations) or "no transform" for place in places]
@@ -217,17 +218,12 @@ def _followed(now: Tensor, then: Tensor, moved: Tensor | None) -> bool:
 def _check_not_an_image(boxes: MetaTensor, name: str) -> None:
     """Refuse boxes that went through a transform of images, which takes their columns for voxels."""
     traced = [str(op.get(TraceKeys.CLASS_NAME)) for op in boxes.applied_operations]
-    wrong = [each for each in traced if _moves_images(each)]
+    wrong = [each for each in traced if hasattr(monai.transforms, each) and moves_images(each)]
     if wrong:
         raise ValueError(
             f"{name}: boxes must not go through transforms of images, got {', '.join(wrong)}, which took their columns "
             f"for voxels. Leave {name!r} out of its keys, and make the boxes after it (MaskToBoxTensord, LoadBoxesd)."
         )
-
-
-def _moves_images(name: str) -> bool:
-    module = getattr(getattr(monai.transforms, name, None), "__module__", "")
-    return module.startswith(("monai.transforms.spatial", "monai.transforms.croppad"))
 
 
 def _offset(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:

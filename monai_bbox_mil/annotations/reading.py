@@ -39,7 +39,7 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.dicom_series import check_one_series
 from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
-from monai_bbox_mil.annotations.frame import ImageFrame, image_frame
+from monai_bbox_mil.annotations.frame import ImageFrame, check_can_be_followed, image_frame
 from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
 from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
@@ -139,11 +139,18 @@ def _read(
     if isinstance(classes, str):
         raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
     frame = image_frame(image)
+    check_can_be_followed(frame)
     if frame.path is not None and os.path.isdir(frame.path):
         check_one_series(frame.path)
     name, content, found_format = _load(source, format, frame)
     annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults)
     space, boxes = found_format.read(content, annotation)
+    # Inline boxes of an image that was made in memory and never moved may mean its own identity.
+    if space == "world" and not frame.has_origin and (frame.operations or source is not content):
+        raise ValueError(
+            f"{name}: world boxes need the image's affine, which {frame.name} does not have: it was made in memory or "
+            "has lost its meta data, as after track_meta=False. Keep them, or give image.meta['original_affine']."
+        )
     found, channels = [], []
     for box in boxes:
         with annotation.one_box(box.place):

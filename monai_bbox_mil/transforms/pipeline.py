@@ -30,6 +30,8 @@ from monai.transforms import (
 from monai.transforms.compose import execute_compose
 from monai.utils import ImageMetaKey, MetaKeys
 
+from monai_bbox_mil.transforms.loading import LoadCheckedImaged
+
 __all__ = ["BoxMaskTrait", "refuse_deformations_after", "refuse_deformations_before", "refuse_lost_origin"]
 
 _DEFORMATIONS = (
@@ -110,7 +112,7 @@ def refuse_lost_origin(transform: Any, image_key: str, image: Any) -> None:
     if ImageMetaKey.FILENAME_OR_OBJ in known or MetaKeys.ORIGINAL_AFFINE in known:
         return
     before, _ = _neighbours(transform)
-    if any(isinstance(step, LoadImaged) and image_key in step.keys for step in before):
+    if any(isinstance(step, (LoadImaged, LoadCheckedImaged)) and image_key in step.keys for step in before):
         raise ValueError(
             f"{type(transform).__name__}: {image_key!r} was loaded from a file, but has lost its name and "
             "affine, without which boxes cannot be placed. Give PersistentDataset (LMDBDataset, CacheNTransDataset) "

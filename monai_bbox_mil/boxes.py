@@ -16,14 +16,17 @@ code ``c <= -2``   an *ignored* region of channel ``-2 - c``: its pixels are nei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "BOX_FRAME",
     "PADDING",
+    "BoxBatch",
     "batch_box_tensors",
     "box_codes",
     "boxes_to_mask",
@@ -39,6 +42,9 @@ __all__ = [
 ]
 
 PADDING = -1
+
+BOX_FRAME = "box_frame"
+"""Key of a MONAI tensor's meta data, under which boxes say which image they were made for."""
 
 # Corners that went through an affine come back with rounding errors of this order, in voxels; without a tolerance
 # 10.0000002 would snap to 11 and loosen every box by one voxel.
@@ -240,6 +246,50 @@ image of size (512, 512). Keep boxes out of casts to half precision.
             f"{name} must hold boxes in float32, got {dtype}, which {does} whole numbers above {exact} for an image of "
             f"size {tuple(spatial_shape)}. Keep boxes out of casts to {cast}."
         )
+
+
+class BoxBatch(Tensor):
+    """A batch's box tensor ``(B, N_max, 2*D + 1)`` that knows the size of the images it was made for.
+
+    The losses refuse logits of another size. It goes from process to process and from device to device; whatever is
+    computed from it is a plain tensor.
+
+    Args:
+        rows: ``(B, N_max, 2*D + 1)``.
+        spatial_shape: ``D`` sizes of the images in voxels.
+
+    Example:
+        >>> batch = BoxBatch(torch.zeros(1, 1, 5), (8, 9))
+        >>> batch.to(torch.float64).spatial_shape, type(batch[0])
+        ((8, 9), <class 'torch.Tensor'>)
+    """
+
+    spatial_shape: tuple[int, ...]
+
+    @staticmethod
+    def __new__(cls: type[BoxBatch], rows: Tensor, spatial_shape: Sequence[int]) -> BoxBatch:
+        batch = rows.as_subclass(cls)
+        batch.spatial_shape = tuple(spatial_shape)
+        return batch
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.nn.functional.interpolate:
+            raise TypeError(
+                "boxes cannot be interpolated as a mask is, which MONAI's DeepSupervisionLoss does with its target; "
+                "wrap the box loss in monai_bbox_mil.losses.BoxDeepSupervisionLoss instead."
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **(kwargs or {}))
+        return cls(result, args[0].spatial_shape) if func in _MOVES else result
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        return self.clone()
+
+
+_MOVES = {Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.pin_memory, Tensor.clone, Tensor.detach, Tensor.contiguous}
 
 
 def check_box_tensor(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int, name: str = "target") -> None:

@@ -40,7 +40,7 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.dicom_series import check_dicom_image
 from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
-from monai_bbox_mil.annotations.frame import ImageFrame, image_frame
+from monai_bbox_mil.annotations.frame import ImageFrame, check_can_be_followed, image_frame
 from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
 from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
@@ -155,9 +155,16 @@ def _read(
         raise ValueError(f"min_size must be at least 1 pixel, got {min_size}.")
     frame = image_frame(image)
     check_dicom_image(frame)
+    check_can_be_followed(frame)
     name, content, found_format = _load(source, format, frame)
     annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults, min_size=min_size)
     space, boxes = found_format.read(content, annotation)
+    # Inline boxes of an image that was made in memory and never moved may mean its own identity.
+    if space == "world" and not frame.has_origin and (frame.operations or source is not content):
+        raise ValueError(
+            f"{name}: world boxes need the image's affine, which {frame.name} does not have: it was made in memory or "
+            "has lost its meta data, as after track_meta=False. Keep them, or give image.meta['original_affine']."
+        )
     found, channels = [], []
     for box in boxes:
         with annotation.one_box(box.place):

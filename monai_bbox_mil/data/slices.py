@@ -18,6 +18,7 @@ from monai.transforms import Compose, Randomizable, Transform, apply_transform
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
+from monai_bbox_mil.annotations import check_box_frame, with_box_frame
 from monai_bbox_mil.boxes import slice_box_tensor
 from monai_bbox_mil.data.shared_labels import SharedLabels
 from monai_bbox_mil.data.volume_cache import VolumeCache
@@ -211,13 +212,18 @@ class SliceDataset(TorchDataset):
 
     def _cut(self, item: Mapping[str, Any], volume: int, index: int) -> dict[str, Any]:
         cut = dict(item, slice_index=index, volume_index=volume)
-        for key in (key for key in self.keys if key in cut):
-            if self.slice_dim is None:
-                continue
-            if cut[key].ndim == 4:
-                cut[key] = _select(cut[key], self.slice_dim % 3, index)
-            elif cut[key].ndim == 2 and cut[key].shape[1] == 7:
-                cut[key] = slice_box_tensor(cut[key], index, self.slice_dim)
+        if self.slice_dim is None:
+            return cut
+        images = [key for key in self.keys if key in cut and cut[key].ndim == 4]
+        boxes = [key for key in self.keys if key in cut and cut[key].ndim == 2 and cut[key].shape[1] == 7]
+        for key in images:
+            cut[key] = _select(cut[key], self.slice_dim % 3, index)
+        for key in boxes:
+            framed = images and isinstance(item[key], MetaTensor)
+            rows = check_box_frame(item[key], item[images[0]], repr(key), images[0]) if framed else item[key]
+            cut[key] = slice_box_tensor(rows, index, self.slice_dim)
+            if framed:
+                cut[key] = with_box_frame(cut[key], cut[images[0]])
         return cut
 
 

@@ -7,6 +7,8 @@ from monai_bbox_mil.data.collate import pad_box_collate
 from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
 from monai_bbox_mil.data.image_files import find_images
 from monai_bbox_mil.data.image_settings import ReadImageSettings, load_image_settings, save_image_settings
+from monai_bbox_mil.data.object_counts import check_objects
+from monai_bbox_mil.data.parts import images_of_part
 from monai_bbox_mil.data.phantom import make_phantom
 from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
 from monai_bbox_mil.data.shared_labels import SharedLabels
@@ -19,9 +21,11 @@ __all__ = [
     "SharedLabels",
     "SliceDataset",
     "atlas_datalist",
+    "check_objects",
     "decathlon_datalist",
     "find_images",
     "get_datalist",
+    "images_of_part",
     "load_datalist",
     "load_image_settings",
     "make_phantom",

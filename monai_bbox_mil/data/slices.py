@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from monai_bbox_mil.annotations import check_box_frame, with_box_frame
 from monai_bbox_mil.boxes import slice_box_tensor
+from monai_bbox_mil.data.object_counts import ObjectCount, count_objects
 from monai_bbox_mil.data.shared_labels import SharedLabels
 from monai_bbox_mil.data.volume_cache import VolumeCache
 
@@ -31,7 +32,8 @@ class SliceDataset(TorchDataset):
 
     Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
     it is asked for, and says by ``volume_index`` and ``slice_index`` where it comes from. Being map-style it can be
-    shuffled and split by ``DistributedSampler``. A 2D image is one slice.
+    shuffled and split by ``DistributedSampler``. A 2D image is one slice. What the volumes' labels hold is counted in
+    ``objects``, see :func:`~monai_bbox_mil.data.check_objects`.
 
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
@@ -67,7 +69,7 @@ class SliceDataset(TorchDataset):
     ) -> None:
         if len(data) == 0:
             raise ValueError("data must hold at least one item, got none.")
-        self._items = data
+        self.items = data
         self.keys = tuple(keys)
         self.slice_dim = slice_dim
         self.slice_transform = slice_transform
@@ -87,16 +89,16 @@ class SliceDataset(TorchDataset):
         transforms = (getattr(self.volumes, "transform", None), slice_transform)
         self._random = [t for t in transforms if _may_draw(t)]
         indices = tqdm(range(len(data)), desc="Counting slices", disable=not progress or cache_rate >= 1)
-        self.num_slices = [self._count_slices(self.volumes[i], i) for i in indices]
+        self.num_slices: list[int] = []
+        self.objects: list[ObjectCount] = []
+        for i in indices:  # a volume that is not kept in memory is read here and again for its slices: look at it once
+            item = self.volumes[i]
+            self.num_slices.append(self._count_slices(item, i))
+            self.objects.append(count_objects(item))
         self._first = [0, *accumulate(self.num_slices)]
 
     def __len__(self) -> int:
         return self._first[-1]
-
-    @property
-    def num_volumes(self) -> int:
-        """Images, whole ones, that the slices are of."""
-        return len(self.num_slices)
 
     def __getitem__(self, index: int) -> Any:
         if (seed := int(self._item_seed)) >= 0:
@@ -129,7 +131,7 @@ class SliceDataset(TorchDataset):
         volumes, slices = (torch.as_tensor(batch[key]).tolist() for key in ("volume_index", "slice_index"))
         names = []
         for volume, index in zip(volumes, slices):
-            item = self._items[volume]
+            item = self.items[volume]
             image = next((item[key] for key in self.keys if isinstance(item.get(key), (str, os.PathLike))), None)
             name = Path(image).name if image is not None else str(item.get("patient", f"volume {volume}"))
             names.append(f"{name} slice {index}" if self.num_slices[volume] > 1 else name)

@@ -2,8 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transforms between masks, box annotations, box tensors and files."""
 
-from monai_bbox_mil.transforms import array, dense_crf, dictionary, intensity, loading, output, spacing, volume
+from monai_bbox_mil.transforms import (
+    array,
+    cropping,
+    dense_crf,
+    dictionary,
+    intensity,
+    loading,
+    output,
+    spacing,
+    volume,
+)
 from monai_bbox_mil.transforms.array import *  # noqa: F403
+from monai_bbox_mil.transforms.cropping import *  # noqa: F403
 from monai_bbox_mil.transforms.dense_crf import *  # noqa: F403
 from monai_bbox_mil.transforms.dictionary import *  # noqa: F403
 from monai_bbox_mil.transforms.intensity import *  # noqa: F403
@@ -16,6 +27,7 @@ from monai_bbox_mil.transforms.volume import *  # noqa: F403
 __all__ = sorted(
     [
         *array.__all__,
+        *cropping.__all__,
         *dense_crf.__all__,
         *dictionary.__all__,
         *intensity.__all__,

@@ -17,8 +17,9 @@ from monai.transforms.transform import MapTransform, Transform
 from torch import Tensor
 
 from monai_bbox_mil.annotations.dicom_headers import DicomError
+from monai_bbox_mil.annotations.frame import WORLD_IS_AMBIGUOUS
 from monai_bbox_mil.transforms.dicom_reader import DicomReader
-from monai_bbox_mil.transforms.nifti_header import WORLD_IS_AMBIGUOUS, NiftiReader, is_analyze
+from monai_bbox_mil.transforms.nifti_header import NiftiReader, is_analyze
 from monai_bbox_mil.transforms.picture_reader import PictureReader, UnusableImageError
 from monai_bbox_mil.transforms.voxel_types import float32_grey, whole_labels
 

@@ -22,11 +22,10 @@ from monai.utils import ensure_tuple
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from monai_bbox_mil.annotations.frame import OTHER_AFFINE, WORLD_IS_AMBIGUOUS
 from monai_bbox_mil.transforms.voxel_types import few_float32_levels
 
 __all__ = [
-    "OTHER_AFFINE",
-    "WORLD_IS_AMBIGUOUS",
     "NiftiLikeWriter",
     "NiftiReader",
     "corner_offset_vox",
@@ -34,12 +33,6 @@ __all__ = [
     "is_nifti",
     "mm_per_unit",
 ]
-
-WORLD_IS_AMBIGUOUS = "world_is_ambiguous"
-"""Key of an image's meta data: why programs differ in where the file's voxels are; absent where they agree."""
-
-OTHER_AFFINE = "other_affine"
-"""Key of an image's meta data beside :data:`WORLD_IS_AMBIGUOUS`: ``(4, 4)`` affine in mm that other programs take."""
 
 # Forms that differ by rounding or by an orthogonalised direction mean the same.
 _SAME_PLACE_VOX = 0.1

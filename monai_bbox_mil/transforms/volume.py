@@ -18,8 +18,9 @@ from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from monai_bbox_mil.annotations.frame import OTHER_AFFINE
 from monai_bbox_mil.boxes import exact_limit
-from monai_bbox_mil.transforms.nifti_header import OTHER_AFFINE, corner_offset_vox, mm_per_unit
+from monai_bbox_mil.transforms.nifti_header import corner_offset_vox, mm_per_unit
 
 __all__ = [
     "EnsureVolume",

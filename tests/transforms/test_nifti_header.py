@@ -13,8 +13,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_bbox_mil.annotations.frame import OTHER_AFFINE, WORLD_IS_AMBIGUOUS
 from monai_bbox_mil.transforms import EnsureVolume, EnsureVolumed, LoadCheckedImage, LoadCheckedImaged, SaveLikeInput
-from monai_bbox_mil.transforms.nifti_header import OTHER_AFFINE, WORLD_IS_AMBIGUOUS
 
 SHAPE = (9, 8, 7)
 SCANNER, ALIGNED = np.diag([2.0, 2, 3, 1]), np.diag([2.0, 2, 3, 1])

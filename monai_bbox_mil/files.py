@@ -5,13 +5,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["UNFINISHED", "clear_unfinished", "find_files", "free_bytes", "replacing", "replacing_group"]
+__all__ = [
+    "UNFINISHED",
+    "clear_unfinished",
+    "find_files",
+    "free_bytes",
+    "printable",
+    "replacing",
+    "replacing_group",
+    "same_place",
+]
 
 UNFINISHED = ".unfinished_"
 """Begins the name of what is still being written. Whatever is called so and not at work can be deleted."""
@@ -119,6 +129,27 @@ def free_bytes(folder: str | os.PathLike) -> str:
         'no such folder'
     """
     return f"{shutil.disk_usage(folder).free} bytes free there" if os.path.isdir(folder) else "no such folder"
+
+
+def printable(text: str) -> str:
+    r"""A text that can be printed and encoded: bytes of a file name that are no UTF-8 become ``\xNN``.
+
+    Example:
+        >>> print(printable(os.fsdecode(b"va\xff.nii.gz")))
+        va\xff.nii.gz
+    """
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
+def same_place(path: str | os.PathLike) -> Path:
+    """A path that is equal for two names of one place: links of folders are followed, a link in the place is not.
+
+    Example:
+        >>> same_place("images/../masks/a.png") == same_place("masks/a.png")
+        True
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    return Path(os.path.realpath(folder), name)
 
 
 def _to_disk(path: Path) -> None:

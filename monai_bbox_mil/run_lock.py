@@ -45,6 +45,8 @@ class RunLock:
     def __init__(self, folders: str | os.PathLike | Sequence[str | os.PathLike], name: str = "training") -> None:
         if isinstance(folders, (str, os.PathLike)):
             folders = [folders]
+        if not all(os.fspath(folder) for folder in folders):
+            raise ValueError("folders (ckpt_dir, output_dir): expected names of folders, got empty text.")
         self.name = name
         # A fixed order, so that of two runs that want the same folders one gets them all.
         self.paths = sorted({Path(folder).resolve() / f".{name}.lock" for folder in folders})

@@ -73,6 +73,43 @@ def write_series(
     return slices
 
 
+def write_frames(path, volume, orientation, order, spacing_mm=SPACING_MM, **changed) -> Dataset:
+    """An enhanced CT of many frames; ``order`` is the slice of ``volume`` that each frame shows."""
+    directions = np.array(ORIENTATIONS[orientation], dtype=float)
+    step = spacing_mm[2] * np.cross(directions[ROW], directions[COLUMN])
+    file = empty_file(uid.EnhancedCTImageStorage, "CT", generate_uid(), generate_uid())
+    file.FrameOfReferenceUID, file.NumberOfFrames = generate_uid(), len(order)
+    file.Columns, file.Rows = volume.shape[:2]
+    file.SamplesPerPixel, file.PhotometricInterpretation, file.PixelRepresentation = 1, "MONOCHROME2", 0
+    file.BitsAllocated, file.BitsStored, file.HighBit = 16, 16, 15
+    shared, plane, measures = Dataset(), Dataset(), Dataset()
+    plane.ImageOrientationPatient = plain(directions)
+    measures.PixelSpacing, measures.SliceThickness = [spacing_mm[1], spacing_mm[0]], spacing_mm[2]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Sequence([plane]), Sequence([measures])
+    file.SharedFunctionalGroupsSequence, file.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence()
+    for index in order:
+        groups, position = Dataset(), Dataset()
+        position.ImagePositionPatient = plain(np.array(ORIGIN_MM) + index * step)
+        groups.PlanePositionSequence = Sequence([position])
+        file.PerFrameFunctionalGroupsSequence.append(groups)
+    file.PixelData = np.ascontiguousarray(volume[:, :, list(order)].T, dtype=np.uint16).tobytes()
+    file.save_as(path, enforce_file_format=True)
+    edit(path, **changed)
+    return file
+
+
+def edit(path, **tags) -> None:
+    """Change tags of a file, or of all files in a folder; ``None`` deletes one."""
+    for name in sorted(path.iterdir()) if path.is_dir() else [path]:
+        file = pydicom.dcmread(name)
+        for tag, value in tags.items():
+            if value is None:
+                file.pop(tag, None)
+            else:
+                setattr(file, tag, value)
+        file.save_as(name)
+
+
 def write_seg(path, slices, masks, labels, kind="BINARY", omit_empty_frames=True) -> None:
     """A SEG of one ``masks[..., number]`` a segment."""
     described = [

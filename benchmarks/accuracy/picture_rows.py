@@ -47,28 +47,29 @@ def draw_pictures(
         whether there was anything to draw.
     """
     reference = pick_reference(results, matrix, view, dataset) or view.rows[0]
-    kept: dict[TableRow, dict[str, CasePicture]] = {}
+    # A fold knows its own images alone, so those of two folds may have one name.
+    kept: dict[TableRow, dict[tuple[str, str], CasePicture]] = {}
     dice: dict[TableRow, pd.Series] = {}
     for row in dict.fromkeys([*view.rows, reference]):
         rows = select_rows(results, dataset, row)
         rows = rows[rows["seed"] == rows["seed"].min()]
-        dice[row] = rows.groupby("case")["dice"].mean()
+        dice[row] = rows.groupby(["fold", "case"])["dice"].mean()
         kept[row] = _load(jobs, dataset, row, None if rows.empty else int(rows["seed"].min()))
     shown = [row for row in view.rows if len(dice[row])]
     # A row whose run is elsewhere would be missing from the grid: none is better, or the one drawn over there.
-    common = [name for name in dice[reference].index if all(name in kept[row] for row in shown)]
+    common = [case for case in dice[reference].index if all(case in kept[row] for row in shown)]
     if not shown or not common:
         return False
     order = dice[reference].loc[common].sort_values(ascending=False)
     places = dict.fromkeys(np.linspace(0, len(order) - 1, min(3, len(order))).round().astype(int))
     grid = []
     for place in places:
-        name = str(order.index[place])
+        case = order.index[place]
         rank = "best" if place == 0 else "worst" if place == len(order) - 1 else "median"
         pictures = {
-            row_label(matrix, row): kept[row][name]._replace(title=f"Dice {dice[row][name]:.3f}") for row in shown
+            row_label(matrix, row): kept[row][case]._replace(title=f"Dice {dice[row][case]:.3f}") for row in shown
         }
-        grid.append((f"{rank}: {name}", pictures))
+        grid.append((f"{rank}: {case[1]}", pictures))
     first = results[results["dataset"] == dataset]
     for dpi in _DPI:
         save_comparison_grid(path, grid, list(dict.fromkeys(first["class"])), dpi=dpi)
@@ -78,13 +79,13 @@ def draw_pictures(
     return True
 
 
-def _load(jobs: Sequence[RunJob], dataset: str, row: TableRow, seed: int | None) -> dict[str, CasePicture]:
-    """Pictures of all folds by name of the case."""
-    pictures: dict[str, CasePicture] = {}
+def _load(jobs: Sequence[RunJob], dataset: str, row: TableRow, seed: int | None) -> dict[tuple[str, str], CasePicture]:
+    """Pictures of all folds by fold and name of the case."""
+    pictures: dict[tuple[str, str], CasePicture] = {}
     for job in jobs:
         if (job.key.dataset, job.key.system, job.key.variant, job.key.seed) == (dataset, row.system, row.variant, seed):
             for evaluation in job.evaluations:
                 file = evaluation.folder / "pictures.npz"
                 if evaluation.name == row.evaluation and evaluation.done and file.is_file():
-                    pictures |= load_pictures(file)
+                    pictures |= {(str(job.key.fold), name): kept for name, kept in load_pictures(file).items()}
     return pictures

@@ -20,6 +20,7 @@ from benchmarks.accuracy.matrix import ExperimentMatrix
 from benchmarks.accuracy.sections import ViewSpec
 from benchmarks.accuracy.statistics import patient_scores, select_rows, summarize
 from benchmarks.accuracy.tables import pick_reference, row_label
+from monai_bbox_mil.handlers.picture_grid import literal_texts
 
 __all__ = ["METRIC_NAMES", "SCORE_NAMES", "plot_curve", "plot_learning", "plot_patients", "shrink_png"]
 
@@ -35,6 +36,7 @@ METRIC_NAMES = {
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 
 
+@literal_texts
 def plot_patients(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
     """A point for each patient (mean of its seeds), a box for the quartiles, a panel for each data set.
 
@@ -67,6 +69,7 @@ def plot_patients(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpe
     return True
 
 
+@literal_texts
 def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
     """A metric over epochs or iterations: the mean over seeds and folds as a line, their range as a band.
 
@@ -97,6 +100,7 @@ def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec
     return True
 
 
+@literal_texts
 def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
     """A score against the variants' ``x``, a panel for each series and a line for each system; bars: standard errors.
 

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.accuracy.identity import versions
 from benchmarks.accuracy.plan import EVALUATED, TRAINED, RunJob, read_json, write_json
 from benchmarks.accuracy.schema import ExperimentError
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.csv_tables import read_table, write_table
 
 if TYPE_CHECKING:
     from benchmarks.accuracy.earlier import EarlierResults
@@ -30,7 +30,7 @@ RESULT_COLUMNS = (
 """Columns of ``results.csv``; what a training and an evaluation took is the same in all of their rows."""
 
 CURVE_KEYS = ("dataset", "system", "variant", "seed", "fold")
-_TEXTS = ("dataset", "system", "variant", "fold", "evaluation", "case", "patient", "class", "hash", "device")
+_TEXTS = ("dataset", "system", "variant", "fold", "evaluation", "case", "patient", "class", "hash", "device", "metric")
 _OF_TRAINING = ("peak_memory_mb", "num_parameters", "num_threads", "device")
 
 
@@ -59,14 +59,14 @@ def gather_results(
         training = {"train_seconds": measured["train_seconds"], "train_cpu_seconds": measured["cpu_seconds"]}
         training |= {name: measured[name] for name in _OF_TRAINING}
         names = {name: getattr(job.key, name) for name in CURVE_KEYS}
-        curve = pd.read_csv(job.folder / "curves.csv")
+        curve = read_table(job.folder / "curves.csv", texts=_TEXTS)
         curves.append(curve[curve["metric"].isin(metrics)].assign(**names, hash=job.hash))
         for evaluation, score_hash in zip(job.evaluations, job.score_hashes):
             if not evaluation.done:
                 continue
             measured = read_json(evaluation.folder / EVALUATED)
             spent = {"evaluate_seconds": measured["seconds"], "evaluate_cpu_seconds": measured["cpu_seconds"]}
-            cases = pd.read_csv(evaluation.folder / "cases.csv", dtype={"case": str, "patient": str, "class": str})
+            cases = read_table(evaluation.folder / "cases.csv", texts=_TEXTS)
             scores.append(cases.assign(**names, **training, **spent, evaluation=evaluation.name, hash=score_hash))
     table = pd.concat(scores)[list(RESULT_COLUMNS)] if scores else pd.DataFrame(columns=list(RESULT_COLUMNS))
     columns = [*CURVE_KEYS, "epoch", "iteration", "metric", "value", "hash"]
@@ -94,8 +94,7 @@ def write_results(
     table, lines = gather_results(jobs, metrics, earlier)
     out = Path(out)
     for name, content, digits in (("results.csv", table, "%.6g"), ("curves.csv", lines, "%.4g")):
-        with replacing(out / name) as unfinished:
-            content.to_csv(unfinished, index=False, float_format=digits)
+        write_table(out / name, content, float_format=digits)
     write_json(out / "results.json", {"command": command, "versions": versions()})
     return out / "results.csv"
 
@@ -110,7 +109,7 @@ def read_results(path: str | os.PathLike) -> pd.DataFrame:
     if not path.is_file():
         raise ExperimentError(f"results {path}: expected a CSV file, got {'a folder' if path.exists() else 'nothing'}.")
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=True)
+        table = read_table(path, texts=_TEXTS)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ExperimentError(f"results {path}: expected a CSV table, got {error}") from error
     missing = [name for name in CURVE_KEYS if name not in table]
@@ -118,4 +117,4 @@ def read_results(path: str | os.PathLike) -> pd.DataFrame:
         raise ExperimentError(
             f"results {path}: the columns {', '.join(missing)} are missing; got {', '.join(map(str, table.columns))}."
         )
-    return table.fillna({"variant": ""})
+    return table

@@ -13,11 +13,11 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-import pandas as pd
 from tqdm import tqdm
 
 from benchmarks.accuracy.plan import RunJob
 from benchmarks.accuracy.server import start_server, usable_cores
+from monai_bbox_mil.csv_tables import read_table
 
 __all__ = ["run_jobs"]
 
@@ -112,7 +112,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _success(job: RunJob, seconds: float) -> str:
     dice = []
     for evaluation in job.evaluations:
-        scores = pd.read_csv(evaluation.folder / "cases.csv")["dice"]
+        scores = read_table(evaluation.folder / "cases.csv", texts=["case", "patient", "class"])["dice"]
         dice.append(f"{evaluation.name} {scores.mean():.3f}")
     return f"{job.key}: mean Dice {', '.join(dice)}; {seconds:.0f} s"
 

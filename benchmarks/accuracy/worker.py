@@ -39,6 +39,7 @@ import monai_bbox_mil.handlers
 import monai_bbox_mil.networks
 from benchmarks.accuracy.curves import read_curves
 from benchmarks.accuracy.plan import EVALUATED, TRAINED, EvaluationJob, RunJob, write_json
+from monai_bbox_mil.csv_tables import write_table
 from monai_bbox_mil.errors import last_word
 
 __all__ = ["run_job"]
@@ -88,7 +89,7 @@ def _train(job: RunJob, num_threads: int) -> None:
     _run_workflow(workflow)
     measured = started.read()
     network, device = (workflow.parser.get_parsed_content(name) for name in ("network", "device"))
-    read_curves(job.folder / "eval").to_csv(job.folder / "curves.csv", index=False, float_format="%.5g")
+    write_table(job.folder / "curves.csv", read_curves(job.folder / "eval"), float_format="%.5g")
     device_name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu"
     write_json(
         job.folder / TRAINED,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import monai.transforms
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -18,7 +19,21 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.geometry import edge_affine
 
-__all__ = ["ImageFrame", "image_frame"]
+__all__ = [
+    "OTHER_AFFINE",
+    "WORLD_IS_AMBIGUOUS",
+    "ImageFrame",
+    "check_can_be_followed",
+    "check_has_world",
+    "image_frame",
+    "moves_images",
+]
+
+WORLD_IS_AMBIGUOUS = "world_is_ambiguous"
+"""Key of an image's meta data: why programs differ in where the file's voxels are; absent where they agree."""
+
+OTHER_AFFINE = "other_affine"
+"""Key of an image's meta data beside :data:`WORLD_IS_AMBIGUOUS`: ``(4, 4)`` affine in mm that other programs take."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,8 @@ class ImageFrame:
         original_affine: the same as ``affine`` for the file's voxels, ``None`` when it is not known.
         has_depth: whether the position across the slice is known; it is not for a 2D slice taken out of a volume.
         operations: names of the traced transforms that the image went through.
+        has_origin: whether the affine is known to be somebody's: not where it may be MONAI's own for plain tensors.
+        ambiguity: why programs differ in where the file's voxels are, empty where they agree.
     """
 
     path: str | None
@@ -44,6 +61,8 @@ class ImageFrame:
     original_affine: Tensor | None
     has_depth: bool
     operations: tuple[str, ...]
+    has_origin: bool
+    ambiguity: str = ""
 
     @property
     def name(self) -> str:
@@ -106,7 +125,84 @@ def image_frame(image: Tensor) -> ImageFrame:
         original_affine=None if original is None else to_affine_nd(3, original),
         has_depth=dims == 3 or (len(current) == 4 and (*loaded_shape, 1, 1, 1)[2] == 1),
         operations=operations,
+        has_origin=bool({ImageMetaKey.FILENAME_OR_OBJ, MetaKeys.ORIGINAL_AFFINE} & image.meta.keys())
+        or not (operations or torch.equal(current, torch.eye(len(current), dtype=current.dtype))),
+        ambiguity=str(image.meta.get(WORLD_IS_AMBIGUOUS, "")),
     )
+
+
+def check_can_be_followed(frame: ImageFrame) -> None:
+    """Raise if an image moved in a way of which its affine knows nothing, so that boxes of its file have no place here.
+
+    Of moves that leave no trace, those are found that exchange axes or change sizes; an axis of one voxel may be a
+    slice.
+
+    Args:
+        frame: of the image.
+
+    Raises:
+        ValueError: naming the transform, or both shapes, and what to use instead.
+
+    Example:
+        >>> from monai.transforms import Transposed
+        >>> image = Transposed("image", (0, 2, 1))({"image": MetaTensor(torch.zeros(1, 8, 9))})["image"]
+        >>> check_can_be_followed(image_frame(image))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: the image (without filename_or_obj): boxes cannot follow an image through Transposed, ...
+    """
+    instead = "Use transforms that keep the affine (Orientationd, Rotate90d, Flipd, Resized, SpatialCropd, ...)"
+    if "Transposed" in frame.operations:
+        raise ValueError(
+            f"{frame.name}: boxes cannot follow an image through Transposed, which moves voxels but not the affine. "
+            f"{instead}, or load the boxes before it."
+        )
+    if frame.original_shape is None or frame.original_affine is None or any(map(moves_images, frame.operations)):
+        return
+    untouched = torch.allclose(frame.affine, frame.original_affine, rtol=0, atol=1e-6)
+    if untouched and any(now not in (1, then) for now, then in zip(frame.shape, frame.original_shape, strict=True)):
+        raise ValueError(
+            f"{frame.name}: boxes cannot be placed in an image of {frame.shape[: frame.dims]} voxels whose file has "
+            f"{frame.original_shape[: frame.dims]}, while its affine is still that of the file: a transform changed it "
+            f"and left no trace. {instead}, or load the boxes before it."
+        )
+
+
+def moves_images(operation: str) -> bool:
+    """Whether the name of a traced transform is not that of one of MONAI's that leave voxels where they are.
+
+    Example:
+        >>> moves_images("RandFlip"), moves_images("Lambda")
+        (True, False)
+    """
+    module = getattr(getattr(monai.transforms, operation, None), "__module__", "")
+    return not module.startswith(("monai.transforms.utility", "monai.transforms.intensity"))
+
+
+def check_has_world(frame: ImageFrame, name: str, from_file: bool) -> None:
+    """Raise where boxes in mm cannot be placed in an image.
+
+    Args:
+        frame: of the image.
+        name: of the annotation, for messages.
+        from_file: whether the boxes come from a file. Inline boxes of an image that was made in memory and never moved
+            may mean its own identity.
+
+    Raises:
+        ValueError: when the image's affine was lost, or when programs differ in where its voxels are.
+
+    Example:
+        >>> frame = image_frame(MetaTensor(torch.zeros(1, 8, 9), meta={WORLD_IS_AMBIGUOUS: "its forms differ."}))
+        >>> check_has_world(frame, "a.mrk.json", from_file=False)
+        Traceback (most recent call last):
+        ValueError: a.mrk.json: cannot place boxes in mm in the image (without filename_or_obj): its forms differ.
+    """
+    if frame.ambiguity:
+        raise ValueError(f"{name}: cannot place boxes in mm in {frame.name}: {frame.ambiguity}")
+    if not frame.has_origin and (frame.operations or from_file):
+        raise ValueError(
+            f"{name}: world boxes need the image's affine, which {frame.name} does not have: it was made in memory or "
+            "has lost its meta data, as after track_meta=False. Keep them, or give image.meta['original_affine']."
+        )
 
 
 def _file_of(meta: Mapping[Any, Any]) -> str | None:

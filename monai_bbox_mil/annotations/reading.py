@@ -21,7 +21,8 @@ coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume
 :mod:`monai_bbox_mil.annotations.dicom`.
 
 Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
-without boxes is in the COCO ``images``, or has a CSV row without numbers. COCO crowds are left out with a warning.
+without boxes is in the COCO ``images``, or has a CSV row without numbers. Regions to ignore are COCO's
+``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``.
 YOLO class numbers are positions in ``classes`` unless these are numbers themselves. The class of a Slicer ROI
 is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
 """
@@ -30,20 +31,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.annotations.dicom_series import check_one_series
-from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
-from monai_bbox_mil.annotations.frame import ImageFrame, image_frame
+from monai_bbox_mil.annotations.dicom_series import check_dicom_image
+from monai_bbox_mil.annotations.frame import check_can_be_followed, check_has_world, image_frame
 from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.guard import errors_with_name
+from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation
+from monai_bbox_mil.annotations.opening import open_annotation
 from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
+from monai_bbox_mil.annotations.values import shown
+from monai_bbox_mil.boxes import box_codes
 
 __all__ = ["read_boxes", "survey_boxes"]
 
@@ -53,6 +56,7 @@ def read_boxes(
     image: Tensor,
     classes: Sequence[str | int] | None = None,
     format: str = "auto",
+    min_size: int = MIN_SIZE,
 ) -> tuple[Tensor, Tensor]:
     """Read box annotations into the index space of the image as it is now.
 
@@ -69,16 +73,19 @@ def read_boxes(
             0-based channels already, or the boxes have none and belong to channel 0.
         format: ``"auto"`` goes by extension and content; else one of ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
             ``"csv"``, ``"dicom"``.
+        min_size: components of a DICOM SEG of fewer pixels, in their slice, become regions to ignore. By default these
+            are the specks of one pixel that segmentation tools leave behind; 1 takes each for an object.
 
     Returns:
-        boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64.
+        boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64, as
+        the codes of :mod:`monai_bbox_mil.boxes`: a region to ignore, such as a COCO crowd, has ``-2 - class``.
 
     Raises:
         TypeError: when ``source`` or ``image`` is of a wrong type.
-        OptionalImportError: for DICOM without the extra ``dicom``.
+        OptionalImportError: for a DICOM SEG without the extra ``dicom``.
         ValueError: when the annotation is malformed, has an unknown class, more than 20,000 boxes of the image, or a
-            box outside of the image's file, when the image has lost what is needed to place it, or was read from a
-            folder of several DICOM series. The message names the file and the box.
+            box outside of the image's file, when the image has lost what is needed to place it, or was read from
+            DICOM slices that make no single image. The message names the file and the box.
         OSError: when the file cannot be opened.
 
     Example:
@@ -89,9 +96,9 @@ def read_boxes(
         >>> read_boxes({"box": [[1, 2, 4, 6]], "label": ["lesion"]}, image, classes=("lesion",))
         (tensor([[6., 2., 9., 6.]]), tensor([0]))
     """
-    found, channels, space, annotation = _read(source, image, classes, format)
+    found, channels, space, annotation = _read(source, image, classes, format, min_size)
     boxes, kept = place_boxes(found, space, annotation)
-    return boxes, torch.tensor(channels, dtype=torch.int64)[kept]
+    return boxes, box_codes(torch.tensor(channels, dtype=torch.int64), _ignored(found))[kept]
 
 
 def survey_boxes(
@@ -99,11 +106,12 @@ def survey_boxes(
     image: Tensor,
     classes: Sequence[str | int] | None = None,
     format: str = "auto",
+    min_size: int = MIN_SIZE,
 ) -> BoxSurvey:
     """Read box annotations as :func:`read_boxes` does, but refuse, clip and drop no box.
 
     Args:
-        source, image, classes, format: as in :func:`read_boxes`.
+        source, image, classes, format, min_size: as in :func:`read_boxes`.
 
     Returns:
         the boxes that can be read, wherever they lie, and the faults of the others.
@@ -118,7 +126,7 @@ def survey_boxes(
         ([[-1.0, 2.0, 4.0, 9.0]], [('box[1]', 'min_not_below_max')])
     """
     faults: list[BoxFault] = []
-    found, channels, space, annotation = _read(source, image, classes, format, faults)
+    found, channels, space, annotation = _read(source, image, classes, format, min_size, faults)
     corners = torch.stack([box.corners for box in found]) if found else torch.zeros(0, 8, 3, dtype=torch.float64)
     return BoxSurvey(
         boxes=enclosing_boxes(map_points(corners, matrix_to_image(space, annotation)))[
@@ -127,23 +135,33 @@ def survey_boxes(
         given=enclosing_boxes(corners),
         space=space,
         classes=torch.tensor(channels, dtype=torch.int64),
+        ignored=_ignored(found),
         places=[short_place(box, annotation) for box in found],
         faults=faults,
     )
 
 
 def _read(
-    source: Any, image: Tensor, classes: Sequence[str | int] | None, format: str, faults: list[BoxFault] | None = None
+    source: Any,
+    image: Tensor,
+    classes: Sequence[str | int] | None,
+    format: str,
+    min_size: int,
+    faults: list[BoxFault] | None = None,
 ) -> tuple[list[FileBox], list[int], str, Annotation]:
     """Boxes and their channels, the space of their corners, and what they were read from."""
-    if isinstance(classes, str):
-        raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
+    if min_size < 1:
+        raise ValueError(f"min_size must be at least 1 pixel, got {min_size}.")
     frame = image_frame(image)
-    if frame.path is not None and os.path.isdir(frame.path):
-        check_one_series(frame.path)
-    name, content, found_format = _load(source, format, frame)
-    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults)
-    space, boxes = found_format.read(content, annotation)
+    check_dicom_image(frame)
+    check_can_be_followed(frame)
+    _check_classes(classes)
+    name, found_format, content = open_annotation(source, format, frame)
+    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults, min_size=min_size)
+    with errors_with_name(name, frame.name):
+        space, boxes = found_format.read(content, annotation)
+    if space == "world":
+        check_has_world(frame, name, isinstance(source, (str, os.PathLike)))
     found, channels = [], []
     for box in boxes:
         with annotation.one_box(box.place):
@@ -152,32 +170,30 @@ def _read(
     return found, channels, space, annotation
 
 
-def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, AnnotationFormat]:
-    """Name for messages, parsed content, and its format."""
-    if format not in ("auto", *FORMATS):
-        raise ValueError(f"format must be one of {('auto', *FORMATS)}, got {format!r}.")
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        formats = formats_of_file(name) if format == "auto" else [FORMATS[format]]
-        content = formats[0].parse(Path(name))
-    else:
-        if not isinstance(source, (Mapping, Sequence, np.ndarray, Tensor)) or isinstance(source, bytes):
-            raise TypeError(f"source must be a path, a mapping or a list of boxes, got {type(source).__name__}.")
-        name, content = f"inline annotation of {frame.name}", source
-        formats = [known for known in FORMATS.values() if known.inline] if format == "auto" else [FORMATS[format]]
-        if not formats[0].inline:
-            raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
-    return name, content, recognise_format(content, formats, name) if format == "auto" else formats[0]
+def _check_classes(classes: Sequence[str | int] | None) -> None:
+    if isinstance(classes, str):
+        raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
+    keys = [label_key(name) for name in classes or ()]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"classes must differ, as one for each channel, got {tuple(classes or ())}.")
+
+
+def _ignored(found: Sequence[FileBox]) -> Tensor:
+    return torch.tensor([box.ignored for box in found], dtype=torch.bool)
+
+
+# A channel beyond what torch counts with is none.
+_MAX_CHANNEL_DIGITS = 9
 
 
 def _channel(box: FileBox, annotation: Annotation) -> int:
     """The 0-based output channel of a box."""
     if annotation.classes is None:
         key = label_key(box.labels[0]) if box.labels else "0"
-        if key.isdecimal():
+        if key.isdecimal() and len(key) <= _MAX_CHANNEL_DIGITS:
             return int(key)
         raise BoxError(
-            f"{box.place}: without classes a label must be a 0-based channel, got {box.labels[0]!r}; "
+            f"{box.place}: without classes a label must be a 0-based channel, got {shown(box.labels[0])}; "
             "give classes in the order of the channels.",
             "unknown_class",
         )
@@ -187,5 +203,5 @@ def _channel(box: FileBox, annotation: Annotation) -> int:
             return known.index(label_key(label))
     if not box.labels and len(known) == 1:
         return 0
-    got = " or ".join(repr(label) for label in box.labels) if box.labels else "no label"
+    got = " or ".join(map(shown, box.labels)) if box.labels else "no label"
     raise BoxError(f"{box.place}: expected one of the classes {annotation.classes}, got {got}.", "unknown_class")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_bbox_mil.files import find_files, replacing
+from monai_bbox_mil.files import find_files, printable, replacing
 
 __all__ = ["set_aside_earlier_run"]
 
@@ -19,7 +19,7 @@ __all__ = ["set_aside_earlier_run"]
 def set_aside_earlier_run(
     ckpt_dir: str | os.PathLike,
     output_dir: str | os.PathLike,
-    results: Sequence[str] = ("model.pt", "threshold.json", "image_settings.json"),
+    results: Sequence[str] = ("model.pt", "threshold.json", "image_settings.json", "model_card.json"),
     logs: Sequence[str] = ("events.out.tfevents.*",),
 ) -> Path | None:
     """Move checkpoints and curves of an earlier training out of the way of a new one, to where it can be resumed.
@@ -69,14 +69,25 @@ def set_aside_earlier_run(
             shutil.copy2(result, copy)
     for paths, place in ((checkpoints, places[0]), (events, places[1])):
         for path in paths:
-            place.mkdir(parents=True, exist_ok=True)
-            path.rename(place / path.name)
+            place.mkdir(parents=True, exist_ok=True)  # may be a link to another disk
+            _move(path, place / path.name)
     if not checkpoints:
-        print(f"Curves of an earlier training are now in {places[1]}.")
+        print(printable(f"Curves of an earlier training are now in {places[1]}."))
         return None
     ckpt_option, output_option = (shlex.quote(str(place)) for place in places)
     print(
-        f"An earlier training is now in {places[0]}. Delete it, or go on with it: "
-        f"--resume True --ckpt_dir {ckpt_option} --output_dir {output_option}"
+        printable(
+            f"An earlier training is now in {places[0]}. Delete it, or go on with it: "
+            f"--resume True --ckpt_dir {ckpt_option} --output_dir {output_option}"
+        )
     )
     return places[0]
+
+
+def _move(path: Path, target: Path) -> None:
+    """Move a file, or a link to one, which leads to the same file afterwards."""
+    if path.is_symlink():
+        target.symlink_to(path.resolve())
+        path.unlink()
+    else:
+        shutil.move(path, target)

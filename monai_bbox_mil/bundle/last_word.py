@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from monai_bbox_mil.errors import last_word
+from monai_bbox_mil.errors import last_word, show_any_name
 
 __all__ = ["end_with_the_cause"]
 
@@ -21,6 +21,7 @@ def end_with_the_cause() -> None:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None or spec.name != "monai.bundle.__main__" or getattr(sys.excepthook, "ends_with_the_cause", False):
         return
+    show_any_name()
     print_traceback = sys.excepthook
 
     def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

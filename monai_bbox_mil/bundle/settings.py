@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Misspelt settings of a run, which MONAI would take for new ones that nothing uses."""
+"""Settings of a run: misspelt ones, which MONAI would take for new ones that nothing uses, and wrong values."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS, ID_REF_KEY, ID_SEP_KEY
 
+from monai_bbox_mil.bundle.checked_values import check_values
 from monai_bbox_mil.bundle.workflow import running_workflow
 
 __all__ = ["check_settings", "unknown_settings"]
@@ -25,13 +26,16 @@ _MONAIS = {ConfigParser.meta_key, "imports", "initialize", "run", "finalize", *_
 
 
 def check_settings() -> None:
-    """Refuse a run whose settings hold one that no file of the bundle knows; call it in ``initialize``.
+    """Refuse a run with a setting that cannot be used, before anything is read or written; call it in ``initialize``.
 
-    The bundle's files are those beside the first configuration of the run, and in folders below. Where a
-    ``ConfigParser`` is used without a workflow, nobody knows which these are, and nothing is compared.
+    Names first: refused is one that no file of the bundle knows. The bundle's files are those beside the first
+    configuration of the run, and in folders below. Then values, as :mod:`monai_bbox_mil.bundle.settings_table` declares
+    them. One that is meant well and written otherwise, such as ``--resume false`` or a ``Path``, is put right. Where a
+    ``ConfigParser`` is used without a workflow, nobody knows which files these are, and nothing is looked at.
 
     Raises:
-        ValueError: naming the unknown settings and the known ones that are spelt most alike.
+        ValueError: naming the unknown settings and the known ones that are spelt most alike; or each setting whose
+            value cannot be used, with what was expected, what came and what to type.
     """
     workflow = running_workflow()
     if workflow is None:
@@ -43,6 +47,7 @@ def check_settings() -> None:
     if unknown:
         told = "; ".join(f"{name!r}{_suggest(name, known)}" for name in unknown)
         raise ValueError(f"expected settings that the configuration knows, got {told}.")
+    check_values(workflow.parser)
 
 
 def unknown_settings(config: Mapping[str, Any], known: set[str]) -> list[str]:

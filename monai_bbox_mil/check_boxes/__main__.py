@@ -8,11 +8,13 @@ import argparse
 import ast
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import monai_bbox_mil.check_boxes as check_boxes
+from monai_bbox_mil.errors import show_any_name
+from monai_bbox_mil.files import same_place
 
 _STEM = "check_boxes"
 _TOLD = 10  # errors in the terminal
@@ -20,6 +22,7 @@ _TOLD = 10  # errors in the terminal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, write the page and the tables, print a summary; returns the exit status."""
+    show_any_name()
     parser = _parser()
     values = parser.parse_args(arguments)
     if values.datalist is None and values.dataset_dir is None:
@@ -88,7 +91,9 @@ def _run(values: argparse.Namespace) -> int:
 
     root = Path(values.datalist).parent if values.dataset_dir is None else Path(values.dataset_dir)
     datalist = Path(values.datalist).name if values.dataset_dir is None else values.datalist
-    result = check_boxes.check_items(get_datalist(root, datalist, check=False), options, progress=True)
+    parts = get_datalist(root, datalist, check=False)
+    _check_output(page, [root / datalist] if datalist else [], parts)
+    result = check_boxes.check_items(parts, options, progress=True)
     page.parent.mkdir(parents=True, exist_ok=True)
     tables = check_boxes.write_tables(result, page.with_suffix(""))
     source = str(values.datalist or values.dataset_dir)
@@ -96,6 +101,15 @@ def _run(values: argparse.Namespace) -> int:
     _tell(result)
     print(f"Page: {page}")
     return 1 if result.count("error") else 0
+
+
+def _check_output(page: Path, lists: Sequence[Path], parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Refuse to write over a file that is checked."""
+    files = [value for items in parts.values() for item in items for value in item.values() if isinstance(value, str)]
+    read = {*map(same_place, lists), *map(same_place, files)}
+    for output in (page, *check_boxes.table_paths(page.with_suffix(""))):
+        if same_place(output) in read:
+            raise ValueError(f"--output {page}: {output}, which would be written, is one of the files to check.")
 
 
 def _page(output: Path) -> Path:
@@ -140,7 +154,8 @@ def _tell(result: check_boxes.CheckResult) -> None:
         print(f"  {kinds[kind].severity:8}{count:6}  {kinds[kind].title}")
     told = [(image, finding) for image, finding in result.all_findings if finding.severity == "error"]
     for image, finding in told[:_TOLD]:
-        print("  " + ": ".join(part for part in (image.name if image else "", finding.box, finding.detail) if part))
+        parts = (image.name if image else "", finding.box, finding.detail)
+        print("  " + ": ".join(part for part in parts if part))
     if len(told) > _TOLD:
         print(f"  and {len(told) - _TOLD} more errors, which are on the page.")
 

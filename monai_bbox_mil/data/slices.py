@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset, Dataset, MetaTensor
+from monai.data import Dataset, MetaTensor
 from monai.data.utils import set_rnd
 from monai.transforms import Compose, Randomizable, Transform, apply_transform
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
+from monai_bbox_mil.annotations import check_box_frame, with_box_frame
 from monai_bbox_mil.boxes import slice_box_tensor
+from monai_bbox_mil.data.object_counts import ObjectCount, count_objects
 from monai_bbox_mil.data.shared_labels import SharedLabels
+from monai_bbox_mil.data.volume_cache import VolumeCache
 
 __all__ = ["SliceDataset"]
 
@@ -29,7 +32,8 @@ class SliceDataset(TorchDataset):
 
     Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
     it is asked for, and says by ``volume_index`` and ``slice_index`` where it comes from. Being map-style it can be
-    shuffled and split by ``DistributedSampler``. A 2D image is one slice.
+    shuffled and split by ``DistributedSampler``. A 2D image is one slice. What the volumes' labels hold is counted in
+    ``objects``, see :func:`~monai_bbox_mil.data.check_objects`.
 
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
@@ -39,7 +43,7 @@ class SliceDataset(TorchDataset):
             tensors ``(N, 7)`` to ``(N', 5)``.
         slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
         cache_rate: share of the volumes that is kept in memory. Others are loaded again for every one of their slices.
-        num_workers: threads that fill the cache.
+        num_workers: threads that fill the cache; with 1 the calling thread does it, ``None`` takes one per core.
         progress: whether filling the cache shows a progress bar.
 
     Raises:
@@ -65,7 +69,7 @@ class SliceDataset(TorchDataset):
     ) -> None:
         if len(data) == 0:
             raise ValueError("data must hold at least one item, got none.")
-        self._items = data
+        self.items = data
         self.keys = tuple(keys)
         self.slice_dim = slice_dim
         self.slice_transform = slice_transform
@@ -77,7 +81,7 @@ class SliceDataset(TorchDataset):
             self.volumes: Any = data
         elif cache_rate > 0:
             # The cached volumes are only read from: a copy for every slice would cost more than all else.
-            self.volumes = CacheDataset(
+            self.volumes = VolumeCache(
                 data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=progress, copy_cache=False
             )
         else:
@@ -85,7 +89,12 @@ class SliceDataset(TorchDataset):
         transforms = (getattr(self.volumes, "transform", None), slice_transform)
         self._random = [t for t in transforms if _may_draw(t)]
         indices = tqdm(range(len(data)), desc="Counting slices", disable=not progress or cache_rate >= 1)
-        self.num_slices = [self._count_slices(self.volumes[i], i) for i in indices]
+        self.num_slices: list[int] = []
+        self.objects: list[ObjectCount] = []
+        for i in indices:  # a volume that is not kept in memory is read here and again for its slices: look at it once
+            item = self.volumes[i]
+            self.num_slices.append(self._count_slices(item, i))
+            self.objects.append(count_objects(item))
         self._first = [0, *accumulate(self.num_slices)]
 
     def __len__(self) -> int:
@@ -122,7 +131,7 @@ class SliceDataset(TorchDataset):
         volumes, slices = (torch.as_tensor(batch[key]).tolist() for key in ("volume_index", "slice_index"))
         names = []
         for volume, index in zip(volumes, slices):
-            item = self._items[volume]
+            item = self.items[volume]
             image = next((item[key] for key in self.keys if isinstance(item.get(key), (str, os.PathLike))), None)
             name = Path(image).name if image is not None else str(item.get("patient", f"volume {volume}"))
             names.append(f"{name} slice {index}" if self.num_slices[volume] > 1 else name)
@@ -205,13 +214,18 @@ class SliceDataset(TorchDataset):
 
     def _cut(self, item: Mapping[str, Any], volume: int, index: int) -> dict[str, Any]:
         cut = dict(item, slice_index=index, volume_index=volume)
-        for key in (key for key in self.keys if key in cut):
-            if self.slice_dim is None:
-                continue
-            if cut[key].ndim == 4:
-                cut[key] = _select(cut[key], self.slice_dim % 3, index)
-            elif cut[key].ndim == 2 and cut[key].shape[1] == 7:
-                cut[key] = slice_box_tensor(cut[key], index, self.slice_dim)
+        if self.slice_dim is None:
+            return cut
+        images = [key for key in self.keys if key in cut and cut[key].ndim == 4]
+        boxes = [key for key in self.keys if key in cut and cut[key].ndim == 2 and cut[key].shape[1] == 7]
+        for key in images:
+            cut[key] = _select(cut[key], self.slice_dim % 3, index)
+        for key in boxes:
+            framed = images and isinstance(item[key], MetaTensor)
+            rows = check_box_frame(item[key], item[images[0]], repr(key), images[0]) if framed else item[key]
+            cut[key] = slice_box_tensor(rows, index, self.slice_dim)
+            if framed:
+                cut[key] = with_box_frame(cut[key], cut[images[0]])
         return cut
 
 

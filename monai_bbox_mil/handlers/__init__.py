@@ -14,6 +14,8 @@ from monai_bbox_mil.handlers.fault_advice import AdvisedError, FaultAdvice, faul
 from monai_bbox_mil.handlers.log_rewinder import LogRewinder
 from monai_bbox_mil.handlers.loss_parts import LossParts
 from monai_bbox_mil.handlers.mean_teacher import MeanTeacher
+from monai_bbox_mil.handlers.resume import check_resume
+from monai_bbox_mil.handlers.resumed_schedule import ResumedSchedule
 from monai_bbox_mil.handlers.step_seeder import StepSeeder
 from monai_bbox_mil.handlers.stop_on_nan import StopOnNaN
 from monai_bbox_mil.handlers.stop_on_signal import StopOnSignal
@@ -33,11 +35,13 @@ __all__ = [
     "LogRewinder",
     "LossParts",
     "MeanTeacher",
+    "ResumedSchedule",
     "StepSeeder",
     "StopOnNaN",
     "StopOnSignal",
     "ThresholdCalibrator",
     "VolumeDice",
+    "check_resume",
     "fault_advice",
     "latest_checkpoint",
 ]

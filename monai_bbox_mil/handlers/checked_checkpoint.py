@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
+import torch
 from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
+
+from monai_bbox_mil.bundle import SettingsRecord
+from monai_bbox_mil.handlers.resumed_schedule import ResumedSchedule
 
 __all__ = ["CheckedCheckpointLoader"]
 
@@ -26,6 +32,9 @@ class CheckedCheckpointLoader(CheckpointLoader):
     begins again: MONAI's own would go on with the former length, so that an epoch would be a part of the data, or more
     than all.
 
+    An optimizer and its scheduler go on with the learning rate and other options that they were made with, see
+    :class:`ResumedSchedule`.
+
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: for a file that is no checkpoint, is cut short, holds more than weights, or holds those of another
@@ -33,33 +42,27 @@ class CheckedCheckpointLoader(CheckpointLoader):
     """
 
     def __call__(self, engine: Engine) -> None:
-        path = Path(self.load_path)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: expected a checkpoint, got no such file; train first, or give its folder as ckpt_dir."
-            )
-        # torch.load would read what is no archive as a bare pickle, as torch before 1.6 wrote it.
-        if not _is_whole(path):
-            raise ValueError(
-                f"{path}: expected a checkpoint as torch.save writes it, got {path.stat().st_size} bytes that are none,"
-                " were cut short or altered."
-            )
+        path, given = Path(self.load_path), self.load_dict
+        if any(isinstance(target, SettingsRecord) for target in given.values()):
+            held = read_checkpoint(path)  # those of earlier versions hold no settings
+            self.load_dict = {n: t for n, t in given.items() if n in held or not isinstance(t, SettingsRecord)}
+        else:
+            _check_whole(path)
         own_length = engine.state.epoch_length
+        made = ResumedSchedule(given.values())
         try:
             super().__call__(engine)
         except pickle.UnpicklingError as error:
-            reason = " ".join(str(error).split()).partition("Unsupported ")[2] or str(error)
-            raise ValueError(
-                f"{path}: expected weights and nothing else, got a file that asks for more and was not loaded, since "
-                f"it might run code: {reason:.160}"
-            ) from error
+            raise _might_run_code(path, error) from error
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             said = " ".join(str(error).split())
             raise ValueError(
                 f"{path}: expected the state of {', '.join(self._told())}, got another: {said:.400} ... Give the "
                 "settings of the training that wrote it (network_def, in_channels, label_values, spatial_dims)."
             ) from error
-
+        finally:
+            self.load_dict = given
+        made.obey()
         if own_length and engine in self.load_dict.values():
             self._keep_length(engine, own_length)
 
@@ -80,6 +83,49 @@ class CheckedCheckpointLoader(CheckpointLoader):
 
     def _told(self) -> list[str]:
         return [f"{name!r} ({type(target).__name__})" for name, target in self.load_dict.items()]
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse what is no complete file of torch.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected a checkpoint, got no such file; train first, or give its folder as ckpt_dir."
+        )
+    # torch.load would read what is no archive as a bare pickle, as torch before 1.6 wrote it.
+    if not _is_whole(path):
+        raise ValueError(
+            f"{path}: expected a checkpoint as torch.save writes it, got {path.stat().st_size} bytes that are none,"
+            " were cut short or altered."
+        )
+
+
+def read_checkpoint(path: str | os.PathLike) -> Any:
+    """What a checkpoint holds: weights, which are read from the file only when they are used, and never code.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for a file that is no checkpoint, is cut short, or holds more than weights.
+    """
+    _check_whole(Path(path))
+    try:
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _might_run_code(Path(path), error) from error
+
+
+def _might_run_code(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()).partition("Unsupported ")[2] or str(error)
+    return ValueError(
+        f"{path}: expected weights and nothing else, got a file that asks for more and was not loaded, since it might "
+        f"run code: {reason:.160}"
+    )
 
 
 def _is_whole(path: Path) -> bool:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class StopOnNaN:
         network: whose weights are looked at; ``None``: output and loss only.
         case_names: from a batch to the name of each of its cases; the file names of its ``MetaTensor`` when ``None``. A
             :class:`~monai_bbox_mil.data.SliceDataset` has it.
+        options: present values of ``learning_rate``, ``amp`` and ``checkpoint_interval``, for advice that works; it is
+            general without them.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: {"loss": batch["image"].sum()})
@@ -40,10 +42,14 @@ class StopOnNaN:
     """
 
     def __init__(
-        self, network: torch.nn.Module | None = None, case_names: Callable[[Any], Iterable[str]] | None = None
+        self,
+        network: torch.nn.Module | None = None,
+        case_names: Callable[[Any], Iterable[str]] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network
         self.case_names = case_names or _file_names
+        self.options = dict(options or {})
 
     def attach(self, engine: Engine) -> None:
         """Watch ``engine``, a trainer whose output holds ``loss``."""
@@ -71,22 +77,45 @@ class StopOnNaN:
             raise self._error(f"the loss is {float(loss.detach().float().mean())}", engine)
 
     def _error(self, what: str, engine: Engine) -> FloatingPointError:
-        cases = ", ".join(self._describe(engine.state.batch, engine.state.output))
+        cases = self._describe(engine.state.batch, engine.state.output)
+        if any("image not finite" in case for case in cases):
+            advice = f"Mend these images: no setting helps. {self._way_on('')}"
+        else:
+            advice = f"Look at these images and their boxes. If they are sound, {self._advise(engine)}"
         return FloatingPointError(
-            f"{what} at iteration {engine.state.iteration} (epoch {engine.state.epoch}), with a batch of {cases}. "
-            "Look at these images and their boxes; if they are sound, lower the learning rate or do without half "
-            "precision. The weights are those before this step, and no checkpoint was touched: resume from the latest."
+            f"{what} at iteration {engine.state.iteration} (epoch {engine.state.epoch}), with a batch of "
+            f"{', '.join(cases)}. {advice}"
         )
 
     def _check_weights(self, engine: Engine) -> None:
         assert self.network is not None
         bad = [name for name, weight in self.network.named_parameters() if not torch.isfinite(weight).all()]
         if bad:
+            advice = self._advise(engine)
             raise FloatingPointError(
                 f"{len(bad)} weights of the network ({bad[0]}, ...) are not finite after iteration "
-                f"{engine.state.iteration} (epoch {engine.state.epoch}): a gradient was not. Lower the learning rate "
-                "or do without half precision, and resume from the latest checkpoint, which was not touched."
+                f"{engine.state.iteration} (epoch {engine.state.epoch}): a gradient was not. "
+                f"{advice[0].upper()}{advice[1:]}"
             )
+
+    def _advise(self, engine: Engine) -> str:
+        rate, typed = self.options.get("learning_rate"), ""
+        groups = getattr(getattr(engine, "optimizer", None), "param_groups", [])
+        used = [group.get("initial_lr", group.get("lr")) for group in groups]
+        ways = ["lower the learning rate"]
+        if rate is not None and all(each == rate for each in used):
+            ways, typed = [f"lower learning_rate (now {rate:g})"], f" --learning_rate {rate / 10:g}"
+        if self.options.get("amp", True):
+            ways.append("do without half precision")
+            typed += " --amp False" if "amp" in self.options else ""
+        return f"{' and '.join(ways)}. {self._way_on(typed)}"
+
+    def _way_on(self, typed: str) -> str:
+        if not self.options:
+            return "No checkpoint was touched."
+        if self.options.get("checkpoint_interval"):
+            return f"The latest checkpoint is from before: go on from it with --resume True{typed}"
+        return f"No checkpoint is kept (checkpoint_interval 0), so begin anew{' with' if typed else ''}{typed}"
 
     def _describe(self, batch: Any, output: Any) -> list[str]:
         names = list(self.case_names(batch))

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses that take a network's output and a box tensor."""
 
+from monai_bbox_mil.losses.deep_supervision import BoxDeepSupervisionLoss, scale_box_tensor
 from monai_bbox_mil.losses.generalized_mil import GeneralizedMILLoss, MILTerms, generalized_mil_loss
 from monai_bbox_mil.losses.global_constraint import ConstraintTerms, GlobalConstraintLoss, global_constraint_loss
 from monai_bbox_mil.losses.pairwise import BoxPairwiseLoss, box_pairwise_loss
 from monai_bbox_mil.losses.self_training import BoxSelfTrainingLoss, box_level_set, box_self_training_loss
 
 __all__ = [
+    "BoxDeepSupervisionLoss",
     "BoxPairwiseLoss",
     "BoxSelfTrainingLoss",
     "ConstraintTerms",
@@ -19,4 +21,5 @@ __all__ = [
     "box_self_training_loss",
     "generalized_mil_loss",
     "global_constraint_loss",
+    "scale_box_tensor",
 ]

@@ -9,11 +9,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.boxes import check_box_tensor, snap_boxes
+from monai_bbox_mil.boxes import BOX_FRAME, check_box_tensor, check_exact_corners, snap_boxes
 
 __all__ = ["Reduction", "check_inputs", "check_option", "reduce_classes"]
 
 Reduction = Literal["mean", "sum", "none"]
+
+_SEVERAL_HEADS = (
+    "For a network with several heads (deep supervision), wrap the loss: "
+    "monai_bbox_mil.losses.BoxDeepSupervisionLoss(loss)."
+)
 
 
 def check_option(name: str, value: str, options: Any = Reduction) -> str:
@@ -35,10 +40,14 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
         logits in float32 (float64 stays), and the box tensor on the host, corners snapped outward to whole voxels.
 
     Raises:
+        TypeError: when ``input`` is a list of outputs.
         ValueError: naming the argument, what was expected and what came.
     """
+    if not torch.is_tensor(input):
+        raise TypeError(f"input must be one tensor (B, C, *spatial), got a {type(input).__name__}. {_SEVERAL_HEADS}")
+    hint = f" {_SEVERAL_HEADS}" if input.ndim == 3 + target.shape[-1] // 2 else ""
     if input.ndim not in (4, 5):
-        raise ValueError(f"input must have the shape (B, C, H, W) or (B, C, H, W, Z), got {tuple(input.shape)}.")
+        raise ValueError(f"input must have the shape (B, C, H, W) or (B, C, H, W, Z), got {tuple(input.shape)}.{hint}")
     if not input.is_floating_point():
         raise ValueError(f"input must be of a floating point type, got {input.dtype}.")
     if input.numel() == 0:
@@ -47,8 +56,10 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
     if target.ndim != 3 or len(target) != len(input) or target.shape[-1] != columns:
         raise ValueError(
             f"target must be a box tensor of the shape ({len(input)}, N, {columns}) to go with an input of shape "
-            f"{tuple(input.shape)}, got {tuple(target.shape)}."
+            f"{tuple(input.shape)}, got {tuple(target.shape)}.{hint}"
         )
+    _check_same_image(input, target)
+    check_exact_corners(target, input.shape[2:])
     # A MetaTensor (what MONAI's loaders give) sends every small operation through its meta data handling.
     input, target = (t.as_subclass(Tensor) for t in (input, target))
     # One question to the device for all that the host must know: whether the input can be used, and the boxes if they
@@ -69,9 +80,34 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
             raise ValueError("input must hold probabilities in [0, 1] when sigmoid=False.")
         limits = torch.finfo(logits.dtype)
         logits = torch.logit(logits.clamp(limits.tiny, 1 - limits.eps))
+    target = target.to(torch.promote_types(target.dtype, torch.float32))
     target = torch.cat([snap_boxes(target[..., :-1]), target[..., -1:]], dim=-1)
     check_box_tensor(target, input.shape[2:], input.shape[1])
     return logits, target
+
+
+def _check_same_image(input: Tensor, target: Tensor) -> None:
+    """Refuse boxes that say they were made for other images: of another size, or moved since."""
+    size, rows = tuple(input.shape[2:]), target.as_subclass(Tensor)[..., :-1]
+    shape = getattr(target, "spatial_shape", size)
+    frame = getattr(target, "meta", {}).get(BOX_FRAME)  # of a batch that MONAI collated without us
+    if frame is not None and rows.shape[-2:] == frame["boxes"].shape[-2:] and (rows == frame["boxes"].to(rows)).all():
+        shapes = frame["shape"].reshape(-1, len(size)).tolist()
+        shape = next((tuple(each) for each in shapes if tuple(each) != size), size)
+        now = getattr(input, "meta", {}).get("affine", frame["affine"])
+        if now.shape == frame["affine"].shape and not torch.allclose(
+            now.cpu(), frame["affine"].cpu(), rtol=0, atol=1e-6
+        ):
+            raise ValueError(
+                "target holds boxes of images that were moved afterwards: the affines differ, and the boxes are the "
+                "same. Make the boxes after the transforms that move the image, or move both together (UnpackBoxesd, "
+                "MONAI's detection transforms, PackBoxesd)."
+            )
+    if shape != size:
+        raise ValueError(
+            f"input must have the size of the images that target's boxes were made for, {shape}, got {size}. Upsample "
+            "the network's output (torch.nn.functional.interpolate), or make the boxes after the images were resized."
+        )
 
 
 def reduce_classes(per_class: Tensor, reduction: str) -> Tensor:

@@ -7,11 +7,19 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
 from monai.transforms.inverse import TraceableTransform
 from monai.transforms.transform import MapTransform
 
+from monai_bbox_mil.annotations import check_box_frame, check_same_place, spatial_shape, with_box_frame
 from monai_bbox_mil.transforms.array import BoxTensorToMask, LoadBoxes, MaskToBoxTensor, PackBoxes, UnpackBoxes
+from monai_bbox_mil.transforms.pipeline import (
+    BoxMaskTrait,
+    refuse_deformations_after,
+    refuse_deformations_before,
+    refuse_lost_origin,
+)
 
 __all__ = [
     "BoxTensorToMaskD",
@@ -32,7 +40,7 @@ __all__ = [
 ]
 
 
-class MaskToBoxTensord(MapTransform):
+class MaskToBoxTensord(MapTransform, BoxMaskTrait):
     """Dictionary version of :class:`~monai_bbox_mil.transforms.MaskToBoxTensor`.
 
     Args:
@@ -40,11 +48,16 @@ class MaskToBoxTensord(MapTransform):
         box_keys: where the box tensors go, one a mask; the masks stay.
         label_values, connectivity, margin, min_size, slice_dim, margin_seed: as in the array version.
         allow_missing_keys: whether an absent mask is passed over.
+        image_key: the image that the boxes will be used with. They carry its shape and affine, and are refused later
+            if it moved without them. Where it is absent or of another size, they carry those of the mask.
+
+    Raises:
+        ValueError: when the mask or the image moved and the other did not, or a deformation of the image follows.
 
     Example:
         >>> import torch
-        >>> MaskToBoxTensord("mask")({"mask": torch.ones(1, 2, 2)})["label"]
-        tensor([[0., 0., 2., 2., 0.]])
+        >>> MaskToBoxTensord("mask")({"mask": torch.ones(1, 2, 2)})["label"].tolist()
+        [[0.0, 0.0, 2.0, 2.0, 0.0]]
     """
 
     def __init__(
@@ -58,15 +71,21 @@ class MaskToBoxTensord(MapTransform):
         slice_dim: int | None = None,
         margin_seed: int | None = None,
         allow_missing_keys: bool = False,
+        image_key: str = "image",
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.box_keys = _as_many(box_keys, self.keys, "box_keys")
+        self.image_key = image_key
         self.converter = MaskToBoxTensor(label_values, connectivity, margin, min_size, slice_dim, margin_seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, box_key in self.key_iterator(d, self.box_keys):
-            d[box_key] = self.converter(d[key])
+            mask, image = d[key], d.get(self.image_key)
+            check_same_place(mask, image, str(key), self.image_key)
+            refuse_deformations_after(self, self.image_key)
+            together = torch.is_tensor(image) and spatial_shape(image) == spatial_shape(mask)
+            d[box_key] = with_box_frame(self.converter(mask), image if together else mask)
         return d
 
 
@@ -76,16 +95,16 @@ class LoadBoxesd(MapTransform):
     Args:
         keys: box files or inline annotations, replaced by boxes ``(N, 2*D)``.
         image_key: the image that the boxes belong to.
-        class_keys: where the classes ``(N,)`` go.
-        classes, format: as in the array version.
+        class_keys: where the classes ``(N,)`` go; that of a region to ignore is ``-2 - channel``.
+        classes, format, min_size: as in the array version.
         allow_missing_keys: whether an absent annotation is passed over.
 
     Example:
         >>> import torch
         >>> from monai.data import MetaTensor
         >>> data = {"image": MetaTensor(torch.zeros(1, 8, 8)), "box": {"box": [[1, 2, 5, 6]], "label": [0]}}
-        >>> LoadBoxesd("box")(data)["box"]
-        tensor([[1., 2., 5., 6.]])
+        >>> LoadBoxesd("box")(data)["box"].tolist()
+        [[1.0, 2.0, 5.0, 6.0]]
     """
 
     def __init__(
@@ -96,16 +115,22 @@ class LoadBoxesd(MapTransform):
         classes: Sequence[str | int] | None = None,
         format: str = "auto",
         allow_missing_keys: bool = False,
+        min_size: int = 2,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
         self.class_keys = _as_many(class_keys, self.keys, "class_keys")
-        self.loader = LoadBoxes(classes, format)
+        self.loader = LoadBoxes(classes, format, min_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, class_key in self.key_iterator(d, self.class_keys):
-            d[key], d[class_key] = self.loader(d[key], d[self.image_key])
+            image = d[self.image_key]
+            refuse_deformations_before(self, self.image_key)
+            refuse_lost_origin(self, self.image_key, image)
+            refuse_deformations_after(self, self.image_key)
+            boxes, d[class_key] = self.loader(d[key], image)
+            d[key] = with_box_frame(boxes, image)
         return d
 
 
@@ -115,7 +140,7 @@ class PackBoxesd(MapTransform):
     Args:
         keys: boxes ``(N, 2*D)``; removed, with their classes and ignored flags, once packed.
         image_key: the image whose spatial shape the boxes are clipped to.
-        class_keys: classes ``(N,)`` of the boxes.
+        class_keys: classes ``(N,)`` of the boxes, ``-2 - channel`` for regions to ignore.
         ignored_keys: ignored flags ``(N,)`` of the boxes, where there are any.
         box_tensor_keys: where the box tensors go.
         allow_missing_keys: whether absent boxes are passed over.
@@ -123,8 +148,8 @@ class PackBoxesd(MapTransform):
     Example:
         >>> import torch
         >>> data = {"image": torch.zeros(1, 8, 8), "box": torch.ones(1, 4) * torch.tensor([1, 2, 5, 6])}
-        >>> PackBoxesd("box")({**data, "box_class": torch.tensor([0])})["label"]
-        tensor([[1., 2., 5., 6., 0.]])
+        >>> PackBoxesd("box")({**data, "box_class": torch.tensor([0])})["label"].tolist()
+        [[1.0, 2.0, 5.0, 6.0, 0.0]]
     """
 
     def __init__(
@@ -151,7 +176,9 @@ class PackBoxesd(MapTransform):
             boxes, classes, ignored = d.pop(key), d.pop(class_key), d.pop(ignored_key, None)
             # MONAI's trace of what happened to the boxes: it differs in length between images and cannot be collated.
             d.pop(TraceableTransform.trace_key(key), None)
-            d[target] = self.packer(boxes, classes, d[self.image_key].shape[1:], ignored)
+            image = d[self.image_key]
+            boxes = check_box_frame(boxes, image, repr(key), self.image_key)
+            d[target] = with_box_frame(self.packer(boxes, classes, spatial_shape(image), ignored), image)
         return d
 
 
@@ -167,6 +194,10 @@ class UnpackBoxesd(MapTransform):
         class_keys: where the classes ``(N,)`` go.
         ignored_keys: where the ignored flags ``(N,)`` go.
         allow_missing_keys: whether absent box tensors are passed over.
+        image_key: the image that the boxes belong to.
+
+    Raises:
+        ValueError: when the image moved since the boxes were made, or a deformation of it follows.
 
     Example:
         >>> import torch
@@ -181,8 +212,10 @@ class UnpackBoxesd(MapTransform):
         class_keys: KeysCollection = "box_class",
         ignored_keys: KeysCollection = "box_ignored",
         allow_missing_keys: bool = False,
+        image_key: str = "image",
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
         self.box_keys = _as_many(box_keys, self.keys, "box_keys")
         self.class_keys = _as_many(class_keys, self.keys, "class_keys")
         self.ignored_keys = _as_many(ignored_keys, self.keys, "ignored_keys")
@@ -191,11 +224,18 @@ class UnpackBoxesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, *targets in self.key_iterator(d, self.box_keys, self.class_keys, self.ignored_keys):
-            d.update(zip(targets, self.unpacker(d.pop(key))))
+            refuse_deformations_after(self, self.image_key)
+            boxes, classes, ignored = self.unpacker(
+                check_box_frame(d[key], d.get(self.image_key), repr(key), self.image_key)
+            )
+            d.pop(key)
+            # MONAI's detection transforms move boxes and image by their own rules: what they did is checked afterwards.
+            framed = with_box_frame(boxes, d[self.image_key]) if torch.is_tensor(d.get(self.image_key)) else boxes
+            d.update(zip(targets, (framed, classes, ignored)))
         return d
 
 
-class BoxTensorToMaskd(MapTransform):
+class BoxTensorToMaskd(MapTransform, BoxMaskTrait):
     """Dictionary version of :class:`~monai_bbox_mil.transforms.BoxTensorToMask`.
 
     Args:
@@ -229,7 +269,10 @@ class BoxTensorToMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, mask_key in self.key_iterator(d, self.mask_keys):
-            d[mask_key] = self.converter(d[key], d[self.image_key].shape[1:])
+            image = d[self.image_key]
+            d[mask_key] = self.converter(
+                check_box_frame(d[key], image, repr(key), self.image_key), spatial_shape(image)
+            )
         return d
 
 

@@ -14,9 +14,11 @@ from scipy import stats
 
 from benchmarks.accuracy import load_matrix, write_report
 from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.results import read_results
 from benchmarks.accuracy.sections import TableRow
 from benchmarks.accuracy.statistics import compare, patient_scores, select_rows, summarize
 from benchmarks.accuracy.tables import pick_reference, table_view
+from monai_bbox_mil.csv_tables import write_table
 from tests.benchmarks.accuracy.conftest import matrix_content, write_matrix
 
 DICE = {  # patients a (two cases), b and c; seeds 0 and 1
@@ -178,3 +180,15 @@ def test_a_report_without_curves_and_pictures_says_so(tmp_path):
     assert "lowest to the highest seed: no results yet.*" in page
     assert "*Pictures are drawn where the runs are: give --out.*" in page
     assert "3 trainings: 3 hours of wall time added up, 6 CPU hours, at most 700 MB" in page
+
+
+def test_patients_of_any_name_are_in_the_tables(tmp_path):
+    """Names that pandas takes for absent values, and that spreadsheets take for formulas."""
+    names = ["NA", "None", "null", "nan", "", "007", "1e5", "1.0", "=1+1", "-x"]
+    rows = results({"full": {(name or " ", 0): 0.5 for name in names}})
+    write_table(tmp_path / "results.csv", rows.assign(patient=names, case=names))
+    found = read_results(tmp_path / "results.csv")
+    assert found["variant"].tolist() == [""] * len(names)
+    scores = patient_scores(select_rows(found, "phantom", FULL))
+    assert sorted(scores.index) == sorted(names)
+    assert summarize(scores).num_patients == len(names)

@@ -1,0 +1,83 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings as words: what a person typed, and what MONAI would read into a text that it should leave alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from monai.bundle.reference_resolver import ReferenceResolver
+
+__all__ = ["as_typed", "is_computed", "keep_as_it_is", "typed_words"]
+
+
+def as_typed(name: str, value: Any) -> str:
+    """A setting as one types it on the command line.
+
+    Example:
+        >>> as_typed("image_size", [96, 96]), as_typed("resume", True), as_typed("box_classes", ["left lung"])
+        ('--image_size "[96,96]"', '--resume True', '--box_classes "[\\'left lung\\']"')
+    """
+    if isinstance(value, (list, tuple)):
+        return f'--{name} "[{",".join(map(repr, value))}]"'
+    text = str(value)
+    return f"--{name} {text!r}" if not text or set(text) & set(" \"'$#@()[]{}&;") else f"--{name} {text}"
+
+
+def typed_words(arguments: Sequence[str] | None = None) -> dict[str, str]:
+    """What was typed behind each ``--NAME`` of ``python -m monai.bundle``, before it was parsed as Python.
+
+    That parsing makes a number of ``2024`` and of ``1_2``, and ``data`` of ``data#2``.
+
+    Args:
+        arguments: of the command; those of this process when ``None``, if it is that command.
+
+    Example:
+        >>> typed_words(["run", "--dataset_dir", "data#2", "--max-epochs=3", "--resume"])
+        {'dataset_dir': 'data#2', 'max_epochs': '3'}
+    """
+    if arguments is None:
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        if spec is None or spec.name != "monai.bundle.__main__":
+            return {}
+        arguments = sys.argv[1:]
+    words = {}
+    for word, following in zip(arguments, [*arguments[1:], "--"]):
+        name, assigned, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and (assigned or not following.startswith("--")):
+            words[name.replace("-", "_")] = value if assigned else following
+    return words
+
+
+def is_computed(value: Any) -> bool:
+    """Whether MONAI computes a value of a configuration instead of taking it as it is.
+
+    Example:
+        >>> [is_computed(value) for value in ("$1 + 1", "@ckpt_dir", "me@home", 3, ["@one", 2])]
+        [True, True, False, False, True]
+    """
+    if isinstance(value, dict):
+        return True
+    if isinstance(value, (list, tuple)):
+        return any(map(is_computed, value))
+    return isinstance(value, str) and (value.startswith("$") or bool(ReferenceResolver.match_refs_pattern(value)))
+
+
+def keep_as_it_is(value: Any) -> Any:
+    """A value that MONAI leaves as it is: it would take ``#`` for ``::``, and run or look up what begins with ``$@%``.
+
+    Example:
+        >>> keep_as_it_is("data#2")
+        "$'data\\\\x232'"
+        >>> eval(keep_as_it_is("data#2")[1:])
+        'data#2'
+        >>> keep_as_it_is([2, "plain"])
+        [2, 'plain']
+    """
+    if isinstance(value, list):
+        return [keep_as_it_is(item) for item in value]
+    if not isinstance(value, str) or not ("#" in value or value.startswith(("$", "@", "%"))):
+        return value
+    return "$" + repr(value).replace("#", "\\x23").replace("@", "\\x40")

@@ -1,0 +1,97 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Losses from boxes for networks with several heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
+
+from monai_bbox_mil.boxes import PADDING, snap_boxes
+
+__all__ = ["BoxDeepSupervisionLoss", "scale_box_tensor"]
+
+
+def scale_box_tensor(target: Tensor, old_shape: Sequence[int], new_shape: Sequence[int]) -> Tensor:
+    """Boxes of an image as they lie in the same image at another resolution, snapped outward to whole voxels.
+
+    A voxel of a coarser image is the object's if any part of it is. So a tight box stays tight: every row of it meets
+    the object, and nothing outside of it does.
+
+    Args:
+        target: ``(B, N_max, 2*D + 1)`` box tensor.
+        old_shape: ``D`` sizes in voxels of the images that the boxes were made for.
+        new_shape: ``D`` sizes in voxels of the images that they are wanted for.
+
+    Returns:
+        ``(B, N_max, 2*D + 1)``.
+
+    Example:
+        >>> scale_box_tensor(torch.tensor([[[2.0, 3.0, 6.0, 7.0, 0.0]]]), (8, 8), (4, 4))
+        tensor([[[1., 1., 3., 4., 0.]]])
+    """
+    target = target.as_subclass(Tensor)
+    if tuple(old_shape) == tuple(new_shape):
+        return target
+    factor = torch.tensor([new / old for old, new in zip(old_shape, new_shape, strict=True)] * 2).to(target)
+    corners = torch.where(target[..., -1:] == PADDING, target[..., :-1], snap_boxes(target[..., :-1]) * factor)
+    return torch.cat([snap_boxes(corners), target[..., -1:]], dim=-1)
+
+
+class BoxDeepSupervisionLoss(_Loss):
+    """A loss from boxes of each head of a network with deep supervision, weighted and summed.
+
+    It takes what such networks of MONAI return: a list of outputs, from fine to coarse (``SegResNetDS``,
+    ``BasicUNetPlusPlus``), or outputs of one size stacked to ``(B, heads, C, *spatial)`` (``DynUNet``); in evaluation a
+    single output. Boxes are scaled to the size of each head, see :func:`scale_box_tensor`, where MONAI's
+    ``DeepSupervisionLoss`` would interpolate them as if they were a mask.
+
+    Args:
+        loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
+        weights: of the heads, first to last; 1, 1/2, 1/4, ... when ``None``.
+
+    Raises:
+        ValueError: when called with more heads than weights, no head, or a first head that has not the images' size.
+
+    Example:
+        >>> from monai_bbox_mil.losses import GeneralizedMILLoss
+        >>> loss = BoxDeepSupervisionLoss(GeneralizedMILLoss())
+        >>> heads = [torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 8, 8)]
+        >>> target = torch.tensor([[[2.0, 3.0, 6.0, 7.0, 0.0]]])
+        >>> bool(loss(heads, target) > loss(heads[0], target))
+        True
+    """
+
+    parts: dict[str, Tensor]
+    """Per class, detached, from the latest call: those of the first head, the network's output proper."""
+
+    def __init__(self, loss: nn.Module, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weights = None if weights is None else tuple(weights)
+        self.parts = {}
+
+    def forward(self, input: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+        """Loss of one or several outputs ``(B, C, *spatial)`` given the box tensor ``(B, N_max, 2*D + 1)``."""
+        heads = _heads(input, target)
+        if not heads:
+            raise ValueError("input must hold at least one head, got none.")
+        if self.weights is not None and len(self.weights) < len(heads):
+            raise ValueError(f"weights must hold one number per head ({len(heads)}), got {self.weights}.")
+        weights = self.weights or [0.5**level for level in range(len(heads))]
+        total, shape = self.loss(heads[0], target) * weights[0], heads[0].shape[2:]
+        self.parts = dict(getattr(self.loss, "parts", {}))
+        for weight, head in zip(weights[1:], heads[1:]):
+            total = total + weight * self.loss(head, scale_box_tensor(target, shape, head.shape[2:]))
+        return total
+
+
+def _heads(input: Tensor | Sequence[Tensor], target: Tensor) -> list[Tensor]:
+    if not torch.is_tensor(input):
+        return list(input)
+    # 2D heads that are stacked look like one 3D output: the boxes know how many axes the image has.
+    stacked = input.ndim == 3 + target.shape[-1] // 2
+    return list(input.unbind(1)) if stacked else [input]

@@ -17,7 +17,8 @@ import pytest
 
 PROC = Path("/proc")
 MARK = "MONAI_BBOX_MIL_TEST_SESSION"
-# They end when the last process that holds their pipe does: this one, and those that are looked for.
+# As children of this process they end with it, unless another that is left holds their pipe. Processes that the server
+# forked have its command line too.
 _PYTHONS_OWN = ("from multiprocessing.forkserver import", "from multiprocessing.resource_tracker import")
 
 
@@ -61,7 +62,11 @@ def _left(mark: bytes) -> dict[int, str]:
     # Daemons among its own children are ended by multiprocessing when this process ends.
     expected = {os.getpid(), *(child.pid for child in multiprocessing.active_children() if child.daemon)}
     commands = {pid: _command(pid) for pid in sorted((known | marked) - expected)}
-    return {pid: text for pid, text in commands.items() if not any(own in text for own in _PYTHONS_OWN)}
+    return {
+        pid: text
+        for pid, text in commands.items()
+        if parents[pid] != os.getpid() or not any(own in text for own in _PYTHONS_OWN)
+    }
 
 
 def _parent(path: Path) -> int | None:

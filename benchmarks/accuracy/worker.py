@@ -58,6 +58,9 @@ def run_job(job: RunJob, num_threads: int) -> None:
     # The driver ends its workers; a Ctrl-C in a terminal reaches the whole group, and would fill the log.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_driver, daemon=True).start()
+    # So a data loader's processes are the run's own children, as they are from the command line. They watch their
+    # parent: forked by the server they would never see that the run was killed, and keep the server alive with them.
+    multiprocessing.set_start_method(None, force=True)
     if not job.trained:
         shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True, exist_ok=True)

@@ -80,6 +80,7 @@ def _enter(target, folder, arguments, options):
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method(None, force=True)  # as in a run from the command line, see the experiments' worker
     faulthandler.dump_traceback_later(240, exit=True, file=log)  # where a run hangs is then in its log
     target(folder, *arguments, **options)
     sys.stdout.flush()

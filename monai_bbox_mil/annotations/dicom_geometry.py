@@ -247,7 +247,11 @@ def _itk_spacing(path: Path) -> tuple[float, float, float]:
     """Distance between columns, rows and slices as ITK takes it from the tags that count for the kind of image."""
     reader = itk.GDCMImageIO.New()
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise DicomError(f"{path}: expected a DICOM image that ITK can read, got: {said:.300}") from error
     x, y, z = (abs(float(reader.GetSpacing(axis))) or 1.0 for axis in range(3))
     return x, y, z
 

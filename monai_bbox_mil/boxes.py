@@ -17,6 +17,7 @@ code ``c <= -2``   an *ignored* region of channel ``-2 - c``: its pixels are nei
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -27,7 +28,9 @@ __all__ = [
     "box_codes",
     "boxes_to_mask",
     "check_box_tensor",
+    "check_exact_corners",
     "clip_boxes",
+    "exact_limit",
     "pack_boxes",
     "slice_box_tensor",
     "snap_boxes",
@@ -155,6 +158,8 @@ def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Ten
 def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
     """Boxes of one slice of a volume: the rows that cover the slice, without that axis.
 
+    Along that axis boxes are snapped outward to whole slices, as everywhere else; the other corners stay as they are.
+
     Args:
         box_tensor: ``(N, 7)`` of a volume.
         index: number of the slice.
@@ -168,7 +173,8 @@ def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
         tensor([[1., 2., 4., 5., 0.]])
     """
     dim = dim % 3
-    rows = box_tensor[(box_tensor[:, dim] <= index) & (index < box_tensor[:, 3 + dim])]
+    ends = snap_boxes(box_tensor[:, [dim, 3 + dim]])
+    rows = box_tensor[(ends[:, 0] <= index) & (index < ends[:, 1])]
     return rows[:, [i for i in range(7) if i not in (dim, 3 + dim)]]
 
 
@@ -179,7 +185,8 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
         box_tensors: one ``(N_i, 2*D + 1)`` tensor an image.
 
     Returns:
-        ``(B, max N_i, 2*D + 1)``; at least one row, so that a batch without boxes keeps its shape.
+        ``(B, max N_i, 2*D + 1)`` of the type that holds the numbers of all; at least one row, so that a batch without
+        boxes keeps its shape.
 
     Example:
         >>> batch_box_tensors([torch.tensor([[1., 2, 5, 6, 0]]), torch.empty(0, 5)])[1]
@@ -189,11 +196,50 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
     if len(columns) != 1 or not columns <= {5, 7}:
         raise ValueError(f"box tensors of one batch must all have 5 or all have 7 columns, got {sorted(columns)}.")
     rows = max(1, max(len(t) for t in box_tensors))
-    batch = box_tensors[0].new_zeros(len(box_tensors), rows, columns.pop())
+    dtype = reduce(torch.promote_types, (t.dtype for t in box_tensors))
+    batch = box_tensors[0].new_zeros(len(box_tensors), rows, columns.pop(), dtype=dtype)
     batch[..., -1] = PADDING
     for filled, box_tensor in zip(batch, box_tensors):
         filled[: len(box_tensor)] = box_tensor
     return batch
+
+
+def exact_limit(dtype: torch.dtype) -> int:
+    """Largest whole number up to which a type holds every one.
+
+    Example:
+        >>> exact_limit(torch.float32), exact_limit(torch.bfloat16), exact_limit(torch.uint8)
+        (16777216, 256, 255)
+    """
+    return round(2 / torch.finfo(dtype).eps) if dtype.is_floating_point else torch.iinfo(dtype).max
+
+
+def check_exact_corners(box_tensor: Tensor, spatial_shape: Sequence[int], name: str = "target") -> None:
+    """Raise ``ValueError`` if a box tensor's type cannot hold every corner of an image of this size.
+
+    ``bfloat16`` rounds whole numbers above 256 and ``float16`` those above 2048, so that boxes move before anyone sees
+    them; what became of them cannot be told from their numbers.
+
+    Args:
+        box_tensor: any number of boxes.
+        spatial_shape: ``D`` sizes in voxels.
+        name: the argument's name in the message.
+
+    Example:
+        >>> check_exact_corners(torch.zeros(1, 5, dtype=torch.bfloat16), (256, 256))
+        >>> check_exact_corners(torch.zeros(1, 5, dtype=torch.bfloat16), (512, 512))
+        Traceback (most recent call last):
+        ValueError: target must hold boxes in float32, got torch.bfloat16, which rounds whole numbers above 256 for an \
+image of size (512, 512). Keep boxes out of casts to half precision.
+    """
+    dtype = box_tensor.dtype
+    exact = exact_limit(dtype)
+    if max(spatial_shape, default=0) > exact:
+        does, cast = ("rounds", "half precision") if dtype.is_floating_point else ("has no", dtype)
+        raise ValueError(
+            f"{name} must hold boxes in float32, got {dtype}, which {does} whole numbers above {exact} for an image of "
+            f"size {tuple(spatial_shape)}. Keep boxes out of casts to {cast}."
+        )
 
 
 def check_box_tensor(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int, name: str = "target") -> None:
@@ -205,6 +251,7 @@ def check_box_tensor(box_tensor: Tensor, spatial_shape: Sequence[int], num_class
         num_classes: number of output channels.
         name: the argument's name in the message.
     """
+    check_exact_corners(box_tensor, spatial_shape, name)
     dims = len(spatial_shape)
     boxes, codes = box_tensor[..., :-1], box_tensor[..., -1]
     used = codes != PADDING
@@ -239,7 +286,8 @@ def boxes_to_mask(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes:
         ``(B, C, *spatial_shape)`` bool on the box tensor's device.
 
     Raises:
-        ValueError: when the number of columns does not fit the number of spatial axes or a class is out of range.
+        ValueError: when the number of columns does not fit the number of spatial axes, a class is out of range, or the
+            box tensor's type cannot hold the corners (:func:`check_exact_corners`).
 
     Example:
         >>> boxes_to_mask(torch.tensor([[[0., 1, 1, 3, 0]]]), (2, 3), 1).int()[0, 0]
@@ -249,8 +297,9 @@ def boxes_to_mask(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes:
     dims = len(spatial_shape)
     if box_tensor.ndim != 3 or box_tensor.shape[-1] != 2 * dims + 1:
         raise ValueError(f"box_tensor must have the shape (B, N, {2 * dims + 1}), got {tuple(box_tensor.shape)}.")
+    check_exact_corners(box_tensor, spatial_shape, "box_tensor")
     mask = torch.zeros(len(box_tensor), num_classes, *spatial_shape, dtype=torch.bool, device=box_tensor.device)
-    for image, rows in enumerate(box_tensor.cpu()):
+    for image, rows in enumerate(box_tensor.float().cpu()):
         boxes, classes, skipped = unpack_boxes(rows)
         if len(classes) and int(classes.max()) >= num_classes:
             raise ValueError(f"box_tensor holds class {int(classes.max())}, expected 0..{num_classes - 1}.")

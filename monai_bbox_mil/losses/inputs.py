@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.boxes import check_box_tensor, snap_boxes
+from monai_bbox_mil.boxes import check_box_tensor, check_exact_corners, snap_boxes
 
 __all__ = ["Reduction", "check_inputs", "check_option", "reduce_classes"]
 
@@ -49,6 +49,7 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
             f"target must be a box tensor of the shape ({len(input)}, N, {columns}) to go with an input of shape "
             f"{tuple(input.shape)}, got {tuple(target.shape)}."
         )
+    check_exact_corners(target, input.shape[2:])
     # A MetaTensor (what MONAI's loaders give) sends every small operation through its meta data handling.
     input, target = (t.as_subclass(Tensor) for t in (input, target))
     # One question to the device for all that the host must know: whether the input can be used, and the boxes if they
@@ -69,6 +70,7 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
             raise ValueError("input must hold probabilities in [0, 1] when sigmoid=False.")
         limits = torch.finfo(logits.dtype)
         logits = torch.logit(logits.clamp(limits.tiny, 1 - limits.eps))
+    target = target.to(torch.promote_types(target.dtype, torch.float32))
     target = torch.cat([snap_boxes(target[..., :-1]), target[..., -1:]], dim=-1)
     check_box_tensor(target, input.shape[2:], input.shape[1])
     return logits, target

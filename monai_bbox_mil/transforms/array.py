@@ -17,7 +17,15 @@ from scipy import ndimage
 from torch import Tensor
 
 from monai_bbox_mil.annotations import read_boxes
-from monai_bbox_mil.boxes import boxes_to_mask, clip_boxes, pack_boxes, snap_boxes, split_codes, unpack_boxes
+from monai_bbox_mil.boxes import (
+    boxes_to_mask,
+    check_exact_corners,
+    clip_boxes,
+    pack_boxes,
+    snap_boxes,
+    split_codes,
+    unpack_boxes,
+)
 
 __all__ = ["BoxTensorToMask", "LoadBoxes", "MaskToBoxTensor", "PackBoxes", "UnpackBoxes"]
 
@@ -186,7 +194,8 @@ class PackBoxes(Transform):
     Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
 
     Raises:
-        ValueError: when a corner is NaN, or a minimum lies above its maximum.
+        ValueError: when a corner is NaN, a minimum lies above its maximum, or the boxes' type cannot hold the image's
+            corners, as ``bfloat16`` above 256.
 
     Example:
         >>> PackBoxes()(torch.tensor([[0.5, 1, 3, 9]]), torch.tensor([0]), (4, 4))
@@ -200,7 +209,9 @@ class PackBoxes(Transform):
 
         Ignored regions have a class of ``-2 - channel``, or are true in ``ignored`` ``(N,)``.
         """
-        corners: Tensor = convert_to_tensor(boxes, dtype=torch.float32, track_meta=False)
+        given: Tensor = convert_to_tensor(boxes, track_meta=False)
+        check_exact_corners(given, spatial_shape, "boxes")
+        corners = given.to(torch.float32)
         corners = corners.reshape(-1, 2 * len(spatial_shape))
         swapped = (corners[:, : len(spatial_shape)] > corners[:, len(spatial_shape) :]).any(dim=1)
         if swapped.any():

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data import FolderLayout, MetaTensor, NibabelWriter
+from monai.data import FolderLayout, MetaTensor
 from monai.transforms import LoadImage, SaveImage, SaveImaged
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_bbox_mil.files import free_bytes, replacing_group
+from monai_bbox_mil.transforms.nifti_header import NiftiLikeWriter
 
 __all__ = [
     "SaveLikeInput",
@@ -37,6 +38,11 @@ __all__ = [
 _SAVED_AS = {e: e for e in (".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".png")} | {
     ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".dcm": ".nii.gz"
 }  # fmt: skip
+
+_CAUSES_OF_NAN = (
+    " Where every image ends like this, the network's weights are NaN: train again, with a lower learning_rate. Where "
+    "only some do, the network's numbers left the range of half precision on this image: try --amp false."
+)
 
 Thresholds = float | Sequence[float] | Callable[[], Sequence[float]]
 
@@ -78,8 +84,8 @@ class ThresholdClasses(Transform):
         low, high = prob.as_subclass(Tensor).aminmax()
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # interpolation may leave the range by rounding errors
             raise ValueError(
-                f"pred must hold probabilities in [0, 1], got {low.item():g} to {high.item():g}. NaN comes from "
-                "weights that are NaN: train again, with a lower learning_rate."
+                f"{_name(prob)} must hold probabilities in [0, 1], got {low.item():g} to {high.item():g}."
+                + (_CAUSES_OF_NAN if low.isnan() else "")
             )
         threshold = threshold.to(prob.device).reshape(-1, *([1] * (prob.ndim - 1)))
         mask = (prob >= threshold).view(torch.uint8)  # of the same memory
@@ -92,6 +98,11 @@ class ThresholdClasses(Transform):
         margin = torch.logit(prob.float(), eps=limit) - torch.logit(threshold)
         label = values[margin.as_subclass(Tensor).argmax(dim=0, keepdim=True)]
         return (label * mask.any(dim=0, keepdim=True)).to(torch.uint8)
+
+
+def _name(pred: Tensor) -> str:
+    path = pred.meta.get("filename_or_obj") if isinstance(pred, MetaTensor) else None
+    return f"pred of {path}" if path else "pred"
 
 
 def _check_threshold(threshold: float | Sequence[float]) -> Tensor:
@@ -144,8 +155,9 @@ def _extension(image: str | os.PathLike) -> str:
 class SaveLikeInput(Transform):
     """Save a mask in the file type of the image it belongs to.
 
-    The file is that of :func:`mask_path`; geometry comes from the mask's own meta data. A mask that is there is whole,
-    as it is written elsewhere and then moved, data before its header.
+    The file is that of :func:`mask_path`; geometry comes from the mask's own meta data, of NIfTI with both forms and
+    the unit of the image's file. A mask that is there is whole, as it is written elsewhere and then moved, data before
+    its header.
 
     Args:
         output_dir: folder, made if it is not there.
@@ -180,7 +192,7 @@ class SaveLikeInput(Transform):
                 output_ext=extension,
                 output_dtype=np.uint8,
                 squeeze_end_dims=flat,
-                writer=_NiftiVolumeWriter if not flat and extension.startswith(".nii") else None,
+                writer=NiftiLikeWriter if extension.startswith(".nii") else None,
                 print_log=False,
             )
         self._save(mask, self._savers[extension, flat], target, str(name))
@@ -206,14 +218,6 @@ def _same_voxels(found: Tensor, mask: Tensor) -> bool:
     """Whether a file holds a mask's voxels; 2D formats leave axes of one voxel out."""
     voxels = [torch.as_tensor(t).as_subclass(Tensor).cpu().squeeze().to(torch.uint8) for t in (found, mask)]
     return torch.equal(*voxels)
-
-
-class _NiftiVolumeWriter(NibabelWriter):
-    """Writes a volume with its three axes, also where the last has one voxel, and no fourth for the channel."""
-
-    def set_metadata(self, meta_dict: Mapping | None = None, resample: bool = True, **options: Any) -> None:
-        super().set_metadata(meta_dict, resample, **options)
-        self.data_obj = self.data_obj[..., 0]
 
 
 class ThresholdClassesd(MapTransform):

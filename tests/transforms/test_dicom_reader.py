@@ -120,8 +120,7 @@ def test_large_whole_numbers_stay_whole(tmp_path):
     large = 16_777_217 + VALUES[..., :1]
     write_series(tmp_path, VALUES[..., :1])
     edit(tmp_path, BitsAllocated=32, BitsStored=32, HighBit=31, PixelData=large[..., 0].T.astype("<u4").tobytes())
-    loader = LoadCheckedImage(1)._loader
-    assert np.array_equal(loader(tmp_path)[0].numpy(), large)
+    assert np.array_equal(LoadCheckedImage(label_map=True)(tmp_path)[0].numpy(), large)
 
 
 def test_several_images_become_channels(tmp_path):

@@ -178,9 +178,10 @@ def _check_gaps(path: Path, slices: Sequence[DicomSlice], positions: np.ndarray,
     if len(together):
         first, second = slices[together[0]], slices[together[0] + 1]
         where = ", ".join(f"{value:g}" for value in np.round(positions[together[0]], 3))
+        apart = len(slices) - len(together)
         raise DicomError(
             f"{path}: expected one slice at each position, got {len(slices)} slices at "
-            f"{len(slices) - len(together)} positions: {first.name} and {second.name} are both at ({where}) mm."
+            f"{apart} position{'s' if apart > 1 else ''}: {first.name} and {second.name} are both at ({where}) mm."
             f"{how_they_differ(slices, [first, second])}"
         )
     usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])

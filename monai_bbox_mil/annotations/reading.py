@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,12 +38,14 @@ import torch
 from torch import Tensor
 
 from monai_bbox_mil.annotations.dicom_series import check_dicom_image
-from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
-from monai_bbox_mil.annotations.frame import ImageFrame, image_frame
+from monai_bbox_mil.annotations.frame import image_frame
 from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
-from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.guard import errors_with_name
+from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation
+from monai_bbox_mil.annotations.opening import open_annotation
 from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
+from monai_bbox_mil.annotations.values import shown
 from monai_bbox_mil.boxes import box_codes
 
 __all__ = ["read_boxes", "survey_boxes"]
@@ -149,15 +150,15 @@ def _read(
     faults: list[BoxFault] | None = None,
 ) -> tuple[list[FileBox], list[int], str, Annotation]:
     """Boxes and their channels, the space of their corners, and what they were read from."""
-    if isinstance(classes, str):
-        raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
     if min_size < 1:
         raise ValueError(f"min_size must be at least 1 pixel, got {min_size}.")
     frame = image_frame(image)
     check_dicom_image(frame)
-    name, content, found_format = _load(source, format, frame)
+    _check_classes(classes)
+    name, found_format, content = open_annotation(source, format, frame)
     annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults, min_size=min_size)
-    space, boxes = found_format.read(content, annotation)
+    with errors_with_name(name, frame.name):
+        space, boxes = found_format.read(content, annotation)
     found, channels = [], []
     for box in boxes:
         with annotation.one_box(box.place):
@@ -166,36 +167,30 @@ def _read(
     return found, channels, space, annotation
 
 
-def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, AnnotationFormat]:
-    """Name for messages, parsed content, and its format."""
-    if format not in ("auto", *FORMATS):
-        raise ValueError(f"format must be one of {('auto', *FORMATS)}, got {format!r}.")
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        formats = formats_of_file(name) if format == "auto" else [FORMATS[format]]
-        content = formats[0].parse(Path(name))
-    else:
-        if not isinstance(source, (Mapping, Sequence, np.ndarray, Tensor)) or isinstance(source, bytes):
-            raise TypeError(f"source must be a path, a mapping or a list of boxes, got {type(source).__name__}.")
-        name, content = f"inline annotation of {frame.name}", source
-        formats = [known for known in FORMATS.values() if known.inline] if format == "auto" else [FORMATS[format]]
-        if not formats[0].inline:
-            raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
-    return name, content, recognise_format(content, formats, name) if format == "auto" else formats[0]
+def _check_classes(classes: Sequence[str | int] | None) -> None:
+    if isinstance(classes, str):
+        raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
+    keys = [label_key(name) for name in classes or ()]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"classes must differ, as one for each channel, got {tuple(classes or ())}.")
 
 
 def _ignored(found: Sequence[FileBox]) -> Tensor:
     return torch.tensor([box.ignored for box in found], dtype=torch.bool)
 
 
+# A channel beyond what torch counts with is none.
+_MAX_CHANNEL_DIGITS = 9
+
+
 def _channel(box: FileBox, annotation: Annotation) -> int:
     """The 0-based output channel of a box."""
     if annotation.classes is None:
         key = label_key(box.labels[0]) if box.labels else "0"
-        if key.isdecimal():
+        if key.isdecimal() and len(key) <= _MAX_CHANNEL_DIGITS:
             return int(key)
         raise BoxError(
-            f"{box.place}: without classes a label must be a 0-based channel, got {box.labels[0]!r}; "
+            f"{box.place}: without classes a label must be a 0-based channel, got {shown(box.labels[0])}; "
             "give classes in the order of the channels.",
             "unknown_class",
         )
@@ -205,5 +200,5 @@ def _channel(box: FileBox, annotation: Annotation) -> int:
             return known.index(label_key(label))
     if not box.labels and len(known) == 1:
         return 0
-    got = " or ".join(repr(label) for label in box.labels) if box.labels else "no label"
+    got = " or ".join(map(shown, box.labels)) if box.labels else "no label"
     raise BoxError(f"{box.place}: expected one of the classes {annotation.classes}, got {got}.", "unknown_class")

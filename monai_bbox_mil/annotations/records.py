@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -68,16 +69,27 @@ class BoxSurvey(NamedTuple):
     """``(N,)`` bool, true for regions that are neither positive nor negative, such as a COCO crowd."""
 
 
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
+# Python refuses to turn longer ones into text and back.
+_MAX_DIGITS = 4000
+# Beyond this neighbouring whole numbers have one float, and two ids would become one.
+_EXACT = 2**53
+
+
 def label_key(label: Any) -> str:
-    """Spelling by which labels are compared: ``1``, ``1.0`` and ``" 1"`` are one class.
+    """Spelling by which labels and ids are compared: ``1``, ``1.0``, ``"01"`` and ``" 1"`` are one.
 
     Example:
-        >>> label_key(1.0), label_key(" prostate")
-        ('1', 'prostate')
+        >>> label_key(1.0), label_key(" prostate"), label_key("0.000e+00"), label_key("9007199254740993")
+        ('1', 'prostate', '0', '9007199254740993')
     """
+    if isinstance(label, int) and not isinstance(label, bool):
+        return str(label) if label.bit_length() < _MAX_DIGITS else f"a number of {label.bit_length()} bits"
     text = str(label).strip()
-    try:
-        number = float(text)
-    except ValueError:
+    if _NUMBER.fullmatch(text) is None:
         return text
-    return str(int(number)) if number.is_integer() else text
+    whole, _, rest = text.partition(".")
+    if not rest.strip("0"):
+        return str(int(whole)) if len(whole) < _MAX_DIGITS else text
+    number = float(text)
+    return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else text

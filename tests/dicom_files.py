@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 from contourpy import contour_generator
 from scipy import ndimage
 
 # Whatever test imports this file is skipped without the extra.
-REASON = "the extra dicom (pydicom, highdicom) is not installed"
-pydicom = pytest.importorskip("pydicom", reason=REASON)
-highdicom = pytest.importorskip("highdicom", reason=REASON)
+highdicom = pytest.importorskip("highdicom", reason="the extra dicom (highdicom) is not installed")
 uid, codes = pydicom.uid, pydicom.sr.codedict.codes
 Dataset, Sequence, generate_uid = pydicom.Dataset, pydicom.Sequence, uid.generate_uid
 

@@ -178,9 +178,10 @@ def _check_gaps(path: Path, slices: Sequence[DicomSlice], positions: np.ndarray,
     if len(together):
         first, second = slices[together[0]], slices[together[0] + 1]
         where = ", ".join(f"{value:g}" for value in np.round(positions[together[0]], 3))
+        apart = len(slices) - len(together)
         raise DicomError(
             f"{path}: expected one slice at each position, got {len(slices)} slices at "
-            f"{len(slices) - len(together)} positions: {first.name} and {second.name} are both at ({where}) mm."
+            f"{apart} position{'s' if apart > 1 else ''}: {first.name} and {second.name} are both at ({where}) mm."
             f"{how_they_differ(slices, [first, second])}"
         )
     usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
@@ -247,7 +248,11 @@ def _itk_spacing(path: Path) -> tuple[float, float, float]:
     """Distance between columns, rows and slices as ITK takes it from the tags that count for the kind of image."""
     reader = itk.GDCMImageIO.New()
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise DicomError(f"{path}: expected a DICOM image that ITK can read, got: {said:.300}") from error
     x, y, z = (abs(float(reader.GetSpacing(axis))) or 1.0 for axis in range(3))
     return x, y, z
 

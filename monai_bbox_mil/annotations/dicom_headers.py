@@ -57,6 +57,7 @@ class Header(NamedTuple):
 
     @property
     def frames(self) -> int:
+        """How many frames the file has."""
         return max(1, int(self.tags.get("NumberOfFrames") or 1))
 
 
@@ -170,6 +171,7 @@ def _read(path: Path) -> Header | None:
         has_pixels = bool(tags.get("Rows")) and bool(tags.get("Columns"))
         if has_pixels:
             collections.deque(tags.iterall(), maxlen=0)
+            _ = Header(path, tags).frames
         kind = pydicom.uid.UID(tags.file_meta.get("MediaStorageSOPClassUID") or tags.get("SOPClassUID") or "")
     except Exception as error:  # of a damaged file pydicom passes on whatever its parsing ends in
         said = " ".join(str(error).split())

@@ -180,7 +180,7 @@ def _orientation(value: Any, path: Path) -> np.ndarray | None:
         raise DicomError(
             f"{path}: expected two unit vectors at right angles in ImageOrientationPatient, got {numbers.tolist()}."
         )
-    return directions
+    return directions / lengths[:, None]
 
 
 def _numbers(value: Any, count: int, name: str, path: Path) -> np.ndarray | None:

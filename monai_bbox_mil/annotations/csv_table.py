@@ -25,12 +25,13 @@ _IMAGES = ("image", "case")
 # Of Excel in countries that write decimal commas, and of tables copied out of it.
 _DELIMITERS = (",", ";", "\t")
 
-_Rows = list[tuple[int, dict[str, str]]]
+_Rows = list[tuple[int, tuple[str, ...]]]
 
 
 class _Table(NamedTuple):
-    """Rows by image, each with its number and its cells by column."""
+    """Rows by image, each with its number and its cells, and where the columns stand in them."""
 
+    columns: dict[str, int]
     sides: tuple[str, ...]
     label: str | None
     image: str | None
@@ -59,6 +60,7 @@ def _index(content: str, name: str) -> _Table:
     if twice:
         raise ValueError(f"{name}: expected each column once, got {', '.join(twice)} more than once.")
     image = next((column for column in _IMAGES if column in header), None)
+    columns = {column: position for position, column in enumerate(header)}
     found: dict[ImageEntry | None, _Rows] = defaultdict(list)
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
@@ -66,11 +68,10 @@ def _index(content: str, name: str) -> _Table:
         place = f"{name}, row {number}"
         if len(row) != len(header):
             raise ValueError(f"{place}: expected {len(header)} values as in the header, got {len(row)}: {shown(row)}.")
-        cells = dict(zip(header, row, strict=True))
-        found[None if image is None else _entry(cells, image, place)].append((number, cells))
+        found[None if image is None else _entry(row, columns, image, place)].append((number, tuple(row)))
     entries = [entry for entry in found if entry is not None]
     label = next((column for column in _LABELS if column in header), None)
-    return _Table(sides, label, image, ImageNames(entries), tuple(found.values()))
+    return _Table(columns, sides, label, image, ImageNames(entries), tuple(found.values()))
 
 
 def _split_lines(content: str) -> tuple[str, str]:
@@ -86,18 +87,19 @@ def _split_lines(content: str) -> tuple[str, str]:
     return max(columns, key=lambda delimiter: columns[delimiter]), content
 
 
-def _entry(cells: dict[str, str], image: str, place: str) -> ImageEntry:
+def _entry(row: list[str], columns: dict[str, int], image: str, place: str) -> ImageEntry:
     """Which image a row is of."""
-    text = cells[image].strip()
+    text = row[columns[image]].strip()
     if not text:
         raise ValueError(f"{place}: expected an image in the column {image!r}, got none.")
-    return ImageEntry(text, cells.get("case", "").strip() if image != "case" else "")
+    return ImageEntry(text, row[columns["case"]].strip() if image != "case" and "case" in columns else "")
 
 
 def _read(table: _Table, annotation: Annotation) -> tuple[str, list[FileBox]]:
     """CSV; a row with the image's name and no numbers says that it has no box."""
     boxes = []
-    for number, cells in _rows_of_image(table, annotation):
+    for number, row in _rows_of_image(table, annotation):
+        cells = {column: row[position] for column, position in table.columns.items()}
         place = f"{annotation.name}, row {number}"
         values = [cells[name] for name in table.sides]
         if table.image is not None and not any(value.strip() for value in values):

@@ -16,7 +16,7 @@ import re
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from monai_bbox_mil.annotations.interface import Annotation
@@ -61,11 +61,14 @@ class ImageNames:
     def __init__(self, entries: Sequence[ImageEntry]) -> None:
         self.entries = tuple(entries)
         self._parts = [_split(entry.text) for entry in self.entries]
+        self._cases = [_split(entry.case)[-1:] for entry in self.entries]
+        self._by_path: dict[tuple[str, ...], list[int]] = defaultdict(list)
         self._by_name: dict[str, list[int]] = defaultdict(list)
         for index, parts in enumerate(self._parts):
+            self._by_path[parts].append(index)
             self._by_name[parts[-1] if parts else ""].append(index)
+        self._deepest = max(map(len, self._parts), default=0)
         self._shared = _count_shared([parts[:-1] for parts in self._parts if len(parts) > 1])
-        self._cases = {parts[-1] for entry in self.entries if (parts := _split(entry.case))}
         self._taken: dict[int, str] = {}
 
     def find(self, path: str, table: str) -> list[int]:
@@ -81,13 +84,12 @@ class ImageNames:
         absolute = os.path.abspath(path)
         *folders, name = _split(absolute) or ("",)
         exact, others, stem = _names(name, os.path.isdir(absolute))
-        spelled = dict.fromkeys(i for word in (exact, *others, stem) for i in self._by_name.get(word, ()))
-        fits = {index: self._fit(index, folders, table) for index in spelled}
-        longest = max((fit for fit in fits.values() if fit is not None), default=None)
-        best = [index for index, fit in fits.items() if fit is not None and fit == longest]
+        words = dict.fromkeys((exact, *others, stem))
+        best = self._with_right_folders(folders, words) or self._with_other_folders(folders, words, table)
         if any(self._parts[index][-1] == exact for index in best):
             # The same name with another extension is another file's.
             best = [index for index in best if self._parts[index][-1] not in others]
+        best = self._of_case(best, folders)
         for index in best[1:]:
             if self._owner(index) != self._owner(best[0]):
                 raise ValueError(
@@ -111,19 +113,33 @@ class ImageNames:
         """Folders and case of an entry."""
         return self._parts[index][:-1], self.entries[index].case
 
-    def _fit(self, index: int, folders: Sequence[str], table: str) -> tuple[int, bool] | None:
-        """How many folders above the image an entry names rightly, and whether all; ``None`` where it means another."""
-        own = self._parts[index][:-1]
-        pairs = zip(reversed(own), reversed(folders))
-        tail = next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(own), len(folders)))
-        cases = self._cases.intersection(folders)
-        if cases and not cases.intersection(_split(self.entries[index].case)[-1:]):
-            return None
-        if tail == len(own):
-            return tail, True
-        if tail < len(own) - self._shared or self._leads_elsewhere(index, folders, table):
-            return None
-        return tail, False
+    def _with_right_folders(self, folders: Sequence[str], words: Iterable[str]) -> list[int]:
+        """Entries that are an end of the image's path, the longest that there is."""
+        for depth in range(min(self._deepest - 1, len(folders)), -1, -1):
+            above = tuple(folders[len(folders) - depth :])
+            found = [index for word in words for index in self._by_path.get((*above, word), ())]
+            if found:
+                return found
+        return []
+
+    def _with_other_folders(self, folders: Sequence[str], words: Iterable[str], table: str) -> list[int]:
+        """Entries of which only the folders that all of them share are not the image's."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for index in (index for word in words for index in self._by_name.get(word, ())):
+            own = self._parts[index][:-1]
+            pairs = zip(reversed(own), reversed(folders))
+            tail = next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(own), len(folders)))
+            if tail >= len(own) - self._shared and not self._leads_elsewhere(index, folders, table):
+                found[tail].append(index)
+        return found[max(found)] if found else []
+
+    def _of_case(self, best: list[int], folders: Sequence[str]) -> list[int]:
+        """Of entries for several cases, those for the case that a folder of the image is named after."""
+        cases = {case for index in best for case in self._cases[index]}
+        if len(cases) < 2:
+            return best
+        case = next((folder for folder in reversed(folders) if folder in cases), None)
+        return best if case is None else [index for index in best if self._cases[index] == (case,)]
 
     def _leads_elsewhere(self, index: int, folders: Sequence[str], table: str) -> bool:
         """Whether an entry whose folders are not the image's is the path of a file that is there."""

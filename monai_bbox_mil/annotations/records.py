@@ -69,7 +69,7 @@ class BoxSurvey(NamedTuple):
     """``(N,)`` bool, true for regions that are neither positive nor negative, such as a COCO crowd."""
 
 
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"([+-]?[0-9]+)(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 # Python refuses to turn longer ones into text and back.
 _MAX_DIGITS = 4000
 # Beyond this neighbouring whole numbers have one float, and two ids would become one.
@@ -86,10 +86,11 @@ def label_key(label: Any) -> str:
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label) if label.bit_length() < _MAX_DIGITS else f"a number of {label.bit_length()} bits"
     text = str(label).strip()
-    if _NUMBER.fullmatch(text) is None:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
         return text
-    whole, _, rest = text.partition(".")
-    if not rest.strip("0"):
+    whole, fraction, exponent = found.groups(default="")
+    if not fraction.strip(".0") and not exponent:
         return str(int(whole)) if len(whole) < _MAX_DIGITS else text
     number = float(text)
     return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else text

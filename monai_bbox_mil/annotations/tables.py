@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import OrderedDict
@@ -24,6 +25,8 @@ Loaded = tuple[AnnotationFormat, Any]
 
 class _Kept(NamedTuple):
     stamp: tuple[int, ...]
+    digest: bytes
+    """Of a file that was written a moment ago, whose stamp alone may hide that it is written again; else empty."""
     asked_for: str
     loaded: Loaded
 
@@ -74,22 +77,30 @@ class TableCache:
                 self._busy.pop(key, None)
 
     def _load(self, key: str, path: Path, asked_for: str, parse: Callable[[], Loaded]) -> Loaded:
-        stamp, seen = _stamp(path), time.time_ns()
-        kept = self._kept.get(key)
+        kept, stamp = self._kept.get(key), _stamp(path)
+        fresh = time.time_ns() - max(stamp[-2:]) < _SETTLED_NS
         if kept is not None and kept.stamp == stamp and asked_for in (kept.asked_for, kept.loaded[0].name):
-            with self._lock:
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-            return kept.loaded
+            digest = _digest(path) if kept.digest else b""
+            if kept.digest == digest:
+                self._keep(key, kept._replace(digest=digest if fresh else b""))
+                return kept.loaded
         self._kept.pop(key, None)
+        digest = _digest(path) if fresh else b""
         loaded = parse()
-        settled = seen - max(stamp[-2:]) > _SETTLED_NS and _stamp(path) == stamp
-        if loaded[0].by_image is not None and settled:
-            with self._lock:
-                self._kept[key] = _Kept(stamp, asked_for, loaded)
-                while len(self._kept) > self.size:
-                    self._kept.popitem(last=False)
+        if loaded[0].by_image is not None and _stamp(path) == stamp:
+            self._keep(key, _Kept(stamp, digest, asked_for, loaded))
         return loaded
+
+    def _keep(self, key: str, kept: _Kept) -> None:
+        with self._lock:
+            self._kept[key] = kept
+            self._kept.move_to_end(key)
+            while len(self._kept) > self.size:
+                self._kept.popitem(last=False)
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.blake2b(path.read_bytes()).digest()
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

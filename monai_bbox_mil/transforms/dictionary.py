@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms.inverse import TraceableTransform
 from monai.transforms.transform import MapTransform
 
-from monai_bbox_mil.annotations import check_box_frame, check_same_place, spatial_shape, with_box_frame
+from monai_bbox_mil.annotations import box_frame, check_box_frame, check_same_place, spatial_shape, with_box_frame
+from monai_bbox_mil.boxes import BOX_FRAME
 from monai_bbox_mil.transforms.array import BoxTensorToMask, LoadBoxes, MaskToBoxTensor, PackBoxes, UnpackBoxes
 from monai_bbox_mil.transforms.pipeline import (
     BoxMaskTrait,
@@ -103,8 +105,8 @@ class LoadBoxesd(MapTransform):
         >>> import torch
         >>> from monai.data import MetaTensor
         >>> data = {"image": MetaTensor(torch.zeros(1, 8, 8)), "box": {"box": [[1, 2, 5, 6]], "label": [0]}}
-        >>> LoadBoxesd("box")(data)["box"].tolist()
-        [[1.0, 2.0, 5.0, 6.0]]
+        >>> LoadBoxesd("box")(data)["box"]
+        tensor([[1., 2., 5., 6.]])
     """
 
     def __init__(
@@ -128,8 +130,8 @@ class LoadBoxesd(MapTransform):
             refuse_deformations_before(self, self.image_key)
             refuse_lost_origin(self, self.image_key, image)
             refuse_deformations_after(self, self.image_key)
-            boxes, d[class_key] = self.loader(d[key], image)
-            d[key] = with_box_frame(boxes, image)
+            d[key], d[class_key] = self.loader(d[key], image)
+            d[_frame_key(key)] = box_frame(d[key], image)
         return d
 
 
@@ -176,7 +178,7 @@ class PackBoxesd(MapTransform):
             # MONAI's trace of what happened to the boxes: it differs in length between images and cannot be collated.
             d.pop(TraceableTransform.trace_key(key), None)
             image = d[self.image_key]
-            boxes = check_box_frame(boxes, image, repr(key), self.image_key)
+            boxes = check_box_frame(boxes, image, repr(key), self.image_key, d.pop(_frame_key(key), None))
             d[target] = with_box_frame(self.packer(boxes, classes, spatial_shape(image), ignored), image)
         return d
 
@@ -273,6 +275,11 @@ class BoxTensorToMaskd(MapTransform, BoxMaskTrait):
                 check_box_frame(d[key], image, repr(key), self.image_key), spatial_shape(image)
             )
         return d
+
+
+def _frame_key(key: Hashable) -> str:
+    """Where boxes say which image they were made for: beside them, as MONAI's detection transforms make new ones."""
+    return f"{key}_frame"
 
 
 def _as_many(keys: KeysCollection, like: Sequence[Hashable], name: str) -> tuple[Hashable, ...]:

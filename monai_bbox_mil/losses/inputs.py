@@ -93,8 +93,9 @@ def _check_same_image(input: Tensor, target: Tensor) -> None:
     frames = [BoxFrame.unpack(each) for each in ([packed] if isinstance(packed, bytes) else packed)]
     rows = target.as_subclass(Tensor).detach().cpu().double().numpy()[..., :-1] if frames else ()
     affine = getattr(input, "meta", {}).get("affine") if frames else None
-    known = affine is not None and affine.shape[-2:] == (4, 4) and affine.numel() == 16 * len(frames)
-    affines = affine.reshape(-1, 4, 4).cpu().double().numpy() if known else [frame.affine for frame in frames]
+    affines: Any = [frame.affine for frame in frames]
+    if affine is not None and affine.shape[-2:] == (4, 4) and affine.numel() == 16 * len(frames):
+        affines = affine.reshape(-1, 4, 4).cpu().double().numpy()
     for number, (boxes, frame, now) in enumerate(zip(rows, frames, affines)):
         if not np.array_equal(boxes, frame.boxes) or not len(boxes):
             continue

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,7 @@ __all__ = [
     "BOX_FRAME",
     "PADDING",
     "BoxBatch",
+    "BoxFrame",
     "batch_box_tensors",
     "box_codes",
     "boxes_to_mask",
@@ -44,7 +46,7 @@ __all__ = [
 PADDING = -1
 
 BOX_FRAME = "box_frame"
-"""Key of a MONAI tensor's meta data, under which boxes say which image they were made for."""
+"""Key of a MONAI tensor's meta data, under which a box tensor says which image it was made for."""
 
 # Corners that went through an affine come back with rounding errors of this order, in voxels; without a tolerance
 # 10.0000002 would snap to 11 and loosen every box by one voxel.
@@ -246,6 +248,38 @@ image of size (512, 512). Keep boxes out of casts to half precision.
             f"{name} must hold boxes in float32, got {dtype}, which {does} whole numbers above {exact} for an image of "
             f"size {tuple(spatial_shape)}. Keep boxes out of casts to {cast}."
         )
+
+
+class BoxFrame(NamedTuple):
+    """How the image lay that boxes were made for, and where they lay in it."""
+
+    shape: tuple[int, ...]
+    """``D`` sizes in voxels."""
+    affine: np.ndarray
+    """``(4, 4)`` float64, voxel centres to the world."""
+    operations: int
+    """Number of traced transforms that the image had gone through."""
+    boxes: np.ndarray
+    """``(N, 2*D)`` float64."""
+
+    def pack(self) -> bytes:
+        """All of it as bytes, which any copy, collation or file of meta data leaves as they are."""
+        head = [len(self.shape), *self.shape, self.operations]
+        return np.concatenate([head, self.affine.ravel(), self.boxes.ravel()], dtype=np.float64).tobytes()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> BoxFrame:
+        """The inverse of :meth:`pack`.
+
+        Example:
+            >>> frame = BoxFrame((8, 9), np.eye(4), 0, np.array([[1.0, 2, 5, 6]]))
+            >>> BoxFrame.unpack(frame.pack()).boxes
+            array([[1., 2., 5., 6.]])
+        """
+        values = np.frombuffer(packed)
+        dims = int(values[0])
+        shape, operations, rest = values[1 : 1 + dims], int(values[1 + dims]), values[2 + dims :]
+        return cls(tuple(map(int, shape)), rest[:16].reshape(4, 4), operations, rest[16:].reshape(-1, 2 * dims))
 
 
 class BoxBatch(Tensor):

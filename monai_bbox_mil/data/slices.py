@@ -77,6 +77,7 @@ class SliceDataset(TorchDataset):
         # Shared, so that workers that persist see it change; negative: none.
         self._item_seed = torch.full((1,), -1).share_memory_()
         self._label_key = ""
+        self._checked: dict[tuple[int, str], torch.Tensor] = {}
         if transform is None:
             self.volumes: Any = data
         elif cache_rate > 0:
@@ -221,8 +222,10 @@ class SliceDataset(TorchDataset):
         for key in images:
             cut[key] = _select(cut[key], self.slice_dim % 3, index)
         for key in boxes:
-            framed = images and isinstance(item[key], MetaTensor)
-            rows = check_box_frame(item[key], item[images[0]], repr(key), images[0]) if framed else item[key]
+            framed, rows = images and isinstance(item[key], MetaTensor), item[key].as_subclass(torch.Tensor)
+            if framed and self._checked.get((volume, key)) is not item[key]:  # one question for all slices of a volume
+                check_box_frame(item[key], item[images[0]], repr(key), images[0])
+                self._checked[volume, key] = item[key]
             cut[key] = slice_box_tensor(rows, index, self.slice_dim)
             if framed:
                 cut[key] = with_box_frame(cut[key], cut[images[0]])

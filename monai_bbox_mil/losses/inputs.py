@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.boxes import BOX_FRAME, check_box_tensor, check_exact_corners, snap_boxes
+from monai_bbox_mil.boxes import BOX_FRAME, BoxFrame, check_box_tensor, check_exact_corners, snap_boxes
 
 __all__ = ["Reduction", "check_inputs", "check_option", "reduce_classes"]
 
@@ -88,20 +89,24 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
 
 def _check_same_image(input: Tensor, target: Tensor) -> None:
     """Refuse boxes that say they were made for other images: of another size, or moved since."""
-    size, rows = tuple(input.shape[2:]), target.as_subclass(Tensor)[..., :-1]
+    size = tuple(input.shape[2:])
     shape = getattr(target, "spatial_shape", size)
-    frame = getattr(target, "meta", {}).get(BOX_FRAME)  # of a batch that MONAI collated without us
-    if frame is not None and rows.shape[-2:] == frame["boxes"].shape[-2:] and (rows == frame["boxes"].to(rows)).all():
-        shapes = frame["shape"].reshape(-1, len(size)).tolist()
-        shape = next((tuple(each) for each in shapes if tuple(each) != size), size)
-        now = getattr(input, "meta", {}).get("affine", frame["affine"])
-        if now.shape == frame["affine"].shape and not torch.allclose(
-            now.cpu(), frame["affine"].cpu(), rtol=0, atol=1e-6
-        ):
+    packed = getattr(target, "meta", {}).get(BOX_FRAME, ())  # of a batch that MONAI collated without us
+    frames = [BoxFrame.unpack(each) for each in ([packed] if isinstance(packed, bytes) else packed)]
+    rows = target.as_subclass(Tensor).detach().cpu().double().numpy()[..., :-1] if frames else ()
+    affine = getattr(input, "meta", {}).get("affine") if frames else None
+    affines: Any = [frame.affine for frame in frames]
+    if affine is not None and affine.shape[-2:] == (4, 4) and affine.numel() == 16 * len(frames):
+        affines = affine.reshape(-1, 4, 4).cpu().double().numpy()
+    for number, (boxes, frame, now) in enumerate(zip(rows, frames, affines)):
+        if not np.array_equal(boxes, frame.boxes) or not len(boxes):
+            continue
+        shape = frame.shape if shape == size else shape
+        if np.abs(now - frame.affine).max() > 1e-6:
             raise ValueError(
-                "target holds boxes of images that were moved afterwards: the affines differ, and the boxes are the "
-                "same. Make the boxes after the transforms that move the image, or move both together (UnpackBoxesd, "
-                "MONAI's detection transforms, PackBoxesd)."
+                f"target[{number}] holds boxes of an image that was moved afterwards: its affine changed, and the "
+                "boxes are the same. Make the boxes after the transforms that move the image, or move both together "
+                "(UnpackBoxesd, MONAI's detection transforms, PackBoxesd)."
             )
     if shape != size:
         raise ValueError(

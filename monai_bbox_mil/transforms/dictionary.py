@@ -9,17 +9,14 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms.inverse import TraceableTransform
 from monai.transforms.transform import MapTransform
 
-from monai_bbox_mil.annotations import check_box_frame, check_same_place, spatial_shape, with_box_frame
+from monai_bbox_mil.annotations import box_frame, check_box_frame, check_same_place, spatial_shape, with_box_frame
+from monai_bbox_mil.boxes import BOX_FRAME
 from monai_bbox_mil.transforms.array import BoxTensorToMask, LoadBoxes, MaskToBoxTensor, PackBoxes, UnpackBoxes
-from monai_bbox_mil.transforms.pipeline import (
-    BoxMaskTrait,
-    refuse_deformations_after,
-    refuse_deformations_before,
-    refuse_lost_origin,
-)
+from monai_bbox_mil.transforms.pipeline import BoxMaskTrait, DeformationGuard, refuse_lost_origin
 
 __all__ = [
     "BoxTensorToMaskD",
@@ -76,6 +73,7 @@ class MaskToBoxTensord(MapTransform, BoxMaskTrait):
         super().__init__(keys, allow_missing_keys)
         self.box_keys = _as_many(box_keys, self.keys, "box_keys")
         self.image_key = image_key
+        self.guard = DeformationGuard(image_key)
         self.converter = MaskToBoxTensor(label_values, connectivity, margin, min_size, slice_dim, margin_seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -83,7 +81,7 @@ class MaskToBoxTensord(MapTransform, BoxMaskTrait):
         for key, box_key in self.key_iterator(d, self.box_keys):
             mask, image = d[key], d.get(self.image_key)
             check_same_place(mask, image, str(key), self.image_key)
-            refuse_deformations_after(self, self.image_key)
+            self.guard.check(self)
             together = torch.is_tensor(image) and spatial_shape(image) == spatial_shape(mask)
             d[box_key] = with_box_frame(self.converter(mask), image if together else mask)
         return d
@@ -103,8 +101,8 @@ class LoadBoxesd(MapTransform):
         >>> import torch
         >>> from monai.data import MetaTensor
         >>> data = {"image": MetaTensor(torch.zeros(1, 8, 8)), "box": {"box": [[1, 2, 5, 6]], "label": [0]}}
-        >>> LoadBoxesd("box")(data)["box"].tolist()
-        [[1.0, 2.0, 5.0, 6.0]]
+        >>> LoadBoxesd("box")(data)["box"]
+        tensor([[1., 2., 5., 6.]])
     """
 
     def __init__(
@@ -120,17 +118,17 @@ class LoadBoxesd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
         self.class_keys = _as_many(class_keys, self.keys, "class_keys")
+        self.guard = DeformationGuard(image_key, before=True)
         self.loader = LoadBoxes(classes, format, min_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, class_key in self.key_iterator(d, self.class_keys):
             image = d[self.image_key]
-            refuse_deformations_before(self, self.image_key)
+            self.guard.check(self)
             refuse_lost_origin(self, self.image_key, image)
-            refuse_deformations_after(self, self.image_key)
-            boxes, d[class_key] = self.loader(d[key], image)
-            d[key] = with_box_frame(boxes, image)
+            d[key], d[class_key] = self.loader(d[key], image)
+            d[_frame_key(key)] = box_frame(d[key], image)
         return d
 
 
@@ -177,7 +175,7 @@ class PackBoxesd(MapTransform):
             # MONAI's trace of what happened to the boxes: it differs in length between images and cannot be collated.
             d.pop(TraceableTransform.trace_key(key), None)
             image = d[self.image_key]
-            boxes = check_box_frame(boxes, image, repr(key), self.image_key)
+            boxes = check_box_frame(boxes, image, repr(key), self.image_key, d.pop(_frame_key(key), None))
             d[target] = with_box_frame(self.packer(boxes, classes, spatial_shape(image), ignored), image)
         return d
 
@@ -219,19 +217,20 @@ class UnpackBoxesd(MapTransform):
         self.box_keys = _as_many(box_keys, self.keys, "box_keys")
         self.class_keys = _as_many(class_keys, self.keys, "class_keys")
         self.ignored_keys = _as_many(ignored_keys, self.keys, "ignored_keys")
+        self.guard = DeformationGuard(image_key)
         self.unpacker = UnpackBoxes()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, *targets in self.key_iterator(d, self.box_keys, self.class_keys, self.ignored_keys):
-            refuse_deformations_after(self, self.image_key)
-            boxes, classes, ignored = self.unpacker(
-                check_box_frame(d[key], d.get(self.image_key), repr(key), self.image_key)
-            )
-            d.pop(key)
-            # MONAI's detection transforms move boxes and image by their own rules: what they did is checked afterwards.
-            framed = with_box_frame(boxes, d[self.image_key]) if torch.is_tensor(d.get(self.image_key)) else boxes
-            d.update(zip(targets, (framed, classes, ignored)))
+            self.guard.check(self)
+            box_tensor, image = d.pop(key), d.get(self.image_key)
+            rows = check_box_frame(box_tensor, image, repr(key), self.image_key)
+            d.update(zip(targets, self.unpacker(rows), strict=True))
+            if isinstance(box_tensor, MetaTensor) and BOX_FRAME in box_tensor.meta:
+                d[_frame_key(targets[0])] = box_tensor.meta[BOX_FRAME]
+            elif image is not None:
+                d[_frame_key(targets[0])] = box_frame(d[targets[0]], image)
         return d
 
 
@@ -274,6 +273,11 @@ class BoxTensorToMaskd(MapTransform, BoxMaskTrait):
                 check_box_frame(d[key], image, repr(key), self.image_key), spatial_shape(image)
             )
         return d
+
+
+def _frame_key(key: Hashable) -> str:
+    """Where boxes say which image they were made for: beside them, as MONAI's detection transforms make new ones."""
+    return f"{key}_frame"
 
 
 def _as_many(keys: KeysCollection, like: Sequence[Hashable], name: str) -> tuple[Hashable, ...]:

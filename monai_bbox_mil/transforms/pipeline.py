@@ -11,7 +11,8 @@ transform no way to ask for them, so the running one is looked up on the call st
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 from monai.apps.detection.transforms.dictionary import BoxToMaskd, MaskToBoxd
@@ -32,7 +33,7 @@ from monai.utils import ImageMetaKey, MetaKeys
 
 from monai_bbox_mil.transforms.loading import LoadCheckedImaged
 
-__all__ = ["BoxMaskTrait", "refuse_deformations_after", "refuse_deformations_before", "refuse_lost_origin"]
+__all__ = ["BoxMaskTrait", "DeformationGuard", "refuse_lost_origin"]
 
 _DEFORMATIONS = (
     *(Rand2DElasticd, Rand3DElasticd, GridDistortiond, RandGridDistortiond, RandSmoothDeformd),
@@ -44,54 +45,58 @@ class BoxMaskTrait:
     """Marks transforms between boxes and masks: a mask follows any deformation that it is given to."""
 
 
-def refuse_deformations_before(transform: Any, image_key: str) -> None:
-    """Raise if an image was deformed before its boxes are read from a file, which speak of the image as stored.
+class DeformationGuard:
+    """Refuses deformations of an image around a transform that makes its boxes, once per pipeline.
 
     Args:
-        transform: the one that is running and asks.
         image_key: key of the image.
-
-    Raises:
-        ValueError: naming the deformation.
+        before: whether a deformation before the transform counts too: it does for boxes from files, which speak of the
+            image as stored.
     """
-    before, _ = _neighbours(transform)
-    for step in before:
-        if _deforms(step, image_key):
-            raise ValueError(
-                f"{type(transform).__name__}: boxes from files cannot follow {image_key!r} through "
-                f"{type(step).__name__}, which deforms it and leaves no trace in its affine. Load the boxes before it, "
-                "turn them into a mask (PackBoxesd, BoxTensorToMaskd), deform image and mask together, and box the "
-                "mask again (MaskToBoxTensord)."
-            )
 
+    def __init__(self, image_key: str, before: bool = False) -> None:
+        self.image_key = image_key
+        self.before = before
+        self._passed: list[Any] = []
 
-def refuse_deformations_after(transform: Any, image_key: str) -> None:
-    """Raise if an image is deformed after its boxes were made, unless they become a mask that is boxed again.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_passed": []}  # else each copy of a transform would be one of its whole pipeline
 
-    Args:
-        transform: the one that is running and asks.
-        image_key: key of the image.
+    def check(self, transform: Any) -> None:
+        """Raise if the image is deformed where boxes cannot follow.
 
-    Raises:
-        ValueError: naming the deformation.
-    """
-    _, after = _neighbours(transform)
-    deformation = None
-    for step in after:
-        if isinstance(step, (BoxToMaskd, MaskToBoxd)) or type(step).__name__ in (
-            "BoxTensorToMaskd",
-            "MaskToBoxTensord",
-        ):
+        Args:
+            transform: the one that is running and asks.
+
+        Raises:
+            ValueError: naming the deformation and what to do.
+        """
+        running = list(_running())
+        pipelines = [steps for steps, _ in running]
+        if len(pipelines) == len(self._passed) and all(a is b for a, b in zip(pipelines, self._passed, strict=True)):
             return
-        if deformation is None and _deforms(step, image_key):
-            deformation = step
-    if deformation is not None:
-        name = type(deformation).__name__
-        raise ValueError(
-            f"{type(transform).__name__}: boxes cannot follow {image_key!r} through {name}, which comes later and "
-            f"deforms it. Make the boxes after {name}, from a mask that goes through it together with {image_key!r} "
-            "(MaskToBoxTensord; boxes become a mask by BoxTensorToMaskd)."
-        )
+        before, after = _neighbours(running)
+        name = type(transform).__name__
+        earlier = next(filter(self._deforms, before), None) if self.before else None
+        if earlier is not None:
+            raise ValueError(
+                f"{name}: boxes from files cannot follow {self.image_key!r} through {type(earlier).__name__}, which "
+                "deforms it and leaves no trace in its affine. Load the boxes before it, turn them into a mask "
+                "(PackBoxesd, BoxTensorToMaskd), deform image and mask together, and box the mask (MaskToBoxTensord)."
+            )
+        # Boxes that become a mask, or are cut from one again, follow it.
+        converted = any(isinstance(step, (BoxMaskTrait, BoxToMaskd, MaskToBoxd)) for step in after)
+        later = None if converted else next(filter(self._deforms, after), None)
+        if later is not None:
+            raise ValueError(
+                f"{name}: boxes cannot follow {self.image_key!r} through {type(later).__name__}, which comes later and "
+                f"deforms it. Make the boxes after {type(later).__name__}, from a mask that goes through it together "
+                f"with {self.image_key!r} (MaskToBoxTensord; boxes become a mask by BoxTensorToMaskd)."
+            )
+        self._passed = pipelines
+
+    def _deforms(self, step: Any) -> bool:
+        return isinstance(step, _DEFORMATIONS) and self.image_key in step.keys and getattr(step, "prob", 1) != 0
 
 
 def refuse_lost_origin(transform: Any, image_key: str, image: Any) -> None:
@@ -111,7 +116,7 @@ def refuse_lost_origin(transform: Any, image_key: str, image: Any) -> None:
     known = image.meta if isinstance(image, MetaTensor) else {}
     if ImageMetaKey.FILENAME_OR_OBJ in known or MetaKeys.ORIGINAL_AFFINE in known:
         return
-    before, _ = _neighbours(transform)
+    before, _ = _neighbours(list(_running()))
     if any(isinstance(step, (LoadImaged, LoadCheckedImaged)) and image_key in step.keys for step in before):
         raise ValueError(
             f"{type(transform).__name__}: {image_key!r} was loaded from a file, but has lost its name and "
@@ -121,18 +126,23 @@ def refuse_lost_origin(transform: Any, image_key: str, image: Any) -> None:
         )
 
 
-def _neighbours(transform: Any) -> tuple[list[Any], list[Any]]:
+def _running() -> Iterator[tuple[Any, Any]]:
+    """Steps of the pipelines that are running, from the innermost to the outermost, and which step each is at."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is execute_compose.__code__:
+            yield frame.f_locals["transforms"], frame.f_locals["_transform"]
+        frame = frame.f_back
+
+
+def _neighbours(running: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     """Transforms before and after the running one, in all pipelines that it is part of."""
     before: list[Any] = []
     after: list[Any] = []
-    frame = sys._getframe(1)
-    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
-        if frame.f_code is not execute_compose.__code__:
-            continue
-        steps, running = frame.f_locals["transforms"], frame.f_locals["_transform"]
-        number = next((i for i, step in enumerate(steps) if step is running), None)
+    for steps, current in running:
+        number = next((i for i, step in enumerate(steps) if step is current), None)
         if number is None:  # MONAI runs a copy of it
-            number = next((i for i, step in enumerate(steps) if type(step) is type(running)), 0)
+            number = next((i for i, step in enumerate(steps) if type(step) is type(current)), 0)
         before = [*_flat(steps[:number]), *before]
         after = [*after, *_flat(steps[number + 1 :])]
     return before, after
@@ -145,7 +155,3 @@ def _flat(steps: Any) -> Iterator[Any]:
             yield from _flat(inner)
         else:
             yield step
-
-
-def _deforms(step: Any, image_key: str) -> bool:
-    return isinstance(step, _DEFORMATIONS) and image_key in step.keys and getattr(step, "prob", 1) != 0

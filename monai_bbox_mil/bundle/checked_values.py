@@ -4,14 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import ast
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from monai.bundle import ConfigParser
 
 from monai_bbox_mil.bundle.setting_relations import misfits
-from monai_bbox_mil.bundle.setting_values import AXES, CLASSES, Place, Text
-from monai_bbox_mil.bundle.setting_words import as_typed, is_computed, keep_as_it_is, typed_words
+from monai_bbox_mil.bundle.setting_values import AXES, CLASSES, Device, Place, Text
+from monai_bbox_mil.bundle.setting_words import (
+    as_typed,
+    is_computed,
+    keep_as_it_is,
+    typed_words,
+    unquoted,
+    with_hash,
+)
 from monai_bbox_mil.bundle.settings_table import Setting, settings_of
 from monai_bbox_mil.errors import stopped_by
 
@@ -69,64 +77,68 @@ def check_values(parser: ConfigParser) -> None:
     config: dict[str, Any] = parser.get()
     workflow = workflow_of(config)
     table, typed = settings_of(workflow), typed_words()
-    probe = ConfigParser(config)
-    values, right, faults = {}, {}, []
-    lengths: dict[str, int] = {}
-    for name in ("spatial_dims", "label_values", *table):
-        if name not in config or name in values:
-            continue
-        setting, came = table[name], _as_typed_by_hand(table[name], config[name], typed.get(name))
-        try:
-            value = _compute(setting, came, probe)
-            if value is _LATER:
-                continue
-            values[name] = _read(setting, value, lengths)
-        except ValueError as error:
-            if str(error) not in faults:
+    came = {n: _as_meant(table[n], config[n], typed.get(n)) for n in table if n in config}
+    probe = ConfigParser({**config, **came})
+    values: dict[str, Any] = {}
+    right: dict[str, Any] = {}
+    # What is written before what is computed from it.
+    for computed in (False, True):
+        names = [name for name in came if is_computed(came[name]) == computed]
+        faults = []
+        for name in sorted(names, key=lambda each: each not in _LENGTHS):
+            lengths = {key: count(values[n]) for n, (key, count) in _LENGTHS.items() if n in values}
+            try:
+                value = _compute(table[name], probe) if computed else came[name]
+                if value is not _LATER:
+                    values[name] = _read(table[name], value, lengths)
+            except ValueError as error:
                 faults.append(str(error))
-            continue
-        if name == "spatial_dims":
-            lengths[AXES] = values[name]
-        elif name == "label_values":
-            lengths[CLASSES] = len(values[name])
-        # A computed value is written over only where it is not what the run needs.
-        computed = is_computed(came)
-        before, after = (value, values[name]) if computed else (config[name], keep_as_it_is(values[name]))
-        if type(before) is not type(after) or before != after:
-            right[name] = keep_as_it_is(values[name])
-    faults += [] if faults else [f"{fault}." for fault in misfits(values, probe, training=workflow == "train")]
+                continue
+            if name in values and (not computed or not _same(value, values[name])):
+                kept = keep_as_it_is(values[name])
+                if not _same(kept, config[name]):
+                    right[name] = probe[name] = kept
+        if faults:
+            raise ValueError("\n".join(faults))
+    faults = list(misfits(values, probe, training=workflow == "train"))
     if faults:
         raise ValueError("\n".join(faults))
     for name, value in right.items():
         parser[name] = value
 
 
+_LENGTHS: dict[str, tuple[str, Callable[[Any], int]]] = {"spatial_dims": (AXES, int), "label_values": (CLASSES, len)}
 _LATER = object()
 
 
-def _as_typed_by_hand(setting: Setting, came: Any, typed: str | None) -> Any:
-    """What was meant on the command line, where its way through Python and MONAI has changed it."""
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+def _as_meant(setting: Setting, came: Any, typed: str | None) -> Any:
+    """What was meant, where its way through the command line and MONAI has changed it."""
     if typed == "None":  # MONAI drops it
         return None
-    holds_text = isinstance(setting.values, (Place, Text)) or isinstance(getattr(setting.values, "of", None), Place)
-    if typed and holds_text and (not isinstance(came, str) or "#" in typed):
-        return typed
-    return came
+    place = isinstance(getattr(setting.values, "of", setting.values), Place)
+    if typed and (place or isinstance(setting.values, Text)) and (not isinstance(came, str) or "#" in typed):
+        return unquoted(typed)
+    return came if is_computed(came) else with_hash(came, place)
 
 
-def _compute(setting: Setting, came: Any, probe: ConfigParser) -> Any:
+def _compute(setting: Setting, probe: ConfigParser) -> Any:
     """The value of an expression; ``_LATER`` where only the run itself can know it."""
-    if not is_computed(came):
-        return came
+    came = probe[setting.name]
     if setting.late or "dist." in str(came):  # there is no process group yet
         return _LATER
     try:
         return probe.get_parsed_content(setting.name)
     except Exception as error:  # whatever an expression raises
-        hint = f". A path is text when it begins with a dot: ./{came}" if _may_be_a_place(setting, came) else ""
+        hint = f" A path is text when it begins with a dot: ./{came}" if _may_be_a_place(setting, came) else ""
         raise ValueError(
             f"{setting.name}: expected {setting.values.expected()}, got {came!r}, which MONAI computes, and cannot "
-            f"({stopped_by(error)}){hint}."
+            f"({stopped_by(error)}).{hint}"
         ) from error
 
 
@@ -140,21 +152,25 @@ def _read(setting: Setting, value: Any, lengths: Mapping[str, int]) -> Any:
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""
         kind = f" the text {value!r}" if isinstance(value, str) else f" {value!r}"
+        examples = [setting.values.example(value, lengths), _literal(setting.default)]
+        good = [as_typed(setting.name, each) for each in examples if each is not None and _fits(setting, each, lengths)]
+        to_type = f" Type {good[0]}" if good else ""
         raise ValueError(
-            f"{setting.name}: expected {setting.values.expected(lengths)}, got{kind}{reason}."
-            + "".join(f" Type {word}" for word in _suggestions(setting, value, lengths))
+            f"{setting.name}: expected {setting.values.expected(lengths)}, got{kind}{reason}.{to_type}"
         ) from error
 
 
-def _suggestions(setting: Setting, value: Any, lengths: Mapping[str, int]) -> Iterator[str]:
-    example = setting.values.example(value, lengths)
-    if example is not None:
-        yield as_typed(setting.name, example)
-        return
-    default = setting.default
-    if default.startswith("[") or default.replace(".", "").replace("-", "").isalnum():
-        yield (
-            as_typed(setting.name, [float(n) if "." in n else int(n) for n in default[1:-1].split(",")])
-            if (default.startswith("["))
-            else f"--{setting.name} {default}"
-        )
+def _literal(default: str) -> Any:
+    """The value of a default that is one and no description of one; ``None`` otherwise."""
+    try:
+        return ast.literal_eval(default)
+    except (SyntaxError, ValueError):
+        return default
+
+
+def _fits(setting: Setting, value: Any, lengths: Mapping[str, int]) -> bool:
+    try:
+        setting.values.read(value, lengths)
+    except ValueError:
+        return False
+    return not (value == setting.default and isinstance(setting.values, (Place, Text, Device)))

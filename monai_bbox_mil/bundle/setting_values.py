@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import math
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Device", "Either", "Flag", "ListOf", "Number", "OrNone", "Place", "Text", "Values", "Word"]
+__all__ = ["AXES", "CLASSES", "Device", "Flag", "Number", "Place", "Text", "Values", "Word"]
 
 AXES, CLASSES = "axes", "classes"
 """What the length of a list may depend on: axes that the network sees, classes of ``label_values``."""
@@ -107,6 +106,14 @@ class Number(Values):
             ends.append(f"{'below' if self.open_high else 'at most'} {_short(self.high)}")
         return f"a {'whole ' if self.whole else ''}number{' ' if ends else ''}{' and '.join(ends)}"
 
+    def example(self, value: Any, lengths: Mapping[str, int] | None = None) -> float | int | None:
+        if isinstance(value, (bool, str)) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return None
+        if self.low <= value <= self.high and value not in (self.low, self.high):
+            return round(value)
+        end = self.low if value <= self.low else self.high
+        return None if (self.open_low and end == self.low) or (self.open_high and end == self.high) else int(end)
+
 
 @dataclass(frozen=True)
 class Word(Values):
@@ -178,8 +185,8 @@ class Device(Values):
             raise ValueError
         try:
             device = torch.device(value)
-        except RuntimeError as error:
-            raise ValueError(str(error).splitlines()[0]) from None
+        except RuntimeError:
+            raise ValueError from None
         if device.type == "cuda":
             there = torch.cuda.device_count() if torch.cuda.is_available() else 0
             if (device.index or 0) >= there:
@@ -198,94 +205,6 @@ class Device(Values):
 
     def example(self, value: Any, lengths: Mapping[str, int] | None = None) -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
-@dataclass(frozen=True)
-class OrNone(Values):
-    """``None`` or a value of another kind."""
-
-    of: Values
-
-    def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> Any:
-        if value is None or (value in ("null", "None") and not isinstance(self.of, (Text, Place))):
-            return None
-        return self.of.read(value, lengths)
-
-    def expected(self, lengths: Mapping[str, int] | None = None) -> str:
-        return f"None or {self.of.expected(lengths)}"
-
-    def example(self, value: Any, lengths: Mapping[str, int] | None = None) -> Any:
-        return self.of.example(value, lengths)
-
-
-@dataclass(frozen=True)
-class ListOf(Values):
-    """A list of values of one kind.
-
-    Args:
-        of: the kind of each.
-        count: how many: a number, :data:`AXES`, :data:`CLASSES`, or any number but 0 where it is ``None``.
-        distinct: whether each may be there only once.
-        also: a further length that will do.
-    """
-
-    of: Values
-    count: int | str | None = None
-    distinct: bool = False
-    also: int | None = None
-
-    def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> list:
-        if isinstance(value, (np.ndarray, torch.Tensor)):
-            value = value.tolist()
-        if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or not value:
-            raise ValueError
-        count = self._count(lengths)
-        if self.count == AXES and count is None:
-            if len(value) not in (2, 3):
-                raise ValueError
-        elif count is not None and len(value) not in (count, self.also):
-            raise ValueError
-        items = [self.of.read(item, lengths) for item in value]
-        if self.distinct and len(set(map(str, items))) < len(items):
-            raise ValueError("one of them is there twice")
-        return items
-
-    def expected(self, lengths: Mapping[str, int] | None = None) -> str:
-        count, each = self._count(lengths), self.of.expected(lengths).removeprefix("a ")
-        noun = each.replace("number", "numbers").replace("text", "texts")
-        if isinstance(self.of, Number):
-            noun = re.sub(" (at|above|below) ", r", each \1 ", noun, count=1)
-        why = {AXES: " (one per axis)", CLASSES: " (one per class)"}.get(str(self.count), "")
-        many = "" if count is None else f"{count}{'' if self.also in (None, count) else f' or {self.also}'} "
-        if count == 1:
-            noun = each
-        return f"a list of {many}{'different ' if self.distinct and count != 1 else ''}{noun}{why}"
-
-    def example(self, value: Any, lengths: Mapping[str, int] | None = None) -> Any:
-        try:
-            return [self.of.read(value, lengths)] * (self._count(lengths) or (2 if self.count == AXES else 1))
-        except ValueError:
-            return None
-
-    def _count(self, lengths: Mapping[str, int] | None) -> int | None:
-        return (lengths or {}).get(self.count) if isinstance(self.count, str) else self.count
-
-
-@dataclass(frozen=True)
-class Either(Values):
-    """A value of one of two kinds."""
-
-    one: Values
-    other: Values
-
-    def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> Any:
-        try:
-            return self.one.read(value, lengths)
-        except ValueError:
-            return self.other.read(value, lengths)
-
-    def expected(self, lengths: Mapping[str, int] | None = None) -> str:
-        return f"{self.one.expected(lengths)}, or {self.other.expected(lengths)}"
 
 
 def _short(number: float) -> str:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["as_typed", "is_computed", "keep_as_it_is", "typed_words"]
+__all__ = ["as_typed", "is_computed", "keep_as_it_is", "typed_words", "unquoted", "with_hash"]
 
 
 def as_typed(name: str, value: Any) -> str:
@@ -23,6 +26,8 @@ def as_typed(name: str, value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f'--{name} "[{",".join(map(repr, value))}]"'
     text = str(value)
+    if text.startswith("-"):  # it would be taken for a name
+        return f"--{name}={text}"
     return f"--{name} {text!r}" if not text or set(text) & set(" \"'$#@()[]{}&;") else f"--{name} {text}"
 
 
@@ -81,3 +86,37 @@ def keep_as_it_is(value: Any) -> Any:
     if not isinstance(value, str) or not ("#" in value or value.startswith(("$", "@", "%"))):
         return value
     return "$" + repr(value).replace("#", "\\x23").replace("@", "\\x40")
+
+
+def unquoted(word: str) -> str:
+    """A word that was typed, without the quotes of a Python string around it, if there are any.
+
+    Example:
+        >>> unquoted("'2024'"), unquoted("2024"), unquoted("data#2")
+        ('2024', '2024', 'data#2')
+    """
+    try:
+        value = ast.literal_eval(word)
+    except (SyntaxError, ValueError):
+        return word
+    return value if isinstance(value, str) else word
+
+
+def with_hash(value: Any, place: bool = False) -> Any:
+    """A text, or a list of texts, with the ``#`` that MONAI has turned into ``::`` before anybody could look.
+
+    Args:
+        value: of a setting; what is no text stays.
+        place: whether it is a path; one whose ``::`` is on the disk stays.
+
+    Example:
+        >>> with_hash("data::2"), with_hash(["::1", "plain"]), with_hash(64)
+        ('data#2', ['#1', 'plain'], 64)
+    """
+    if isinstance(value, list):
+        return [with_hash(item, place) for item in value]
+    if not isinstance(value, str) or "::" not in value:
+        return value
+    if place and any("::" in part.name and os.path.lexists(part) for part in (Path(value), *Path(value).parents)):
+        return value
+    return value.replace("::", "#")

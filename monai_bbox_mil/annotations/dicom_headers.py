@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pydicom
 
+from monai_bbox_mil.files import printable
+
 __all__ = ["DicomError", "Header", "holds_images", "image_headers", "is_dicom", "list_series", "series_headers"]
 
 DISTINGUISHING_TAGS = (
@@ -165,6 +167,8 @@ def _images(path: Path) -> Iterator[Header]:
 
 def _read(path: Path) -> Header | None:
     """Header of a file, ``None`` where it has no pixels."""
+    if printable(str(path)) != str(path):
+        raise DicomError(f"{str(path)!r}: expected a name in UTF-8, which ITK needs to read DICOM. Rename it.")
     try:
         tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
         # Values are parsed when they are asked for, and a damaged one raises then.

@@ -126,8 +126,6 @@ def _fits_float32(volume: DicomVolume) -> bool:
 
 def _decode(path: Path) -> tuple[np.ndarray, float, float]:
     """Values ``(frames, rows, columns[, 3])`` of a file as ITK gives them, and the slope and intercept it used."""
-    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
-        raise DicomError(f"{str(path)!r}: expected a name in UTF-8, which ITK needs to read DICOM. Rename it.")
     reader = itk.GDCMImageIO.New()
     try:
         array = itk.array_from_image(itk.imread(str(path), imageio=reader))

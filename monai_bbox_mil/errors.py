@@ -1,14 +1,12 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong, without what others wrap around it, and whatever names it holds."""
+"""What went wrong, without what others wrap around it."""
 
 from __future__ import annotations
 
-import io
 import re
-import sys
 
-__all__ = ["last_word", "show_any_name", "stopped_by"]
+__all__ = ["last_word", "stopped_by"]
 
 _WRAPPERS = ("Failed to evaluate ", "Failed to instantiate component ", "applying transform ")
 _LINKS = re.compile(
@@ -48,16 +46,6 @@ def last_word(error: BaseException) -> str:
     """
     cause = stopped_by(error)
     return "" if cause == _told(error) else f"\nWhat stopped the run (where it happened: above):\n{cause}\n"
-
-
-def show_any_name() -> None:
-    """Let a program print names of files that are not in the terminal's encoding, with backslashes for what is not.
-
-    Example:
-        >>> show_any_name()
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _told(error: BaseException) -> str:

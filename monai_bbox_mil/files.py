@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +24,7 @@ __all__ = [
     "replacing",
     "replacing_group",
     "same_place",
+    "show_any_name",
 ]
 
 UNFINISHED = ".unfinished_"
@@ -139,6 +143,24 @@ def printable(text: str) -> str:
         va\xff.nii.gz
     """
     return re.sub("[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
+def show_any_name() -> None:
+    """Let a program print names of files that are not in the terminal's encoding, with backslashes for what is not.
+
+    Example:
+        >>> show_any_name()
+    """
+    codecs.register_error("any_name", _escape)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="any_name")
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = printable(error.object[error.start : error.end])
+    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
 def same_place(path: str | os.PathLike) -> Path:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from monai_bbox_mil.errors import last_word, show_any_name
+from monai_bbox_mil.errors import last_word
+from monai_bbox_mil.files import show_any_name
 
 __all__ = ["end_with_the_cause"]
 

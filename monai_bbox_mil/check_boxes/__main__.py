@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import monai_bbox_mil.check_boxes as check_boxes
-from monai_bbox_mil.errors import show_any_name
-from monai_bbox_mil.files import same_place
+from monai_bbox_mil.files import same_place, show_any_name
 
 _STEM = "check_boxes"
 _TOLD = 10  # errors in the terminal
@@ -62,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--margin_seed", metavar="N", type=_literal, help="draws each side's from 0 to margin")
     add("--min_size", metavar="VOXELS", type=int, default=0, help="objects of fewer voxels need no box (0)")
     add("--in_channels", metavar="N", type=int, default=1, help="channels of each image, 3 for RGB (1)")
+    add("--image_size", metavar="LIST", type=_literal, help='voxels after padding or cropping ("[96, 96]")')
+    add("--spacing_mm", metavar="LIST", type=_literal, help="to which images are resampled before (the file's own)")
     add("--tolerance", metavar="VOXELS", type=float, default=2.0, help="by which a side may miss the mask's object (2)")
     add("--pictures", metavar="N", type=_count, default=60, help="images with findings that are drawn (%(default)s)")
     return parser
@@ -131,6 +132,8 @@ def _options(values: argparse.Namespace) -> check_boxes.CheckOptions:
         margin_seed=values.margin_seed,
         min_size=values.min_size,
         in_channels=values.in_channels,
+        image_size=_sequence("image_size", values.image_size, (int,)),
+        spacing_mm=_sequence("spacing_mm", values.spacing_mm, (int, float)),
         tolerance=values.tolerance,
     )
 

@@ -50,11 +50,9 @@ def load_item(item: Mapping[str, Any], options: CheckOptions) -> LoadedItem:
     """
     findings: list[Finding] = []
     drawn = "box" in item
-    image = _load_volume(item, "image", findings)
+    image = _load_image(item, options, findings)
     if image is None:
         return LoadedItem(None, None, None, drawn, findings)
-    if len(image) != options.in_channels:
-        findings.append(Finding("wrong_channels", f"{len(image)} channel(s), in_channels is {options.in_channels}"))
     mask = _load_mask(item, image, options, findings) if "mask" in item else None
     survey = None
     if drawn:
@@ -92,15 +90,30 @@ def boxes_of_mask(mask: Tensor, options: CheckOptions, margin: float = 0) -> tup
 
 
 @cache
-def _loader(key: str) -> LoadCheckedImaged:
-    """The loader of training, made once: MONAI logs two lines each time that one is made."""
-    return LoadCheckedImaged(key)
+def _loader(key: str, num_channels: int | None = None) -> LoadCheckedImaged:
+    """The loader of training, made once for all images."""
+    return LoadCheckedImaged(key, num_channels, label_map=key == "mask")
 
 
-def _load_volume(item: Mapping[str, Any], key: str, findings: list[Finding]) -> MetaTensor | None:
+def _load_image(item: Mapping[str, Any], options: CheckOptions, findings: list[Finding]) -> MetaTensor | None:
+    """The image, also where it has another number of channels than training takes."""
+    unusable: list[Finding] = []
+    image = _load_volume(item, "image", unusable, options.in_channels)
+    if image is None:
+        unread: list[Finding] = []
+        image = _load_volume(item, "image", unread)
+        if image is not None:
+            unusable = [Finding("wrong_channels", finding.detail) for finding in unusable]
+    findings += unusable
+    return image
+
+
+def _load_volume(
+    item: Mapping[str, Any], key: str, findings: list[Finding], num_channels: int | None = None
+) -> MetaTensor | None:
     try:
         check_files([{key: item[key]}], key)
-        volume = EnsureVolumed(key)(_loader(key)({key: item[key]}))[key]
+        volume = EnsureVolumed(key)(_loader(key, num_channels)({key: item[key]}))[key]
     except (OSError, ValueError) as error:
         findings.append(Finding(f"unreadable_{key}", _one_line(error)))
         return None

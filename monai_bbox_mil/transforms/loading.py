@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -69,7 +71,7 @@ class LoadCheckedImage(Transform):
         self.num_channels = num_channels
         self.label_map = label_map
         # In the file's own type: a cast to float32 would hide complex voxels and make large ones infinite.
-        self._loader = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
+        self._loader = _quiet_loader()
 
     def __call__(self, filename: str | os.PathLike | Sequence[str | os.PathLike]) -> Tensor:
         """Image ``(C, *spatial)`` float32 of one file, or of several that become its channels; labels as integers."""
@@ -123,6 +125,18 @@ class LoadCheckedImage(Transform):
                     "the file's header."
                 )
         return image
+
+
+def _quiet_loader() -> LoadImage:
+    """MONAI's loader, made without the two lines that it prints about a reader for DICOM on GPUs."""
+    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+            return LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
+    finally:
+        logger.disabled = was_disabled
 
 
 class _InTorchTypes(ImageReader):

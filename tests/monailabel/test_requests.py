@@ -16,11 +16,12 @@ import tarfile
 import nibabel
 import numpy as np
 import pytest
-import requests
 
 from tests.monailabel.phantom import AFFINE, NAMES, SHAPE, make_case, mask_of, slice_boxes, slicer_markups
 
 pytest.importorskip("monailabel", reason="needs an environment with MONAI Label: tests/monailabel/run")
+
+import requests
 
 from tests.monailabel.server import running_server, sample_app
 

@@ -91,7 +91,8 @@ def test_the_last_epochs_weights_are_kept_and_nothing_else(driven):
     folders = list((driven / "out" / "runs").glob("phantom/*/**/models"))
     assert len(folders) == 3
     for folder in folders:
-        assert {path.name for path in folder.iterdir()} == {"model.pt", "image_settings.json", "threshold.json"}
+        files = {"model.pt", "image_settings.json", "threshold.json", "model_card.json"}
+        assert {path.name for path in folder.iterdir()} == files
 
 
 def test_what_is_done_is_not_done_again(driven, data_root, capsys):

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from monai_bbox_mil.files import printable, replacing
+from monai_bbox_mil.runs.files import printable, replacing
 
 __all__ = ["read_table", "write_table"]
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_bbox_mil.csv_tables import read_table, write_table
-from monai_bbox_mil.files import printable
+from monai_bbox_mil.runs.files import printable
 
 NAMES = [
     "NA", "None", "null", "nan", "NaN", "", "N/A", "#N/A", "007", "1e5", "1.0", "-5", "+5", "True", "-inf", "a,b",

@@ -13,7 +13,7 @@ from pathlib import Path
 import benchmarks.accuracy as experiments
 from benchmarks.accuracy.schema import ExperimentError
 from benchmarks.accuracy.server import start_server, usable_cores
-from monai_bbox_mil.run_lock import FolderInUseError, RunLock
+from monai_bbox_mil.runs.run_lock import FolderInUseError, RunLock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from benchmarks.accuracy.identity import (
     versions,
 )
 from benchmarks.accuracy.matrix import ExperimentMatrix, RunKey
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.runs.files import replacing
 
 __all__ = ["EvaluationJob", "RunJob", "plan_runs", "read_json", "stale_folders", "write_json"]
 

@@ -20,7 +20,7 @@ from benchmarks.accuracy.results import read_results
 from benchmarks.accuracy.schema import ExperimentError
 from benchmarks.accuracy.sections import ViewSpec
 from benchmarks.accuracy.tables import table_view
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.runs.files import replacing
 
 __all__ = ["write_report"]
 

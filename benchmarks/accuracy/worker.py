@@ -40,7 +40,7 @@ import monai_bbox_mil.networks
 from benchmarks.accuracy.curves import read_curves
 from benchmarks.accuracy.plan import EVALUATED, TRAINED, EvaluationJob, RunJob, write_json
 from monai_bbox_mil.csv_tables import write_table
-from monai_bbox_mil.errors import last_word
+from monai_bbox_mil.runs.last_words import last_word
 
 __all__ = ["run_job"]
 

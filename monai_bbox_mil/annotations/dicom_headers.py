@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pydicom
 
-from monai_bbox_mil.files import printable
+from monai_bbox_mil.runs.files import printable
 
 __all__ = ["DicomError", "Header", "holds_images", "image_headers", "is_dicom", "list_series", "series_headers"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import monai_bbox_mil.check_boxes as check_boxes
-from monai_bbox_mil.files import same_place, show_any_name
+from monai_bbox_mil.runs.files import same_place, show_any_name
 
 _STEM = "check_boxes"
 _TOLD = 10  # errors in the terminal

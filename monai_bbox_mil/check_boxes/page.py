@@ -18,7 +18,7 @@ from monai_bbox_mil.check_boxes.findings import KINDS, SEVERITIES, Finding
 from monai_bbox_mil.check_boxes.pictures import draw_report
 from monai_bbox_mil.check_boxes.sizes import draw_sizes, tell_tightness
 from monai_bbox_mil.check_boxes.survey import CheckResult, ImageReport
-from monai_bbox_mil.files import printable
+from monai_bbox_mil.runs.files import printable
 
 __all__ = ["write_page"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from monai_bbox_mil.data.image_files import image_stem
-from monai_bbox_mil.files import printable
+from monai_bbox_mil.runs.files import printable
 
 __all__ = ["shortest_names"]
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from monai_bbox_mil.data.image_files import MASK_SUFFIXES
 from monai_bbox_mil.data.splits import shorten
-from monai_bbox_mil.files import same_place
+from monai_bbox_mil.runs.files import same_place
 from monai_bbox_mil.transforms.mask_files import (
     check_label_values,
     largest_label,

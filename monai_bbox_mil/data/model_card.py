@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.runs.files import replacing
 
 __all__ = ["announce_model", "describe_model", "save_model_card"]
 

@@ -112,7 +112,7 @@ class SliceDataset(TorchDataset):
         """From now on, let random MONAI transforms draw for a slice what ``seed`` and the slice's index say.
 
         Here and in all workers of a loader, persisting ones too; so neither their number nor the order of the slices
-        matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.handlers.StepSeeder` does).
+        matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.runs.StepSeeder` does).
 
         Args:
             seed: at least 0.

@@ -27,9 +27,9 @@ from torch import Tensor
 from monai_bbox_mil.boxes import slice_box_tensor
 from monai_bbox_mil.csv_tables import write_table
 from monai_bbox_mil.data.case_names import shortest_names
-from monai_bbox_mil.files import printable
 from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_picture_grid, save_pictures
 from monai_bbox_mil.metrics import box_region_iou
+from monai_bbox_mil.runs.files import printable
 
 __all__ = ["CaseReport"]
 

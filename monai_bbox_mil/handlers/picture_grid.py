@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from monai_bbox_mil.files import printable
+from monai_bbox_mil.runs.files import printable
 
 __all__ = [
     "COLORS",

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.runs.files import replacing
 
 __all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
 

@@ -19,7 +19,7 @@ from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from monai_bbox_mil.files import free_bytes, replacing_group, same_place
+from monai_bbox_mil.runs.files import free_bytes, replacing_group, same_place
 from monai_bbox_mil.transforms.mask_files import (
     check_label_values,
     label_dtype,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from monai_bbox_mil.bundle import check_scores_folder
 from monai_bbox_mil.data import find_images
+from monai_bbox_mil.runs import check_scores_folder
 from tests.bundle.conftest import CONFIGS, TINY, places, run_bundle
 from tests.robustness.cases import causes
 

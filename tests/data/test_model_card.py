@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from monai_bbox_mil.bundle import find_bundle, training_folder
 from monai_bbox_mil.data import announce_model, describe_model, save_model_card
+from monai_bbox_mil.runs import find_bundle, training_folder
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from monai.transforms import LoadImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monai_bbox_mil.data import get_datalist
-from monai_bbox_mil.files import UNFINISHED
 from monai_bbox_mil.losses import BoxSelfTrainingLoss
+from monai_bbox_mil.runs.files import UNFINISHED
 
 CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 EPOCHS = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_bbox_mil.bundle import set_aside_earlier_run
+from monai_bbox_mil.runs import set_aside_earlier_run
 from tests.faults import runs
 
 EVENTS = "events.out.tfevents.1.a.2.0"

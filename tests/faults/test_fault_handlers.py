@@ -16,8 +16,7 @@ from monai.handlers import CheckpointLoader
 from monai.transforms import RandGaussianNoise
 from torch.utils.data import RandomSampler
 
-from monai_bbox_mil.files import replacing
-from monai_bbox_mil.handlers import (
+from monai_bbox_mil.runs import (
     AtomicCheckpointSaver,
     StepSeeder,
     StopOnNaN,
@@ -25,6 +24,7 @@ from monai_bbox_mil.handlers import (
     fault_advice,
     latest_checkpoint,
 )
+from monai_bbox_mil.runs.files import replacing
 
 
 def files(folder):

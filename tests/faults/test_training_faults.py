@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from monai_bbox_mil.data import get_datalist
-from monai_bbox_mil.handlers import latest_checkpoint
+from monai_bbox_mil.runs import latest_checkpoint
 from tests.faults import runs
 
 

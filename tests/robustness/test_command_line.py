@@ -13,8 +13,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from monai_bbox_mil.bundle import end_with_the_cause
 from monai_bbox_mil.data import make_phantom, save_image_settings
+from monai_bbox_mil.runs import end_with_the_cause
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {"network_def#features": [4, 4, 8, 8, 16, 4], "image_size": [32, 32]}

@@ -14,7 +14,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 from monai_bbox_mil.apps.monailabel.bundle import Bundle
 from monai_bbox_mil.apps.monailabel.datalist import labelled_items, split_items
 from monai_bbox_mil.apps.monailabel.requests import TRAIN, train_request
-from monai_bbox_mil.errors import stopped_by
+from monai_bbox_mil.runs.last_words import stopped_by
 
 __all__ = ["BoxTrainTask"]
 

@@ -27,7 +27,7 @@ from benchmarks.accuracy import (
 )
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.results import RESULT_COLUMNS
-from monai_bbox_mil.run_lock import RunLock
+from monai_bbox_mil.runs.run_lock import RunLock
 from tests.benchmarks.accuracy.conftest import TINY, command, drive, environment, matrix_content, write_matrix
 from tests.bundle.conftest import run_bundle
 

@@ -14,8 +14,8 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS, ID_REF_KEY, ID_SEP_KEY
 
-from monai_bbox_mil.bundle.checked_values import check_values
-from monai_bbox_mil.bundle.workflow import running_workflow
+from monai_bbox_mil.runs.settings.checked_values import check_values
+from monai_bbox_mil.runs.workflow import running_workflow
 
 __all__ = ["check_settings", "unknown_settings"]
 
@@ -29,7 +29,7 @@ def check_settings() -> None:
     """Refuse a run with a setting that cannot be used, before anything is read or written; call it in ``initialize``.
 
     Names first: refused is one that no file of the bundle knows. The bundle's files are those beside the first
-    configuration of the run, and in folders below. Then values, as :mod:`monai_bbox_mil.bundle.settings_table` declares
+    configuration of the run, and in folders below. Then values, as :mod:`monai_bbox_mil.runs.settings.table` declares
     them. One that is meant well and written otherwise, such as ``--resume false`` or a ``Path``, is put right. Where a
     ``ConfigParser`` is used without a workflow, nobody knows which files these are, and nothing is looked at.
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_bbox_mil.files import find_files, printable, replacing
+from monai_bbox_mil.runs.files import find_files, printable, replacing
 
 __all__ = ["set_aside_earlier_run"]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monai_bbox_mil.bundle.setting_lists import Either, ListOf, OrNone
-from monai_bbox_mil.bundle.setting_values import AXES, CLASSES, Device, Flag, Number, Place, Text, Values, Word
+from monai_bbox_mil.runs.settings.list_values import Either, ListOf, OrNone
+from monai_bbox_mil.runs.settings.single_values import AXES, CLASSES, Device, Flag, Number, Place, Text, Values, Word
 
 __all__ = ["DECIDES", "GOES_ON", "SETTINGS", "Setting", "settings_markdown", "settings_of"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
-from monai_bbox_mil.bundle import SettingsRecord, as_typed, changed_settings, refuse_changes
-from monai_bbox_mil.handlers.checked_checkpoint import read_checkpoint
-from monai_bbox_mil.handlers.checkpoints import latest_checkpoint
+from monai_bbox_mil.runs.checkpoint_files import latest_checkpoint
+from monai_bbox_mil.runs.checkpoint_loader import read_checkpoint
+from monai_bbox_mil.runs.settings import SettingsRecord, as_typed, changed_settings, refuse_changes
 
 __all__ = ["check_resume"]
 

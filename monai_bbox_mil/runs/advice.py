@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from monai_bbox_mil.errors import stopped_by
-from monai_bbox_mil.files import free_bytes
+from monai_bbox_mil.runs.files import free_bytes
+from monai_bbox_mil.runs.last_words import stopped_by
 
 __all__ = ["AdvisedError", "FaultAdvice", "fault_advice"]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monai_bbox_mil.bundle.setting_words import as_typed
-from monai_bbox_mil.bundle.settings_table import GOES_ON, NO_MATTER, settings_of
-from monai_bbox_mil.bundle.workflow import running_workflow
+from monai_bbox_mil.runs.settings.table import GOES_ON, NO_MATTER, settings_of
+from monai_bbox_mil.runs.settings.words import as_typed
+from monai_bbox_mil.runs.workflow import running_workflow
 
 __all__ = ["SettingsRecord", "changed_settings", "recorded_settings", "refuse_changes"]
 

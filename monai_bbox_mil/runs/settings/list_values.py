@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_bbox_mil.bundle.setting_values import AXES, CLASSES, Number, Place, Text, Values
+from monai_bbox_mil.runs.settings.single_values import AXES, CLASSES, Number, Place, Text, Values
 
 __all__ = ["Either", "ListOf", "OrNone"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from monai_bbox_mil.bundle.setting_words import as_typed
-from monai_bbox_mil.errors import stopped_by
+from monai_bbox_mil.runs.last_words import stopped_by
+from monai_bbox_mil.runs.settings.words import as_typed
 
 __all__ = ["misfits", "network_misfit"]
 

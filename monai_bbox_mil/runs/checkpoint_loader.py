@@ -16,8 +16,8 @@ import torch
 from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
 
-from monai_bbox_mil.bundle import SettingsRecord
-from monai_bbox_mil.handlers.resumed_schedule import ResumedSchedule
+from monai_bbox_mil.runs.resumed_schedule import ResumedSchedule
+from monai_bbox_mil.runs.settings import SettingsRecord
 
 __all__ = ["CheckedCheckpointLoader"]
 

@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.handlers import CheckpointSaver
 
-from monai_bbox_mil.files import UNFINISHED, free_bytes, replacing
+from monai_bbox_mil.runs.files import UNFINISHED, free_bytes, replacing
 
 __all__ = ["AtomicCheckpointSaver"]
 

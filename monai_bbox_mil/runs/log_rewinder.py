@@ -11,7 +11,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from monai_bbox_mil.files import find_files
+from monai_bbox_mil.runs.files import find_files
 
 __all__ = ["LogRewinder"]
 

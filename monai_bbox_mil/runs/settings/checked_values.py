@@ -10,9 +10,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from monai_bbox_mil.bundle.setting_relations import misfits
-from monai_bbox_mil.bundle.setting_values import AXES, CLASSES, Device, Place, Text
-from monai_bbox_mil.bundle.setting_words import (
+from monai_bbox_mil.runs.last_words import stopped_by
+from monai_bbox_mil.runs.settings.relations import misfits
+from monai_bbox_mil.runs.settings.single_values import AXES, CLASSES, Device, Place, Text
+from monai_bbox_mil.runs.settings.table import Setting, settings_of
+from monai_bbox_mil.runs.settings.words import (
     as_typed,
     is_computed,
     keep_as_it_is,
@@ -20,8 +22,6 @@ from monai_bbox_mil.bundle.setting_words import (
     unquoted,
     with_hash,
 )
-from monai_bbox_mil.bundle.settings_table import Setting, settings_of
-from monai_bbox_mil.errors import stopped_by
 
 __all__ = ["check_setting", "check_values", "workflow_of"]
 

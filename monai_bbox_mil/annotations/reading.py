@@ -39,11 +39,11 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.dicom_series import check_dicom_image
 from monai_bbox_mil.annotations.frame import check_can_be_followed, check_has_world, image_frame
-from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
+from monai_bbox_mil.annotations.geometry import enclosing_boxes
 from monai_bbox_mil.annotations.guard import errors_with_name
 from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation
 from monai_bbox_mil.annotations.opening import open_annotation
-from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
+from monai_bbox_mil.annotations.placing import boxes_in_image, image_columns, matrix_to_image, place_boxes, short_place
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
 from monai_bbox_mil.annotations.values import shown
 from monai_bbox_mil.boxes import box_codes
@@ -129,9 +129,7 @@ def survey_boxes(
     found, channels, space, annotation = _read(source, image, classes, format, min_size, faults)
     corners = torch.stack([box.corners for box in found]) if found else torch.zeros(0, 8, 3, dtype=torch.float64)
     return BoxSurvey(
-        boxes=enclosing_boxes(map_points(corners, matrix_to_image(space, annotation)))[
-            :, image_columns(annotation.frame)
-        ],
+        boxes=boxes_in_image(corners, matrix_to_image(space, annotation))[:, image_columns(annotation.frame)],
         given=enclosing_boxes(corners),
         space=space,
         classes=torch.tensor(channels, dtype=torch.int64),

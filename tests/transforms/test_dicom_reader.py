@@ -241,6 +241,26 @@ def test_boxes_of_a_tilted_series_are_those_of_its_masks(tmp_path):
     for name in ("seg.dcm", "rs.dcm"):
         boxes, _ = read_boxes(tmp_path / name, image)
         assert sorted(boxes.tolist()) == [[1, 2, 1, 4, 5, 2], [3, 0, 3, 6, 3, 4]]
+    # A Slicer ROI around the second object, mm LPS, where slice 3 is: 2.4 mm along y.
+    sizes = np.array([3 * 0.7, 3 * 1.1, 3])
+    centre = np.array([-10 + 4 * 0.7, 20 + 2.4 + 1 * 1.1, 5 + 3 * 3])
+    roi = {"type": "ROI", "roiType": "Box", "coordinateSystem": "LPS", "orientation": [1, 0, 0, 0, 1, 0, 0, 0, 1],
+           "center": centre.tolist(), "size": sizes.tolist()}  # fmt: skip
+    boxes, _ = read_boxes({"markups": [roi]}, image)
+    assert boxes.tolist() == [pytest.approx([3, 0, 3, 6, 3, 4], abs=1e-4)]
+
+
+def test_boxes_of_a_tilted_series_stay_tight_when_it_is_straightened(tmp_path):
+    slices = tilted(tmp_path / "a")
+    masks = np.zeros((*SHAPE, 1), dtype=bool)
+    masks[1:4, 2:5, 1] = True
+    write_seg(tmp_path / "seg.dcm", slices, masks, ["organ"])
+    straight = SlabSpacing((0.35, 0.55, -1))(LoadCheckedImage(1)(tmp_path / "a"))
+    boxes, _ = read_boxes(tmp_path / "seg.dcm", straight)
+    first, last = (to_patient(slices, 1, np.array([p]))[0] for p in ((0.5, 1.5), (3.5, 4.5)))  # its outer edges
+    to_voxels = torch.linalg.inv(straight.affine).numpy()
+    low, high = ((to_voxels @ [*(point * LPS), 1])[:2] + 0.5 for point in (first, last))
+    assert boxes[0].tolist() == pytest.approx([*low, 1, *high, 2], abs=1e-4)
 
 
 def test_a_tilted_series_is_straightened_by_resampling(tmp_path):

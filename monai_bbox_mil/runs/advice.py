@@ -165,7 +165,9 @@ def _now(name: str, options: Mapping[str, Any]) -> str:
 def _less(limits: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     names = [name for name in limits if name in options] or list(limits)
     ways = [
-        f"set {_now(name, options)} to True" if name == "amp" else f"make {_now(name, options)} smaller"
+        f"set {_now(name, options)} to True"
+        if name == "amp"
+        else f"make {_now(name, options)} smaller{', in a new training' if name == 'image_size' else ''}"
         for name in names
         if name not in options or options[name] != limits[name]
     ]

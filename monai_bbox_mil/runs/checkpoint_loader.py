@@ -46,6 +46,12 @@ class CheckedCheckpointLoader(CheckpointLoader):
         if any(isinstance(target, SettingsRecord) for target in given.values()):
             held = read_checkpoint(path)  # those of earlier versions hold no settings
             self.load_dict = {n: t for n, t in given.items() if n in held or not isinstance(t, SettingsRecord)}
+            if absent := [repr(name) for name in self.load_dict if name not in held]:
+                self.load_dict = given
+                raise ValueError(
+                    f"{path}: expected a checkpoint of this training, got a file without {', '.join(absent)}. Give the "
+                    "settings of the training that wrote it, or begin anew with --resume False."
+                )
         else:
             _check_whole(path)
         own_length = engine.state.epoch_length

@@ -101,10 +101,12 @@ def refuse_changes(changed: Mapping[str, tuple[Any, Any]], where: str) -> dict[s
     refused = {name: pair for name, pair in changed.items() if name not in obeyed}
     if refused:
         got = ", ".join(f"{name} {new!r} (it had {old!r})" for name, (old, new) in refused.items())
-        typed = " ".join(as_typed(name, old) for name, (old, _) in refused.items())
+        former = [f"leave out {name}" if "#" in name and old is None else None for name, (old, _) in refused.items()]
+        typed = [as_typed(name, old) for (name, (old, _)), left_out in zip(refused.items(), former) if left_out is None]
+        way = " and ".join([*filter(None, former), *([f"type {' '.join(typed)}"] if typed else [])])
         raise ValueError(
             f"resume: expected the settings of the training that wrote {where}, got {got}. They decide what is "
-            f"learned, so they cannot change on the way. To go on with that training, type {typed}. To train with the "
+            f"learned, so they cannot change on the way. To go on with that training, {way}. To train with the "
             "new ones, begin anew with --resume False."
         )
     return obeyed

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -128,15 +129,26 @@ class SliceDataset(TorchDataset):
         self._item_seed.fill_(seed)
 
     def case_names(self, batch: Mapping[str, Any]) -> list[str]:
-        """Where the slices of a collated batch come from: the volumes' file or patient, and the number of the slice."""
+        """Where the slices of a collated batch come from: the volumes' file or patient, and the number of the slice.
+
+        A file is named with its folder where others of its name are in other folders.
+        """
         volumes, slices = (torch.as_tensor(batch[key]).tolist() for key in ("volume_index", "slice_index"))
+        files = [self._file(item) for item in self.items]
+        shared = Counter(file.name for file in {*files} if file is not None)
         names = []
         for volume, index in zip(volumes, slices):
-            item = self.items[volume]
-            image = next((item[key] for key in self.keys if isinstance(item.get(key), (str, os.PathLike))), None)
-            name = Path(image).name if image is not None else str(item.get("patient", f"volume {volume}"))
+            file = files[volume]
+            if file is None:
+                name = str(self.items[volume].get("patient", f"volume {volume}"))
+            else:
+                name = file.name if shared[file.name] == 1 else str(file)
             names.append(f"{name} slice {index}" if self.num_slices[volume] > 1 else name)
         return names
+
+    def _file(self, item: Mapping[str, Any]) -> Path | None:
+        path = next((item[key] for key in self.keys if isinstance(item.get(key), (str, os.PathLike))), None)
+        return None if path is None else Path(path)
 
     def plain(self, index: int) -> dict[str, Any]:
         """One slice's dictionary before ``slice_transform``, with the label that it has by now.

@@ -26,7 +26,8 @@ from monai_bbox_mil.check_boxes.ignored_regions import find_ignored_regions, is_
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.check_boxes.reading import LoadedItem, load_item
 from monai_bbox_mil.check_boxes.tightness import compare_with_mask
-from monai_bbox_mil.data.splits import shared_patients, shorten
+from monai_bbox_mil.data.splits import shared_patients
+from monai_bbox_mil.runs.texts import first_few
 from monai_bbox_mil.transforms import CropCount
 
 __all__ = ["CheckResult", "ImageReport", "check_items"]
@@ -202,7 +203,7 @@ def _check_boxes(report: ImageReport, loaded: LoadedItem, options: CheckOptions)
 
 def _find_shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Finding]:
     return [
-        Finding("patient_in_two_parts", f"in both {first} and {second}: {shorten(names, 20)}")
+        Finding("patient_in_two_parts", f"in both {first} and {second}: {first_few(names, 20)}")
         for (first, second), names in shared_patients(parts).items()
     ]
 

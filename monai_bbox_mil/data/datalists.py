@@ -8,20 +8,37 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
 from monai_bbox_mil.data.case_names import shortest_names
 from monai_bbox_mil.data.image_files import image_stem
 from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
-from monai_bbox_mil.data.splits import check_files, check_images, check_patients, shorten, split_by_patient
+from monai_bbox_mil.data.splits import check_files, check_images, check_patients, split_by_patient
+from monai_bbox_mil.runs.texts import first_few
 
 __all__ = ["decathlon_datalist", "get_datalist", "load_datalist"]
 
 _SUBJECT = r"sub-[A-Za-z0-9]+"
 _SECTIONS = ("training", "validation", "test")
+_LIST_FILES = {"dataset.json": "Decathlon", "datalist.json": ""}
+
+
+class _DataLayout(NamedTuple):
+    """A way to lay out a folder of images and masks that needs no list."""
+
+    expects: str
+    recognise: Callable[[Path], Any]
+    read: Callable[[Path], dict[str, list[dict[str, Any]]]]
+
+
+# The first one that a folder has is read; a new one is a row here.
+_LAYOUTS = (
+    _DataLayout("CaseNN.mhd (PROMISE12)", find_promise12_cases, promise12_datalist),
+    _DataLayout("Site*/<subject>/t0N/ (ATLAS)", find_atlas_images, atlas_datalist),
+)
 _KEYS = ("image", "label", "mask", "box", "box_mode", "space", "coordinate_system", "patient")
 
 
@@ -58,17 +75,20 @@ def get_datalist(
         ValueError: when nothing of this is there, or what is there does not fit.
     """
     root = Path(os.path.abspath(dataset_dir))
-    known = [name for name in ("dataset.json", "datalist.json") if (root / name).is_file()]
+    known = [name for name in _LIST_FILES if (root / name).is_file()]
     if datalist is not None or known:
         return _load_parts(root, known[0] if datalist is None else datalist, None, validation_fraction, seed, check)
-    if find_promise12_cases(root):
-        return promise12_datalist(root)
-    if find_atlas_images(root):
-        return atlas_datalist(root)
+    for layout in _LAYOUTS:
+        if layout.recognise(root):
+            return layout.read(root)
     there = sorted(path.name for path in root.iterdir()) if root.is_dir() else "no such folder"
+    expected = [
+        *(f"{name} ({of})" if of else name for name, of in _LIST_FILES.items()),
+        *(one.expects for one in _LAYOUTS),
+    ]
     raise ValueError(
-        f"dataset_dir {root}: expected dataset.json (Decathlon), datalist.json, CaseNN.mhd (PROMISE12) or "
-        f"Site*/<subject>/t0N/ (ATLAS), got {there if isinstance(there, str) else shorten(there) or 'an empty folder'}."
+        f"dataset_dir {root}: expected {', '.join(expected[:-1])} or {expected[-1]}, "
+        f"got {there if isinstance(there, str) else first_few(there) or 'an empty folder'}."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from monai_bbox_mil.annotations.dicom_geometry import dicom_volume
 from monai_bbox_mil.annotations.dicom_headers import holds_images, image_headers, list_series
-from monai_bbox_mil.data.splits import shorten
+from monai_bbox_mil.runs.texts import first_few
 
 __all__ = ["IMAGE_EXTENSIONS", "MASK_SUFFIXES", "find_images", "image_stem"]
 
@@ -78,7 +78,7 @@ def find_images(
     if not kept:
         raise ValueError(
             f"folder {root}: expected images ending in {', '.join(endings)}, got none"
-            + (f" but {len(images)} passed over as masks: {shorten([p.name for p in images])}." if images else ".")
+            + (f" but {len(images)} passed over as masks: {first_few([p.name for p in images])}." if images else ".")
         )
     return [{"image": str(path)} for path in sorted(kept)]
 

@@ -17,8 +17,8 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from monai_bbox_mil.data.image_files import MASK_SUFFIXES
-from monai_bbox_mil.data.splits import shorten
 from monai_bbox_mil.runs.files import same_place
+from monai_bbox_mil.runs.texts import first_few
 from monai_bbox_mil.transforms.mask_files import (
     check_label_values,
     largest_label,
@@ -182,7 +182,7 @@ def _keep(
         print(f"Masks in {output_dir} that are kept: {len(kept)}.")
     if faults:
         told = [f"{masks[image].name!r} ({fault})" for image, fault in faults.items()]
-        print(f"Masks in {output_dir} that are no masks of their images: {len(faults)}, {shorten(told)}.")
+        print(f"Masks in {output_dir} that are no masks of their images: {len(faults)}, {first_few(told)}.")
     trained = os.path.getmtime(model) if model is not None and os.path.isfile(model) else 0.0
     older = sum(os.path.getmtime(masks[image]) < trained for image in kept)
     if older:

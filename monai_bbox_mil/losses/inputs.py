@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,21 +12,12 @@ from torch import Tensor
 
 from monai_bbox_mil.boxes import BOX_FRAME, BoxFrame, check_box_tensor, check_exact_corners, snap_boxes
 
-__all__ = ["Reduction", "check_inputs", "check_option", "reduce_classes"]
-
-Reduction = Literal["mean", "sum", "none"]
+__all__ = ["check_inputs", "reduce_classes"]
 
 _SEVERAL_HEADS = (
     "For a network with several heads (deep supervision), wrap the loss: "
     "monai_bbox_mil.losses.BoxDeepSupervisionLoss(loss)."
 )
-
-
-def check_option(name: str, value: str, options: Any = Reduction) -> str:
-    """Return ``value`` if it is one of the ``Literal`` ``options``, else raise ``ValueError``."""
-    if value not in get_args(options):
-        raise ValueError(f"{name} must be one of {get_args(options)}, got {value!r}.")
-    return value
 
 
 def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, Tensor]:

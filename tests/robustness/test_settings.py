@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from monai_bbox_mil.runs import check_settings
+from monai_bbox_mil.runs import check_setting, check_settings
+from monai_bbox_mil.smooth_max import SMOOTH_MAXIMA
 from tests.bundle.conftest import CONFIGS
 from tests.robustness.cases import causes
 
@@ -96,3 +97,15 @@ def test_a_data_list_given_whole_is_no_section_of_settings():
     with pytest.raises(RuntimeError) as error:
         initialize("train", data_item={"training": items, "validation": []})
     assert "'data_item' (did you mean 'data_items'?)" in causes(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("smooth_max", SMOOTH_MAXIMA), ("supervision", ("boxes", "boxes_as_masks", "full"))],
+)
+def test_the_table_of_settings_knows_all_words(name, words):
+    """The room of settings knows nothing of the losses, so it says their words again."""
+    for word in words:
+        assert check_setting(name, word) == word
+    with pytest.raises(ValueError, match=f"{name}: expected {', '.join(list(words)[:-1])} or {list(words)[-1]}, got"):
+        check_setting(name, "another")

@@ -8,10 +8,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["mean_over_ranks"]
+__all__ = ["mean_over_processes"]
 
 
-def mean_over_ranks(counts: Tensor, dtype: torch.dtype) -> Tensor:
+def mean_over_processes(counts: Tensor, dtype: torch.dtype) -> Tensor:
     """Mean of ``counts`` over the processes of ``torch.distributed``'s default group.
 
     ``DistributedDataParallel`` averages the gradients of its ranks. Where each rank divides its sum by this mean, their
@@ -26,7 +26,7 @@ def mean_over_ranks(counts: Tensor, dtype: torch.dtype) -> Tensor:
         the mean; ``counts`` as they are, in ``dtype``, where no process group was initialized.
 
     Example:
-        >>> mean_over_ranks(torch.tensor([3, 0]), torch.float32)
+        >>> mean_over_processes(torch.tensor([3, 0]), torch.float32)
         tensor([3., 0.])
     """
     if not (dist.is_available() and dist.is_initialized()):

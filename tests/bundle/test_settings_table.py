@@ -10,9 +10,9 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
-from monai_bbox_mil.bundle import check_setting, settings_markdown
-from monai_bbox_mil.bundle.settings_table import SETTINGS, settings_of
 from monai_bbox_mil.losses import GeneralizedMILLoss
+from monai_bbox_mil.runs import check_setting, settings_markdown
+from monai_bbox_mil.runs.settings.table import SETTINGS, settings_of
 from tests.bundle.conftest import CONFIGS
 
 BASES = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["inference"]}

@@ -15,10 +15,10 @@ import torch
 from monai.bundle import ConfigParser
 from monai.networks.nets import BasicUNet, UNet
 
-from monai_bbox_mil.bundle import check_setting
-from monai_bbox_mil.bundle.checked_values import check_values
-from monai_bbox_mil.bundle.setting_relations import network_misfit
 from monai_bbox_mil.networks import ENet, ResidualUNet
+from monai_bbox_mil.runs import check_setting
+from monai_bbox_mil.runs.settings.checked_values import check_values
+from monai_bbox_mil.runs.settings.relations import network_misfit
 from tests.bundle.conftest import CONFIGS
 
 FLAGS = ("resume", "amp", "keep_best", "progress", "sync_normalizer")

@@ -19,8 +19,8 @@ BASES = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["i
 # What is computed from settings, and what the files hand to each other.
 WIRING = {
     "autocast", "calibration", "calibration_initialize", "data_items", "device_type", "earlier_run", "finalize",
-    "fixed_threshold", "gpu_amp", "image_settings", "images", "imports", "inferer", "initialize", "loss",
-    "memory_options", "network", "pixel_labels", "resized_keys", "resumed_state", "run", "settings",
+    "fixed_threshold", "gpu_amp", "image_settings", "images", "imports", "inferer", "initialize", "label_transforms",
+    "loss", "memory_options", "network", "pixel_labels", "resized_keys", "resumed_state", "run", "settings",
 }  # fmt: skip
 
 

@@ -152,8 +152,9 @@ def _read(setting: Setting, value: Any, lengths: Mapping[str, int]) -> Any:
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""
         kind = f" the text {value!r}" if isinstance(value, str) else f" {value!r}"
-        examples = [setting.values.example(value, lengths), _literal(setting.default)]
-        good = [as_typed(setting.name, each) for each in examples if each is not None and _fits(setting, each, lengths)]
+        example = setting.values.example(value, lengths)
+        examples = [*([] if example is None else [example]), _literal(setting.default)]
+        good = [as_typed(setting.name, each) for each in examples if _fits(setting, each, lengths)]
         to_type = f" Type {good[0]}" if good else ""
         raise ValueError(
             f"{setting.name}: expected {setting.values.expected(lengths)}, got{kind}{reason}.{to_type}"
@@ -161,7 +162,7 @@ def _read(setting: Setting, value: Any, lengths: Mapping[str, int]) -> Any:
 
 
 def _literal(default: str) -> Any:
-    """The value of a default that is one and no description of one; ``None`` otherwise."""
+    """The value of a default; its text where that is no Python, as a word or a description."""
     try:
         return ast.literal_eval(default)
     except (SyntaxError, ValueError):

@@ -62,7 +62,7 @@ SETTINGS = (
     Setting("dataset_dir", _FOLDER, "data/phantom in bundle_root", "folder of volumes or of 2D pictures", _INFERENCE),
     Setting("datalist", OrNone(Place("file")), "None", "data list (JSON), if none of a known name is in dataset_dir"),
     Setting("phantom_dir", _FOLDER, "data/phantom in bundle_root", "where the phantom is made, once"),
-    Setting("ckpt_dir", _FOLDER, "models in bundle_root", "model.pt, threshold.json, image_settings.json, checkpoints"),
+    Setting("ckpt_dir", _FOLDER, "trained in bundle_root", "model, threshold, image settings, checkpoints"),
     Setting("ckpt_dir", _FOLDER, "models in bundle_root", "model.pt, image_settings.json, threshold.json", _INFERENCE),
     Setting("output_dir", _FOLDER, "eval in bundle_root", "curves of a training; scores and pictures of an evaluation"),
     Setting("output_dir", _FOLDER, "eval/masks in bundle_root", "where the masks go", _INFERENCE),
@@ -86,6 +86,7 @@ SETTINGS = (
         "learn from boxes, from boxes filled in, or from masks",
         on_resume=DECIDES,
     ),
+    Setting("require_objects", Flag(), "True", "each class needs an object in the training images"),
     Setting("label_values", _LABELS, "[1]", "values of the classes in masks", _WORKFLOWS, DECIDES),
     Setting(
         "mask_values",

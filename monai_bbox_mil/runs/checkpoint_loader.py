@@ -17,7 +17,7 @@ from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
 
 from monai_bbox_mil.runs.resumed_schedule import ResumedSchedule
-from monai_bbox_mil.runs.settings import SettingsRecord
+from monai_bbox_mil.runs.settings import SettingsRecord, changed_settings
 
 __all__ = ["CheckedCheckpointLoader"]
 
@@ -43,7 +43,8 @@ class CheckedCheckpointLoader(CheckpointLoader):
 
     def __call__(self, engine: Engine) -> None:
         path, given = Path(self.load_path), self.load_dict
-        if any(isinstance(target, SettingsRecord) for target in given.values()):
+        records = [target for target in given.values() if isinstance(target, SettingsRecord)]
+        if records:
             held = read_checkpoint(path)  # those of earlier versions hold no settings
             self.load_dict = {n: t for n, t in given.items() if n in held or not isinstance(t, SettingsRecord)}
             if absent := [repr(name) for name in self.load_dict if name not in held]:
@@ -68,7 +69,7 @@ class CheckedCheckpointLoader(CheckpointLoader):
             ) from error
         finally:
             self.load_dict = given
-        made.obey()
+        made.obey(any("learning_rate" in changed_settings(each.former, each.values) for each in records))
         if own_length and engine in self.load_dict.values():
             self._keep_length(engine, own_length)
 

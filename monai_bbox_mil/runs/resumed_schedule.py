@@ -50,14 +50,18 @@ class ResumedSchedule:
         self.schedulers = [each for each in found if isinstance(each, LRScheduler)]
         self._made = self._state()
 
-    def obey(self) -> bool:
+    def obey(self, rate_changed: bool = False) -> bool:
         """Take the options that the objects were made with, once they hold a checkpoint's.
+
+        Args:
+            rate_changed: whether the rate at the start is known to be another one. It matters for a scheduler that goes
+                by more than the number of epochs, whose present rate does not tell from which one it came.
 
         Returns:
             Whether they are others.
 
         Raises:
-            ValueError: where they are, for a scheduler that goes by more than the number of epochs.
+            ValueError: for such a scheduler, where the rate was changed.
         """
         loaded = self._state()
         epochs = [scheduler.last_epoch for scheduler in self.schedulers]
@@ -71,12 +75,16 @@ class ResumedSchedule:
                             scheduler.step()
         except TypeError as error:  # it wants a metric
             self._restore(loaded)
-            if self._differs(self._made, self._made, loaded):
+            if rate_changed:
                 raise ValueError(
-                    "learning_rate: expected that of the checkpoint, since its scheduler "
-                    f"({', '.join(type(each).__name__ for each in self.schedulers)}) follows a metric that is not "
-                    "kept, got another. Go on with the former, or begin anew with --resume False."
+                    "learning_rate: expected that of the training that wrote the checkpoint, since its scheduler "
+                    f"({', '.join(type(each).__name__ for each in self.schedulers)}) follows a metric, so that nobody "
+                    "knows where another rate would be by now, got another. Go on with the former, or begin anew with "
+                    "--resume False."
                 ) from error
+            for optimizer, made in zip(self.optimizers, self._made[0]):
+                for group, value in zip(optimizer.param_groups, made):
+                    group.update({name: option for name, option in value.items() if name != "lr"})
             return False
         if self._differs(self._made, self._state(), loaded):
             return True

@@ -21,7 +21,7 @@ _SECTIONS = ("network_def", "box_loss", "full_loss", "self_training", "optimizer
 class SettingsRecord:
     """Settings of a run, for a checkpoint (``save_dict``).
 
-    Loading one changes nothing: a resume compares it before it reads anything else, see :func:`changed_settings`.
+    Loading one changes no setting: a resume compares it before it reads anything else, see :func:`changed_settings`.
 
     Args:
         values: by their names.
@@ -33,13 +33,15 @@ class SettingsRecord:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = dict(values)
+        self.former: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The settings by their names."""
         return dict(self.values)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Leave all as it is."""
+        """Remember the settings of the checkpoint as ``former``."""
+        self.former = dict(state_dict)
 
 
 def recorded_settings() -> SettingsRecord:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.accuracy.plan import RunJob
-from benchmarks.accuracy.results import read_results
+from benchmarks.accuracy.score_tables import read_results
 
 __all__ = ["EarlierResults"]
 

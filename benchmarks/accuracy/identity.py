@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a result depends on, as one hash: code, configuration, data and library versions.
+"""What a result depends on beside its data: code, configuration and library versions.
 
 Code counts without comments and docstrings, configurations as merged: what cannot change a result changes no hash.
 """
@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,15 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 import monai_bbox_mil
-from benchmarks.accuracy.schema import ExperimentError
+from benchmarks.accuracy.mistakes import ExperimentError
 
-__all__ = ["PACKAGE", "data_fingerprint", "merged_config", "source_hash", "stable_hash", "versions"]
+__all__ = ["PACKAGE", "merged_config", "source_hash", "stable_hash", "versions"]
 
 PACKAGE = Path(monai_bbox_mil.__file__).parent
 """Folder of the package whose code the runs execute."""
 
 # What runs, draws and writes about the runs, but computes no score.
 _WITHOUT_INFLUENCE = ("apps/", "check_boxes/", "handlers/picture_grid.py")
-
-# Where a data set's lists of cases and its boxes may live; these count with their content, images by name and size.
-_TEXT_FILES = (".json", ".csv", ".txt")
 
 
 def stable_hash(content: Any, length: int = 12) -> str:
@@ -76,35 +73,6 @@ def _code_of(path: Path) -> str:
 def _is_text(statement: ast.stmt) -> bool:
     value = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
-
-
-def data_fingerprint(folder: str | os.PathLike, extra_files: Iterable[str] = ()) -> str:
-    """Hash of the names and sizes of all files in a folder; lists and tables (JSON, CSV, text) with their content.
-
-    Args:
-        folder: of the data set.
-        extra_files: files elsewhere, such as a data list, by their content.
-
-    Raises:
-        ExperimentError: when there is no such folder or it holds no file.
-    """
-    folder = Path(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not paths:
-        raise ExperimentError(
-            f"data set {folder}: expected a folder of images, got {'an empty one' if folder.is_dir() else 'nothing'}; "
-            "--data names the folder that holds the data sets."
-        )
-    content = [(str(path.relative_to(folder)), path.stat().st_size, _text_of(path)) for path in paths]
-    return stable_hash([content, [_digest(Path(path)) for path in extra_files]])
-
-
-def _text_of(path: Path) -> str:
-    return _digest(path) if path.suffix.lower() in _TEXT_FILES else ""
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def merged_config(files: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.identity import (
-    PACKAGE,
-    data_fingerprint,
-    merged_config,
-    source_hash,
-    stable_hash,
-    versions,
-)
+from benchmarks.accuracy.data_files import DataHashes
+from benchmarks.accuracy.identity import merged_config, source_hash, stable_hash, versions
 from benchmarks.accuracy.matrix import ExperimentMatrix, RunKey
 from monai_bbox_mil.runs.files import replacing
 
@@ -57,13 +51,21 @@ class RunJob:
     folder: Path
     hash: str
     evaluations: list[EvaluationJob]
-    package: str = str(PACKAGE)
-    """Folder of the code that was hashed; a worker that imports another refuses."""
 
     @property
     def score_hashes(self) -> list[str]:
         """The hash in the rows of ``results.csv``, for each evaluation."""
         return [f"{self.hash}-{evaluation.hash}" for evaluation in self.evaluations]
+
+    @property
+    def mark(self) -> Path:
+        """File that is there when all is complete; other evaluations have another one."""
+        return self.folder / f"complete_{stable_hash([evaluation.hash for evaluation in self.evaluations], 8)}.json"
+
+    @property
+    def log(self) -> Path:
+        """What the run printed."""
+        return self.folder / "log.txt"
 
     @property
     def trained(self) -> bool:
@@ -84,14 +86,14 @@ def plan_runs(
     Args:
         matrix: what is to be run.
         keys: runs of the matrix.
-        out: folder of all runs.
+        out: folder of all runs; what is known of the data's content is kept there.
         data: folder of the data sets; the working folder when ``None``.
 
     Raises:
         ExperimentError: when a data set is not there, or configurations do not fit together.
     """
     code, libraries = source_hash(), versions()
-    fingerprints: dict[tuple, str] = {}
+    hashes, fingerprints = DataHashes(Path(out) / "data_hashes.json"), {}
     jobs = []
     for key in keys:
         files, overrides = matrix.train_files(key), matrix.train_overrides(key)
@@ -100,7 +102,8 @@ def plan_runs(
             folder = Path(os.path.abspath(Path(data or ".") / folder_name))
             extra = tuple(str(overrides[k]) for k in ("datalist",) if os.path.isfile(str(overrides.get(k))))
             if (folder, extra) not in fingerprints:
-                fingerprints[folder, extra] = data_fingerprint(folder, extra)
+                fingerprints[folder, extra] = hashes.of_folder(folder, extra)
+                hashes.save()
             fingerprint = fingerprints[folder, extra]
         # Folders stay out of the hash: the same experiment on another machine is the same experiment.
         config = merged_config(files, overrides)

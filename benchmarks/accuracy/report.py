@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.accuracy.matrix import ExperimentMatrix
+from benchmarks.accuracy.matrix import DEFAULT_MATRIX, ExperimentMatrix
+from benchmarks.accuracy.mistakes import ExperimentError
 from benchmarks.accuracy.picture_rows import draw_pictures
 from benchmarks.accuracy.plan import RunJob, read_json
 from benchmarks.accuracy.plots import METRIC_NAMES, SCORE_NAMES, plot_curve, plot_learning, plot_patients
-from benchmarks.accuracy.results import read_results
-from benchmarks.accuracy.schema import ExperimentError
+from benchmarks.accuracy.score_tables import read_results
 from benchmarks.accuracy.sections import ViewSpec
 from benchmarks.accuracy.tables import table_view
 from monai_bbox_mil.runs.files import replacing
@@ -78,7 +78,7 @@ def _head(table: pd.DataFrame, matrix: ExperimentMatrix, facts: dict[str, Any]) 
         "This page and its plots again, from the table of all scores in its folder, `REPORT`:",
         "",
         "```bash",
-        f"python -m benchmarks.accuracy --matrix {_relative(matrix.path)} --results REPORT/results.csv --report REPORT",
+        f"python -m benchmarks.accuracy report{_matrix(matrix.path)} --results REPORT/results.csv --report REPORT",
         "```",
         "",
     ]
@@ -144,19 +144,21 @@ def _pictures(
         if drawn or (folder / file).is_file():
             title = matrix.datasets[dataset].title
             lines += _picture(file, f"{title}: the best, the median and the worst case of the reference, lowest seed")
-    return lines or ["*Pictures are drawn where the runs are: give --out.*", ""]
+    return lines or ["*Pictures are drawn where the runs are.*", ""]
 
 
 def _picture(file: str, caption: str) -> list[str]:
     return [f"![{caption}]({file})", "", f"*{caption}.*", ""]
 
 
-def _relative(path: Path) -> str:
-    """A path as one would type it in the repository, never one of this machine alone."""
+def _matrix(path: Path) -> str:
+    """What chooses the matrix, as one would type it in the repository, never a path of this machine alone."""
+    if path.resolve() == DEFAULT_MATRIX:
+        return ""
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return f" --matrix {path.resolve().relative_to(Path.cwd())}"
     except ValueError:
-        return path.name
+        return f" --matrix {path.name}"
 
 
 def _slug(title: str) -> str:

@@ -7,30 +7,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from benchmarks.accuracy.earlier import EarlierResults
 from benchmarks.accuracy.identity import versions
 from benchmarks.accuracy.plan import EVALUATED, TRAINED, RunJob, read_json, write_json
-from benchmarks.accuracy.schema import ExperimentError
+from benchmarks.accuracy.score_tables import CURVE_KEYS, RESULT_COLUMNS, TEXT_COLUMNS
 from monai_bbox_mil.csv_tables import read_table, write_table
 
-if TYPE_CHECKING:
-    from benchmarks.accuracy.earlier import EarlierResults
+__all__ = ["gather_results", "write_results"]
 
-__all__ = ["CURVE_KEYS", "RESULT_COLUMNS", "gather_results", "read_results", "write_results"]
-
-RESULT_COLUMNS = (
-    "dataset", "system", "variant", "seed", "fold", "evaluation", "case", "patient", "class",
-    "dice", "hd95_mm", "box_iou", "threshold",
-    "train_seconds", "train_cpu_seconds", "peak_memory_mb", "num_parameters", "num_threads", "device",
-    "evaluate_seconds", "evaluate_cpu_seconds", "hash",
-)  # fmt: skip
-"""Columns of ``results.csv``; what a training and an evaluation took is the same in all of their rows."""
-
-CURVE_KEYS = ("dataset", "system", "variant", "seed", "fold")
-_TEXTS = ("dataset", "system", "variant", "fold", "evaluation", "case", "patient", "class", "hash", "device", "metric")
 _OF_TRAINING = ("peak_memory_mb", "num_parameters", "num_threads", "device")
 
 
@@ -59,14 +46,14 @@ def gather_results(
         training = {"train_seconds": measured["train_seconds"], "train_cpu_seconds": measured["cpu_seconds"]}
         training |= {name: measured[name] for name in _OF_TRAINING}
         names = {name: getattr(job.key, name) for name in CURVE_KEYS}
-        curve = read_table(job.folder / "curves.csv", texts=_TEXTS)
+        curve = read_table(job.folder / "curves.csv", texts=TEXT_COLUMNS)
         curves.append(curve[curve["metric"].isin(metrics)].assign(**names, hash=job.hash))
         for evaluation, score_hash in zip(job.evaluations, job.score_hashes):
             if not evaluation.done:
                 continue
             measured = read_json(evaluation.folder / EVALUATED)
             spent = {"evaluate_seconds": measured["seconds"], "evaluate_cpu_seconds": measured["cpu_seconds"]}
-            cases = read_table(evaluation.folder / "cases.csv", texts=_TEXTS)
+            cases = read_table(evaluation.folder / "cases.csv", texts=TEXT_COLUMNS)
             scores.append(cases.assign(**names, **training, **spent, evaluation=evaluation.name, hash=score_hash))
     table = pd.concat(scores)[list(RESULT_COLUMNS)] if scores else pd.DataFrame(columns=list(RESULT_COLUMNS))
     columns = [*CURVE_KEYS, "epoch", "iteration", "metric", "value", "hash"]
@@ -97,24 +84,3 @@ def write_results(
         write_table(out / name, content, float_format=digits)
     write_json(out / "results.json", {"command": command, "versions": versions()})
     return out / "results.csv"
-
-
-def read_results(path: str | os.PathLike) -> pd.DataFrame:
-    """Read ``results.csv`` or ``curves.csv``; names stay texts, an absent variant is an empty one.
-
-    Raises:
-        ExperimentError: when the file is not there, is no such table or is empty.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ExperimentError(f"results {path}: expected a CSV file, got {'a folder' if path.exists() else 'nothing'}.")
-    try:
-        table = read_table(path, texts=_TEXTS)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"results {path}: expected a CSV table, got {error}") from error
-    missing = [name for name in CURVE_KEYS if name not in table]
-    if missing:
-        raise ExperimentError(
-            f"results {path}: the columns {', '.join(missing)} are missing; got {', '.join(map(str, table.columns))}."
-        )
-    return table

@@ -1,27 +1,24 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``report`` part of a matrix file: sections with a table, pictures or curves each."""
+"""The ``report`` part of a matrix, resolved: which rows each table, plot and picture shows."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-from benchmarks.accuracy.schema import ExperimentError, as_list, as_names, as_text, check_keys, known
+from benchmarks.accuracy.mistakes import ExperimentError
+from benchmarks.accuracy.schema import (
+    CurveEntry,
+    RowEntry,
+    SectionEntry,
+    SystemSpec,
+    VariantSpec,
+    ViewEntry,
+)
 
-__all__ = ["SCORES", "Section", "TableRow", "ViewSpec", "read_sections"]
-
-SCORES = ("dice", "hd95_mm", "box_iou")
-"""Columns of ``results.csv`` that a report can show."""
-
-_VIEWS = {
-    "table": ("rows", "datasets", "reference", "evaluation", "columns"),
-    "patients": ("rows", "datasets", "evaluation", "score"),
-    "curve": ("rows", "datasets", "evaluation", "variants", "base_x", "xlabel", "score", "reference"),
-    "learning": ("rows", "datasets", "metric", "x"),
-    "pictures": ("rows", "datasets", "reference", "evaluation"),
-}
+__all__ = ["Section", "TableRow", "ViewSpec", "check_names", "read_sections"]
 
 
 @dataclass(frozen=True)
@@ -62,81 +59,81 @@ class Section:
     views: tuple[ViewSpec, ...]
 
 
+class _Known(NamedTuple):
+    """All that a view may name."""
+
+    datasets: Mapping[str, object]
+    systems: Mapping[str, SystemSpec]
+    variants: Mapping[str, VariantSpec]
+    evaluations: Mapping[str, object]
+
+
+def check_names(names: Iterable[str], known: Collection[str], where: str) -> None:
+    """Refuse a name that is not among the known ones.
+
+    Raises:
+        ExperimentError: for the first such name.
+
+    Example:
+        >>> check_names(["a"], ["a", "b"], "runs[0]: systems")
+    """
+    for name in names:
+        if name not in known:
+            raise ExperimentError(f"{where}: unknown name {name!r}; expected one of {', '.join(known) or 'none'}.")
+
+
 def read_sections(
-    value: Any,
+    entries: Sequence[SectionEntry],
     where: str,
-    datasets: Collection[str],
-    systems: Mapping[str, Any],
-    variants: Mapping[str, Any],
-    evaluations: Collection[str],
+    datasets: Mapping[str, object],
+    systems: Mapping[str, SystemSpec],
+    variants: Mapping[str, VariantSpec],
+    evaluations: Mapping[str, object],
 ) -> tuple[Section, ...]:
-    """The sections as written; one table of everything where there are none."""
-    if not value:
-        value = [{"title": "All systems", "table": {}}]
-    names = _Names(datasets, systems, variants, evaluations)
-    return tuple(_section(entry, f"{where}[{number}]", names) for number, entry in enumerate(as_list(value, where)))
+    """The sections as written; one table of everything where there are none.
 
-
-@dataclass(frozen=True)
-class _Names:
-    datasets: Collection[str]
-    systems: Mapping[str, Any]
-    variants: Mapping[str, Any]
-    evaluations: Collection[str]
-
-
-def _section(value: Any, where: str, names: _Names) -> Section:
-    entry = check_keys(value, ("title", "text", *_VIEWS), where, required=("title",))
-    views = [
-        _view(kind, view, f"{where}: {kind}", names)
-        for kind, content in entry.items()
-        if kind in _VIEWS
-        for view in (content if isinstance(content, list) else [content])
-    ]
-    return Section(as_text(entry["title"], where), as_text(entry.get("text", ""), f"{where}: text"), tuple(views))
-
-
-def _view(kind: str, value: Any, where: str, names: _Names) -> ViewSpec:
-    entry = check_keys(value, _VIEWS[kind], where)
-    base_x = entry.get("base_x")
-    if base_x is not None and (isinstance(base_x, bool) or not isinstance(base_x, (int, float))):
-        raise ExperimentError(f"{where}: base_x: expected a number, got {base_x!r}.")
-    # The evaluation that is asked for is that of every row whose system has it.
-    evaluation = known(entry["evaluation"], names.evaluations, f"{where}: evaluation") if "evaluation" in entry else ""
-    rows = as_list(entry.get("rows"), f"{where}: rows") or list(names.systems)
-    chosen = as_names(entry.get("variants"), names.variants, f"{where}: variants")
-    if kind == "curve":
-        chosen = chosen or [name for name, variant in names.variants.items() if variant.x is not None]
-        for name in chosen:
-            if names.variants[name].x is None:
-                raise ExperimentError(f"{where}: variants: expected variants with an x, got {name!r}, which has none.")
-    return ViewSpec(
-        kind=kind,
-        rows=tuple(_row(row, f"{where}: rows", names, evaluation) for row in rows),
-        datasets=tuple(as_names(entry.get("datasets"), names.datasets, f"{where}: datasets") or names.datasets),
-        reference=tuple(as_names(entry.get("reference"), names.systems, f"{where}: reference")),
-        columns=tuple(as_names(entry.get("columns"), SCORES[1:], f"{where}: columns")),
-        variants=tuple(chosen),
-        base_x=None if base_x is None else float(base_x),
-        xlabel=str(entry.get("xlabel", "")),
-        score=known(entry.get("score", "dice"), SCORES, f"{where}: score"),
-        metric=str(entry.get("metric", "val_dice")),
-        x=known(entry.get("x", "epoch"), ("epoch", "iteration"), f"{where}: x"),
+    Raises:
+        ExperimentError: for a name that the matrix does not have.
+    """
+    known = _Known(datasets, systems, variants, evaluations)
+    written = entries or [SectionEntry.model_validate({"title": "All systems", "table": {}})]
+    return tuple(
+        Section(
+            entry.title,
+            entry.text,
+            tuple(_view(kind, view, f"{where}[{number}]: {kind}", known) for kind, view in entry.views),
+        )
+        for number, entry in enumerate(written)
     )
 
 
-def _row(value: Any, where: str, names: _Names, evaluation: str) -> TableRow:
-    if not isinstance(value, dict):
-        value = {"system": value}
-    entry = check_keys(value, ("system", "variant", "evaluation", "label"), where, required=("system",))
-    system = known(entry["system"], names.systems, where)
-    variant = known(entry["variant"], names.variants, f"{where}: variant") if entry.get("variant") else ""
-    there = names.systems[system].evaluations
-    if "evaluation" in entry:
-        evaluation = known(entry["evaluation"], there, f"{where}: evaluation of {system}")
-    elif evaluation not in there:
-        evaluation = there[0]
-    label = str(entry.get("label", ""))
-    if not label and "evaluation" in entry:  # asked for by name, as there may be a row of another one
-        label = ", ".join(part for part in (names.systems[system].label, variant, evaluation) if part)
-    return TableRow(system, variant, evaluation, label)
+def _view(kind: str, entry: ViewEntry, where: str, known: _Known) -> ViewSpec:
+    own = {name: getattr(entry, name) for name in type(entry).model_fields if name not in ("rows", "evaluation")}
+    evaluation = getattr(entry, "evaluation", None)
+    check_names([] if evaluation is None else [evaluation], known.evaluations, f"{where}: evaluation")
+    check_names(entry.datasets, known.datasets, f"{where}: datasets")
+    check_names(own.get("reference", ()), known.systems, f"{where}: reference")
+    if isinstance(entry, CurveEntry):
+        check_names(entry.variants, known.variants, f"{where}: variants")
+        with_x = [name for name, variant in known.variants.items() if variant.x is not None]
+        for name in entry.variants:
+            if name not in with_x:
+                raise ExperimentError(f"{where}: variants: expected variants with an x, got {name!r}, which has none.")
+        own["variants"] = entry.variants or tuple(with_x)
+    rows = entry.rows or [RowEntry(system=name) for name in known.systems]
+    own["datasets"] = entry.datasets or tuple(known.datasets)
+    return ViewSpec(kind, tuple(_row(row, f"{where}: rows", known, evaluation) for row in rows), **own)
+
+
+def _row(entry: RowEntry, where: str, known: _Known, asked: str | None) -> TableRow:
+    check_names([entry.system], known.systems, where)
+    check_names([entry.variant] if entry.variant else [], known.variants, f"{where}: variant")
+    system = known.systems[entry.system]
+    if entry.evaluation is not None:
+        check_names([entry.evaluation], system.evaluations, f"{where}: evaluation of {entry.system}")
+    # The evaluation that the view asks for is that of every row whose system has it.
+    evaluation = entry.evaluation or (asked if asked in system.evaluations else system.evaluations[0])
+    label = entry.label
+    if not label and entry.evaluation is not None:  # asked for by name, as there may be a row of another one
+        label = ", ".join(part for part in (system.label, entry.variant, evaluation) if part)
+    return TableRow(entry.system, entry.variant, str(evaluation), label)

@@ -44,7 +44,11 @@ TRAINING = {
 }
 # The server imports everything once and forks a process for each run.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["benchmarks.accuracy.worker", __name__])
+SERVER.set_forkserver_preload(
+    ["itk", "nibabel", "matplotlib.backends.backend_agg", "monai.apps.detection.transforms.dictionary", "monai.engines",
+     "monai.handlers", "monai.inferers", "monai.losses", "monai.networks.nets", "torch.utils.tensorboard",
+     "monai_bbox_mil.handlers", "monai_bbox_mil.networks", __name__]
+)  # fmt: skip
 
 
 def train(folder, phantom, names=("train",), **overrides):

@@ -53,18 +53,21 @@ def write_matrix(folder: Path, content: dict | None = None) -> Path:
     return path
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.accuracy", *map(str, arguments)]
+def command(cores: int = 1, **config: object) -> list[str]:
+    """The command as a person types it, in the repository."""
+    settings = [f"{key}={value}" for key, value in config.items()]
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", "benchmarks/accuracy/Snakefile"]
+    # Snakemake's own records stay out of the repository.
+    return [*snakemake, "--directory", str(config["out"]), "--cores", str(cores), "--config", *settings]
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def drive(*arguments: object, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess:
-    """The driver as a person starts it."""
+def drive(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300
+        arguments, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=300
     )  # fmt: skip
 
 
@@ -78,12 +81,14 @@ def data_root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def driven(data_root, tmp_path_factory) -> Path:
     """Folder of a finished matrix: ``matrix.yaml``, ``out`` and ``report``."""
+    pytest.importorskip("snakemake", reason="Snakemake needs Python 3.11")
     folder = tmp_path_factory.mktemp("driven")
     content = matrix_content()
     content["runs"].append({"datasets": ["phantom"], "systems": ["paper"], "seeds": [0], "variants": ["margin_2"]})
     matrix = write_matrix(folder, content)
-    done = drive("--matrix", matrix, "--data", data_root, "--out", folder / "out", "--jobs", 2, "--threads", 1,
-                 "--report", folder / "report")  # fmt: skip
+    done = drive(
+        *command(2, matrix=matrix, data=data_root, out=folder / "out", report=folder / "report")
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (folder / "stdout.txt").write_text(done.stdout)
+    (folder / "messages.txt").write_text(done.stderr)
     return folder

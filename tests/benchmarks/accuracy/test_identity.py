@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from benchmarks.accuracy import (
+    DataHashes,
     ExperimentError,
-    data_fingerprint,
     load_matrix,
     merged_config,
     plan_runs,
@@ -78,8 +80,10 @@ def test_configurations_overrides_seeds_and_data_count(tmp_path, data_root, monk
     other = tmp_path / "data"
     shutil.copytree(data_root, other)
     assert hashes(tmp_path, other)["full"].hash == before["full"]  # wherever it lies
-    with open(other / "phantom" / "Case00.raw", "ab") as file:
-        file.write(b"0")
+    image = other / "phantom" / "Case00.raw"
+    content = bytearray(image.read_bytes())
+    content[-1] ^= 1  # an image of the same size
+    image.write_bytes(content)
     assert hashes(tmp_path, other)["full"].hash != before["full"]
 
     monkeypatch.setattr("benchmarks.accuracy.plan.versions", lambda: {**versions(), "torch": "0"})
@@ -105,13 +109,39 @@ def test_an_evaluation_is_not_undone_by_the_trainings_overrides(tmp_path, data_r
     assert evaluation.overrides["ckpt_dir"] == full.overrides["ckpt_dir"]
 
 
-def test_lists_of_cases_count_by_their_content(tmp_path):
-    (tmp_path / "cases.csv").write_text("a,training")
-    before = data_fingerprint(tmp_path)
-    (tmp_path / "cases.csv").write_text("b,training")
-    assert data_fingerprint(tmp_path) != before
-    with pytest.raises(ExperimentError, match="expected a folder of images, got nothing; --data names the folder"):
-        data_fingerprint(tmp_path / "nowhere")
+def test_data_count_by_names_and_content(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "cases.csv").write_text("a,training")
+    before = DataHashes(None).of_folder(folder)
+    (folder / "cases.csv").write_text("b,training")
+    assert DataHashes(None).of_folder(folder) != before
+    (folder / "cases.csv").write_text("a,training")
+    (folder / ".hidden").write_text("of a file browser")
+    assert DataHashes(None).of_folder(folder) == before
+    (folder / "cases.csv").rename(folder / "other.csv")
+    assert DataHashes(None).of_folder(folder) != before
+    with pytest.raises(ExperimentError, match="expected a folder of images, got nothing; data=ROOT names the folder"):
+        DataHashes(None).of_folder(tmp_path / "nowhere")
+
+
+def test_a_file_is_read_again_when_its_size_or_time_changed(tmp_path, monkeypatch):
+    folder, cache = tmp_path / "data", tmp_path / "out" / "hashes.json"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text(name)
+    first = DataHashes(cache)
+    before = first.of_folder(folder)
+    first.save()
+    read = []
+    bytes_of = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or bytes_of(path))
+    assert DataHashes(cache).of_folder(folder) == before
+    assert read == []
+    os.utime(folder / "b", ns=(0, 0))
+    assert DataHashes(cache).of_folder(folder) == before
+    assert read == ["b"]
+    assert [path.name for path in cache.parent.iterdir()] == ["hashes.json"]
 
 
 def test_what_cannot_be_merged_is_told(tmp_path):

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from benchmarks.accuracy import ExperimentError, RunKey, load_matrix
-from tests.benchmarks.accuracy.conftest import CONFIGS, matrix_content, write_matrix
+from benchmarks.accuracy.matrix import DEFAULT_MATRIX
+from tests.benchmarks.accuracy.conftest import matrix_content, write_matrix
 
 
 def test_products_are_joined_without_repeats_seeds_outermost(tmp_path):
@@ -50,11 +51,11 @@ def test_later_overrides_win(tmp_path):
     assert found == {"a": "all runs", "b": "set", "c": "system", "d": "variant", "e": "fold", "seed": 3}
 
 
-def test_config_files_are_those_of_the_bundle_above(tmp_path):
+def test_config_files_are_relative_to_the_bundle(tmp_path):
     (tmp_path / "configs" / "deep").mkdir(parents=True)
-    for name in ("metadata.json", "train.yaml", "evaluate.yaml"):
+    for name in ("train.yaml", "evaluate.yaml"):
         (tmp_path / "configs" / name).write_text("{}")
-    content = {"base": ["configs/train.yaml"], "datasets": {"d": {}}, "systems": {"s": None},
+    content = {"bundle": "../..", "base": ["configs/train.yaml"], "datasets": {"d": {}}, "systems": {"s": None},
                "runs": [{"datasets": ["d"], "systems": ["s"]}]}  # fmt: skip
     matrix = load_matrix(write_matrix(tmp_path / "configs" / "deep", content))
     assert matrix.base == (str(tmp_path / "configs" / "train.yaml"),)
@@ -65,7 +66,7 @@ def test_config_files_are_those_of_the_bundle_above(tmp_path):
 
 
 def test_the_bundles_own_matrix_can_be_read():
-    matrix = load_matrix(CONFIGS / "experiments" / "matrix.yaml")
+    matrix = load_matrix(DEFAULT_MATRIX)
     assert len(matrix.runs) == len(set(matrix.runs)) >= 100
     assert matrix.systems["full_ce"].evaluations == ("0.5",)
     assert matrix.systems["recommended"].evaluations == ("0.5", "calibrated")
@@ -83,7 +84,7 @@ def at(*path, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (at("sytems", value={}), "unknown key 'sytems'; expected base, evaluate"),
+        (at("sytems", value={}), "unknown key 'sytems'; expected bundle, base, evaluate"),
         (at("datasets", "phantom", "path", value="x"), "datasets: phantom: unknown key 'path'; expected title, folder"),
         (at("systems", "full", "evaluations", value=["0.6"]), "unknown name '0.6'; expected one of calibrated, 0.5"),
         (at("runs", 0, "systems", value=["ful"]), r"runs\[0\]: systems: unknown name 'ful'; expected one of full"),

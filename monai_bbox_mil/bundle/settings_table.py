@@ -193,7 +193,7 @@ SETTINGS = (
         on_resume=DECIDES,
     ),
     Setting("sync_normalizer", Flag(), "False", "one normaliser for all processes", on_resume=DECIDES),
-    Setting("deepcut_interval", _AT_LEAST_1, "10", "epochs a phase", on_resume=DECIDES, overlay="deepcut.yaml"),
+    Setting("deepcut_interval", _AT_LEAST_1, "10", "epochs per phase", on_resume=GOES_ON, overlay="deepcut.yaml"),
     Setting("barrier_t", Number(0, open_low=True), "5.0", "at first", overlay="global_constraint.yaml"),
     Setting("barrier_factor", Number(1), "1.1", "of t, per epoch", overlay="global_constraint.yaml"),
     # --- evaluation and prediction ---

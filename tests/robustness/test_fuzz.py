@@ -35,7 +35,8 @@ fuzzed = settings(
 numbers = st.one_of(
     st.integers(-3, 12), st.floats(-3, 12), st.sampled_from([float("nan"), float("inf"), 1e300, 10**400])
 )
-KEYS = """box label ignored ignore attributes rotation bbox_mode segmentation box_mode space coordinate_system images annotations categories id file_name image_id bbox
+KEYS = """box label ignored ignore attributes rotation bbox_mode segmentation box_mode space coordinate_system
+images annotations categories id file_name image_id bbox
 category_id name width height iscrowd markups type center size orientation coordinateSystem coordinateUnits insideOut
 controlPoints position description training validation test image mask patient"""
 keys = st.sampled_from(KEYS.split())

@@ -168,8 +168,15 @@ def _chosen(labels: Mapping[int, tuple[Any, ...]], kind: str, annotation: Annota
 
 
 def _rois(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
-    rois = dataset.get("StructureSetROISequence", [])
-    return _chosen({int(roi.ROINumber): (str(roi.get("ROIName", "")),) for roi in rois}, "ROI", annotation)
+    labels: dict[int, tuple[Any, ...]] = {}
+    for roi in dataset.get("StructureSetROISequence", []):
+        number, name = int(roi.ROINumber), str(roi.get("ROIName", ""))
+        if labels.setdefault(number, (name,)) != (name,):
+            raise ValueError(
+                f"{annotation.name}: expected a number for each ROI, got {number} for {labels[number][0]!r} and "
+                f"{name!r}."
+            )
+    return _chosen(labels, "ROI", annotation)
 
 
 def _segments(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:

@@ -8,11 +8,12 @@
 ``"json"``    ``.json``       ``{"box": [[..]], "label": [..], "box_mode": "xyzxyz", "space": "index"}``: any box
                               mode of MONAI, standard mode if none; ``"space": "world"`` is RAS mm, or LPS mm with
                               ``"coordinate_system": "LPS"``. A bare list of boxes is read too.
-``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height), ``categories``
+``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height; for turned ones see
+                              :mod:`~monai_bbox_mil.annotations.coco_corners`), ``categories``
 ``"slicer"``  ``.mrk.json``   3D Slicer markups of type ROI, LPS mm unless they say RAS, rotated ones too
 ``"yolo"``    ``.txt``        ``class cx cy w h`` a line, in parts of the image's width and height
 ``"csv"``     ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
-                              ``class``, ``image`` or ``case``
+                              ``class``, ``image`` and ``case``; between commas, semicolons or tabs
 ``"dicom"``   ``.dcm``        RTSTRUCT: a box a closed contour; SEG: a box a 4-connected component, segment and frame
 ============  ==============  =====================================================================================
 
@@ -21,8 +22,11 @@ coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume
 :mod:`monai_bbox_mil.annotations.dicom`.
 
 Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
-without boxes is in the COCO ``images``, or has a CSV row without numbers. Regions to ignore are COCO's
-``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``.
+without boxes is in the COCO ``images``, or has a CSV row without numbers. Images are told apart as in
+:mod:`~monai_bbox_mil.annotations.image_names`; such a file is parsed once as long as it does not change.
+
+Regions to ignore are COCO's ``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``. Text
+is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Labels and ids are compared as text, numbers in any spelling.
 YOLO class numbers are positions in ``classes`` unless these are numbers themselves. The class of a Slicer ROI
 is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
 """
@@ -68,7 +72,7 @@ def read_boxes(
     Args:
         source: path of a file, or one already in memory: a mapping as in the JSON formats, or a list of boxes.
         image: ``MetaTensor`` ``(C, H, W)`` or ``(C, H, W, Z)``. Formats that describe several images find theirs by
-            the base name of ``image.meta["filename_or_obj"]``.
+            the end of ``image.meta["filename_or_obj"]``.
         classes: names or numbers of the classes, in the order of the output channels. ``None``: the labels are
             0-based channels already, or the boxes have none and belong to channel 0.
         format: ``"auto"`` goes by extension and content; else one of ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,

@@ -9,6 +9,7 @@ __all__ = [
     "__version__",
     "annotations",
     "bags",
+    "box_frames",
     "boxes",
     "bundle",
     "check_boxes",

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.boxes import BOX_FRAME, BoxFrame, check_box_tensor, snap_boxes
+from monai_bbox_mil.box_frames import BOX_FRAME, BoxFrame
+from monai_bbox_mil.boxes import check_box_tensor, snap_boxes
 
 __all__ = ["Reduction", "check_inputs", "check_option", "reduce_classes"]
 

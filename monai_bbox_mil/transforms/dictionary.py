@@ -14,7 +14,7 @@ from monai.transforms.inverse import TraceableTransform
 from monai.transforms.transform import MapTransform
 
 from monai_bbox_mil.annotations import box_frame, check_box_frame, check_same_place, spatial_shape, with_box_frame
-from monai_bbox_mil.boxes import BOX_FRAME
+from monai_bbox_mil.box_frames import BOX_FRAME
 from monai_bbox_mil.transforms.array import BoxTensorToMask, LoadBoxes, MaskToBoxTensor, PackBoxes, UnpackBoxes
 from monai_bbox_mil.transforms.pipeline import BoxMaskTrait, DeformationGuard, refuse_lost_origin
 

@@ -24,12 +24,14 @@ from torch import Tensor
 __all__ = [
     "PADDING",
     "batch_box_tensors",
+    "box_codes",
     "boxes_to_mask",
     "check_box_tensor",
     "clip_boxes",
     "pack_boxes",
     "slice_box_tensor",
     "snap_boxes",
+    "split_codes",
     "unpack_boxes",
 ]
 
@@ -38,6 +40,29 @@ PADDING = -1
 # Corners that went through an affine come back with rounding errors of this order, in voxels; without a tolerance
 # 10.0000002 would snap to 11 and loosen every box by one voxel.
 _SNAP_TOLERANCE = 1e-3
+
+
+def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
+    """Codes of a box tensor from 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions.
+
+    Example:
+        >>> box_codes(torch.tensor([0, 1, 1]), torch.tensor([False, False, True]))
+        tensor([ 0,  1, -3])
+    """
+    return torch.where(ignored, -2 - classes, classes)
+
+
+def split_codes(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Channels ``(N,)`` and ignored flags ``(N,)`` of codes ``(N,)``, the inverse of :func:`box_codes`.
+
+    Padding has no channel and stays what it is.
+
+    Example:
+        >>> split_codes(torch.tensor([0, 1, -3]))
+        (tensor([0, 1, 1]), tensor([False, False,  True]))
+    """
+    ignored = codes < PADDING
+    return torch.where(ignored, -2 - codes, codes), ignored
 
 
 def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) -> Tensor:
@@ -69,7 +94,7 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
     if (classes < 0).any():
         raise ValueError(f"classes must be 0-based output channels, got {classes.min().item():g}.")
     if ignored is not None:
-        classes = torch.where(torch.as_tensor(ignored, device=boxes.device).bool().reshape(-1), -2 - classes, classes)
+        classes = box_codes(classes, torch.as_tensor(ignored, device=boxes.device).bool().reshape(-1))
     return torch.cat([boxes, classes[:, None]], dim=1)
 
 
@@ -93,9 +118,8 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if box_tensor.ndim != 2 or box_tensor.shape[1] not in (5, 7):
         raise ValueError(f"box_tensor must have the shape (N, 5) or (N, 7), got {tuple(box_tensor.shape)}.")
     rows = box_tensor[box_tensor[:, -1] != PADDING]
-    codes = rows[:, -1].long()
-    ignored = codes < PADDING
-    return rows[:, :-1], torch.where(ignored, -2 - codes, codes), ignored
+    classes, ignored = split_codes(rows[:, -1].long())
+    return rows[:, :-1], classes, ignored
 
 
 def snap_boxes(boxes: Tensor) -> Tensor:

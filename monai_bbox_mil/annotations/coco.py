@@ -5,70 +5,132 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from monai_bbox_mil.annotations.image_names import image_path, is_image
+from monai_bbox_mil.annotations.coco_corners import corners_of, needs_outline
+from monai_bbox_mil.annotations.image_names import ImageEntry, ImageNames, image_path
 from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.parsing import parse_json
-from monai_bbox_mil.annotations.placing import volume_corners
 from monai_bbox_mil.annotations.records import BoxError, FileBox, label_key
-from monai_bbox_mil.annotations.values import items_of, numbers_of, values_of
+from monai_bbox_mil.annotations.values import flag_of, items_of, numbers_of, shown, values_of
 
 __all__ = ["FORMAT"]
 
 
-def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """COCO; a crowd's box is not tight around one object, so it is left out with a warning."""
-    images, annotations = values_of(content, ["images", "annotations"], annotation.name)
-    path = image_path(annotation)
-    found = [
-        image
-        for index, image in enumerate(items_of(images, f"{annotation.name}, images"))
-        if is_image(values_of(image, ["id", "file_name"], f"{annotation.name}, images[{index}]")[1], path)
-    ]
-    if len(found) != 1:
-        raise ValueError(
-            f"{annotation.name}: expected {path} once among the images, got {len(found)} of {len(images)}."
-        )
-    shape, given = annotation.frame.original_shape, (found[0].get("width"), found[0].get("height"))
-    if shape is not None and None not in given and given != shape[:2]:
-        raise ValueError(f"{annotation.name}: expected {path} to have width and height {shape[:2]}, got {given}.")
-    names = {}
-    for index, category in enumerate(items_of(content.get("categories", []), f"{annotation.name}, categories")):
-        number, name = values_of(category, ["id", "name"], f"{annotation.name}, categories[{index}]")
-        names[label_key(number)] = name
+class _Image(NamedTuple):
+    """An image of the file: its size as given, and its annotations with their positions."""
+
+    size: tuple[Any, Any]
+    annotations: list[tuple[int, dict[str, Any]]]
+
+
+class _Index(NamedTuple):
+    """What is needed of a file; outlines, which take most of its memory, only where they say what a box is."""
+
+    names: ImageNames
+    images: tuple[_Image, ...]
+    categories: dict[str, Any]
+    strangers: str
+    """What is wrong with the annotations if none is of an image; else empty."""
+
+
+def _index(content: Any, name: str) -> _Index:
+    """Images by their file names, with the annotations of each. Ids are compared as text."""
+    images, annotations = values_of(content, ["images", "annotations"], name)
+    found: dict[str, tuple[ImageEntry, _Image]] = {}
+    for index, image in enumerate(items_of(images, f"{name}, images")):
+        place = f"{name}, images[{index}]"
+        number, file_name = values_of(image, ["id", "file_name"], place)
+        entry = ImageEntry(str(file_name))
+        known = found.setdefault(label_key(number), (entry, _Image((image.get("width"), image.get("height")), [])))
+        if known[0] != entry:
+            raise ValueError(
+                f"{place}: expected an id of its own, got {shown(number)}, which {known[0].words} has already."
+            )
+    strangers = []
+    for index, entry in enumerate(items_of(annotations, f"{name}, annotations")):
+        (number,) = values_of(entry, ["image_id"], f"{name}, annotations[{index}]")
+        owner = found.get(label_key(number))
+        if owner is None:
+            strangers.append(number)
+        else:
+            owner[1].annotations.append((index, _needed(entry)))
+    names = ImageNames([entry for entry, _ in found.values()])
+    unknown = _tell_strangers(strangers, len(annotations)) if strangers else ""
+    if unknown and len(strangers) < len(annotations):
+        # Beside the images of one part of a data set, a file may have the annotations of all.
+        warnings.warn(f"{name}: {unknown}; these annotations are left out.", stacklevel=2)
+        unknown = ""
+    return _Index(names, tuple(image for _, image in found.values()), _categories(content, name), unknown)
+
+
+def _needed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An annotation without its outlines, unless these say what its box is."""
+    return {key: value for key, value in entry.items() if key != "segmentation" or needs_outline(entry)}
+
+
+def _tell_strangers(ids: Sequence[Any], count: int) -> str:
+    some = ", ".join(dict.fromkeys(map(shown, ids[:5])))
+    return (
+        f"expected the image_id of each annotation among the ids of the images, got {len(ids)} of {count} annotations "
+        f"with another image_id, such as {some}"
+    )
+
+
+def _categories(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for index, category in enumerate(items_of(content.get("categories") or [], f"{name}, categories")):
+        place = f"{name}, categories[{index}]"
+        number, word = values_of(category, ["id", "name"], place)
+        if names.setdefault(label_key(number), word) != word:
+            raise ValueError(f"{place}: expected an id of its own, got {shown(number)}, which another one has already.")
+    return names
+
+
+def _read(index: _Index, annotation: Annotation) -> tuple[str, list[FileBox]]:
+    """COCO; a crowd's box is not tight around one object, so it becomes an ignored region."""
+    image, names = _image(index, annotation), index.categories
     # Category numbers mostly count from 1, and as channels each would be off by one without a sign of it.
     if annotation.classes is None and names and set(names) != set(map(str, range(len(names)))):
         raise ValueError(
-            f"{annotation.name}: without classes the category ids must be 0, 1, .., got {names}; give classes."
+            f"{annotation.name}: without classes the category ids must be 0, 1, .., got {shown(names)}; give classes."
         )
-    boxes, crowds = [], 0
-    for index, entry in enumerate(items_of(annotations, f"{annotation.name}, annotations")):
-        place = f"{annotation.name}, annotations[{index}]"
-        if values_of(entry, ["image_id"], place)[0] != found[0]["id"]:
-            continue
-        if entry.get("iscrowd", 0):
-            crowds += 1
-            continue
+    boxes = []
+    for number, entry in image.annotations:
+        place = f"{annotation.name}, annotations[{number}]"
         annotation.count_box(place)
         with annotation.one_box(place):
-            box, category = values_of(entry, ["bbox", "category_id"], place)
+            _, category = values_of(entry, ["bbox", "category_id"], place)
             key = label_key(category)
             if names and key not in names:
-                message = f"{place}: expected a category_id among {list(names)}, got {category!r}."
+                message = f"{place}: expected a category_id among {shown(list(names))}, got {shown(category)}."
                 raise BoxError(message, "unknown_class")
-            x, y, width, height = numbers_of(box, [4], place)
-            corners = volume_corners([x, y], [x + width, y + height], "index", place, annotation.frame)
-            boxes.append(
-                FileBox(corners, (names[key], category) if annotation.classes and names else (category,), place)
-            )
-    if crowds:
-        warnings.warn(
-            f"{annotation.name}: left out {crowds} boxes of {path} with iscrowd, their area counts as background.",
-            stacklevel=4,
-        )
+            corners = corners_of(entry, place, annotation.frame)
+            ignored = any(flag_of(entry.get(flag), flag, place) for flag in ("iscrowd", "ignore"))
+            labels = (names[key], category) if annotation.classes and names else (category,)
+            boxes.append(FileBox(corners, labels, place, ignored))
     return "index", boxes
+
+
+def _image(index: _Index, annotation: Annotation) -> _Image:
+    path = image_path(annotation)
+    found = index.names.find(path, annotation.name)
+    if len(found) != 1:
+        raise ValueError(
+            f"{annotation.name}: expected {path} once among the images, got {len(found)} of {len(index.images)}"
+            f"{'' if found else index.names.nearest(path)}."
+        )
+    if index.strangers:
+        raise ValueError(f"{annotation.name}: {index.strangers}.")
+    image, shape = index.images[found[0]], annotation.frame.original_shape
+    if shape is not None and None not in image.size:
+        given = numbers_of(list(image.size), [2], f"{annotation.name}, width and height of {path}")
+        if given != list(shape[:2]):
+            raise ValueError(
+                f"{annotation.name}: expected {path} to have width and height {shape[:2]}, got {image.size}."
+            )
+    return image
 
 
 FORMAT = AnnotationFormat(
@@ -78,5 +140,6 @@ FORMAT = AnnotationFormat(
     read=_read,
     recognise=lambda content: isinstance(content, Mapping) and bool({"images", "annotations"} & {*content}),
     expects="'images' and 'annotations' (COCO)",
+    by_image=_index,
     inline=True,
 )

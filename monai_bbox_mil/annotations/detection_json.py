@@ -15,7 +15,7 @@ from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.parsing import parse_json
 from monai_bbox_mil.annotations.placing import volume_corners
 from monai_bbox_mil.annotations.records import FileBox
-from monai_bbox_mil.annotations.values import items_of, numbers_of, values_of
+from monai_bbox_mil.annotations.values import flag_of, items_of, numbers_of, shown, values_of
 
 __all__ = ["FORMAT"]
 
@@ -28,17 +28,16 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
     if space not in ("index", "world") or system not in ("RAS", "LPS") or (space == "index" and system != "RAS"):
         raise ValueError(
             f"{annotation.name}: expected space 'index', or 'world' with coordinate_system 'RAS' or 'LPS', "
-            f"got {space!r} with {system!r}."
+            f"got {shown(space)} with {shown(system)}."
         )
-    labels = entry.get("label")
-    labels = None if labels is None else items_of(labels, f"{annotation.name}, label")
-    if labels is not None and len(labels) != len(rows):
-        raise ValueError(f"{annotation.name}: expected one label a box ({len(rows)}), got {len(labels)}.")
+    labels, flags = (_one_per_box(entry, key, len(rows), annotation.name) for key in ("label", "ignored"))
     name = entry.get("box_mode")
     try:
         mode = get_boxmode(name)
     except ValueError as error:
-        raise ValueError(f"{annotation.name}: expected a box_mode of monai.data.box_utils, got {name!r}.") from error
+        raise ValueError(
+            f"{annotation.name}: expected a box_mode of monai.data.box_utils, got {shown(name)}."
+        ) from error
     counts = [2 * dims for dims in (2, 3) if name is None or mode.get_name(dims) == name]
     boxes = []
     for index, row in enumerate(rows):
@@ -50,8 +49,20 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
             corners = volume_corners(low, high, space, place, annotation.frame)
             if system == "LPS":
                 corners = map_points(corners, LPS_TO_RAS)
-            boxes.append(FileBox(corners, () if labels is None else (labels[index],), place))
+            ignored = flags is not None and flag_of(flags[index], "ignored", place)
+            boxes.append(FileBox(corners, () if labels is None else (labels[index],), place, ignored))
     return space, boxes
+
+
+def _one_per_box(entry: Mapping[str, Any], key: str, count: int, name: str) -> list[Any] | None:
+    """A list that goes with the boxes, ``None`` where there is none."""
+    values = entry.get(key)
+    if values is None:
+        return None
+    found = items_of(values, f"{name}, {key}")
+    if len(found) != count:
+        raise ValueError(f"{name}: expected one {key} a box ({count}), got {len(found)}.")
+    return found
 
 
 FORMAT = AnnotationFormat(

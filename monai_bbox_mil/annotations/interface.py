@@ -85,6 +85,9 @@ class AnnotationFormat(NamedTuple):
     and the boxes."""
     recognise: Callable[[Any], bool] = lambda content: True
     """Whether parsed content is of this format."""
+    by_image: Callable[[Any, str], Any] | None = None
+    """What ``read`` is given instead of parsed content, from it and its name: of a format whose files describe several
+    images, in a form that has those of one image at hand. It is made once per run and must not be changed."""
     expects: str = ""
     """What ``recognise`` looks for, for messages."""
     inline: bool = False

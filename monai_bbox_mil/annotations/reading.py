@@ -21,7 +21,8 @@ coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume
 :mod:`monai_bbox_mil.annotations.dicom`.
 
 Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
-without boxes is in the COCO ``images``, or has a CSV row without numbers. COCO crowds are left out with a warning.
+without boxes is in the COCO ``images``, or has a CSV row without numbers. Regions to ignore are COCO's
+``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``.
 YOLO class numbers are positions in ``classes`` unless these are numbers themselves. The class of a Slicer ROI
 is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
 """
@@ -30,7 +31,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,15 @@ import torch
 from torch import Tensor
 
 from monai_bbox_mil.annotations.dicom_series import check_one_series
-from monai_bbox_mil.annotations.formats import FORMATS, formats_of_file, recognise_format
-from monai_bbox_mil.annotations.frame import ImageFrame, check_can_be_followed, image_frame
+from monai_bbox_mil.annotations.frame import check_can_be_followed, image_frame
 from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.guard import errors_with_name
+from monai_bbox_mil.annotations.interface import Annotation
+from monai_bbox_mil.annotations.opening import open_annotation
 from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
+from monai_bbox_mil.annotations.values import shown
+from monai_bbox_mil.boxes import box_codes
 
 __all__ = ["read_boxes", "survey_boxes"]
 
@@ -71,7 +74,8 @@ def read_boxes(
             ``"csv"``, ``"dicom"``.
 
     Returns:
-        boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64.
+        boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64, as
+        the codes of :mod:`monai_bbox_mil.boxes`: a region to ignore, such as a COCO crowd, has ``-2 - class``.
 
     Raises:
         TypeError: when ``source`` or ``image`` is of a wrong type.
@@ -91,7 +95,7 @@ def read_boxes(
     """
     found, channels, space, annotation = _read(source, image, classes, format)
     boxes, kept = place_boxes(found, space, annotation)
-    return boxes, torch.tensor(channels, dtype=torch.int64)[kept]
+    return boxes, box_codes(torch.tensor(channels, dtype=torch.int64), _ignored(found))[kept]
 
 
 def survey_boxes(
@@ -127,6 +131,7 @@ def survey_boxes(
         given=enclosing_boxes(corners),
         space=space,
         classes=torch.tensor(channels, dtype=torch.int64),
+        ignored=_ignored(found),
         places=[short_place(box, annotation) for box in found],
         faults=faults,
     )
@@ -136,17 +141,18 @@ def _read(
     source: Any, image: Tensor, classes: Sequence[str | int] | None, format: str, faults: list[BoxFault] | None = None
 ) -> tuple[list[FileBox], list[int], str, Annotation]:
     """Boxes and their channels, the space of their corners, and what they were read from."""
-    if isinstance(classes, str):
-        raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
     frame = image_frame(image)
     check_can_be_followed(frame)
     if frame.path is not None and os.path.isdir(frame.path):
         check_one_series(frame.path)
-    name, content, found_format = _load(source, format, frame)
+    _check_classes(classes)
+    name, found_format, content = open_annotation(source, format, frame)
     annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults)
-    space, boxes = found_format.read(content, annotation)
+    with errors_with_name(name, frame.name):
+        space, boxes = found_format.read(content, annotation)
     # Inline boxes of an image that was made in memory and never moved may mean its own identity.
-    if space == "world" and not frame.has_origin and (frame.operations or source is not content):
+    from_file = isinstance(source, (str, os.PathLike))
+    if space == "world" and not frame.has_origin and (frame.operations or from_file):
         raise ValueError(
             f"{name}: world boxes need the image's affine, which {frame.name} does not have: it was made in memory or "
             "has lost its meta data, as after track_meta=False. Keep them, or give image.meta['original_affine']."
@@ -159,32 +165,30 @@ def _read(
     return found, channels, space, annotation
 
 
-def _load(source: Any, format: str, frame: ImageFrame) -> tuple[str, Any, AnnotationFormat]:
-    """Name for messages, parsed content, and its format."""
-    if format not in ("auto", *FORMATS):
-        raise ValueError(f"format must be one of {('auto', *FORMATS)}, got {format!r}.")
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        formats = formats_of_file(name) if format == "auto" else [FORMATS[format]]
-        content = formats[0].parse(Path(name))
-    else:
-        if not isinstance(source, (Mapping, Sequence, np.ndarray, Tensor)) or isinstance(source, bytes):
-            raise TypeError(f"source must be a path, a mapping or a list of boxes, got {type(source).__name__}.")
-        name, content = f"inline annotation of {frame.name}", source
-        formats = [known for known in FORMATS.values() if known.inline] if format == "auto" else [FORMATS[format]]
-        if not formats[0].inline:
-            raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
-    return name, content, recognise_format(content, formats, name) if format == "auto" else formats[0]
+def _check_classes(classes: Sequence[str | int] | None) -> None:
+    if isinstance(classes, str):
+        raise TypeError(f"classes must be a sequence of names or numbers, got the string {classes!r}.")
+    keys = [label_key(name) for name in classes or ()]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"classes must differ, as one for each channel, got {tuple(classes or ())}.")
+
+
+def _ignored(found: Sequence[FileBox]) -> Tensor:
+    return torch.tensor([box.ignored for box in found], dtype=torch.bool)
+
+
+# A channel beyond what torch counts with is none.
+_MAX_CHANNEL_DIGITS = 9
 
 
 def _channel(box: FileBox, annotation: Annotation) -> int:
     """The 0-based output channel of a box."""
     if annotation.classes is None:
         key = label_key(box.labels[0]) if box.labels else "0"
-        if key.isdecimal():
+        if key.isdecimal() and len(key) <= _MAX_CHANNEL_DIGITS:
             return int(key)
         raise BoxError(
-            f"{box.place}: without classes a label must be a 0-based channel, got {box.labels[0]!r}; "
+            f"{box.place}: without classes a label must be a 0-based channel, got {shown(box.labels[0])}; "
             "give classes in the order of the channels.",
             "unknown_class",
         )
@@ -194,5 +198,5 @@ def _channel(box: FileBox, annotation: Annotation) -> int:
             return known.index(label_key(label))
     if not box.labels and len(known) == 1:
         return 0
-    got = " or ".join(repr(label) for label in box.labels) if box.labels else "no label"
+    got = " or ".join(map(shown, box.labels)) if box.labels else "no label"
     raise BoxError(f"{box.place}: expected one of the classes {annotation.classes}, got {got}.", "unknown_class")

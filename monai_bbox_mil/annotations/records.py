@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -37,11 +38,16 @@ class BoxFault(NamedTuple):
 
 
 class FileBox(NamedTuple):
-    """One box: its eight corners ``(8, 3)`` float64, the names its class may have (best first), where it stands."""
+    """One box of an annotation, before it is placed in the image."""
 
     corners: Tensor
+    """``(8, 3)`` float64, in the annotation's own space."""
     labels: tuple[Any, ...]
+    """Names that its class may have, best first."""
     place: str
+    """Where it stands, with the annotation's name, for messages."""
+    ignored: bool = False
+    """Whether it is a region that is neither positive nor negative, instead of a box around one object."""
 
 
 class BoxSurvey(NamedTuple):
@@ -54,23 +60,37 @@ class BoxSurvey(NamedTuple):
     space: str
     """``"index"``, voxels of the image's file, or ``"world"``, mm RAS."""
     classes: Tensor
-    """``(N,)`` int64 output channels."""
+    """``(N,)`` int64 output channels, also of ignored regions."""
     places: list[str]
     """Where each box stands in the annotation, such as ``"box[2]"`` or ``"row 5"``."""
     faults: list[BoxFault]
     """Of the boxes that are not among the others."""
+    ignored: Tensor
+    """``(N,)`` bool, true for regions that are neither positive nor negative, such as a COCO crowd."""
+
+
+_NUMBER = re.compile(r"([+-]?[0-9]+)(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
+# Python refuses to turn longer ones into text and back.
+_MAX_DIGITS = 4000
+# Beyond this neighbouring whole numbers have one float, and two ids would become one.
+_EXACT = 2**53
 
 
 def label_key(label: Any) -> str:
-    """Spelling by which labels are compared: ``1``, ``1.0`` and ``" 1"`` are one class.
+    """Spelling by which labels and ids are compared: ``1``, ``1.0``, ``"01"`` and ``" 1"`` are one.
 
     Example:
-        >>> label_key(1.0), label_key(" prostate")
-        ('1', 'prostate')
+        >>> label_key(1.0), label_key(" prostate"), label_key("0.000e+00"), label_key("9007199254740993")
+        ('1', 'prostate', '0', '9007199254740993')
     """
+    if isinstance(label, int) and not isinstance(label, bool):
+        return str(label) if label.bit_length() < _MAX_DIGITS else f"a number of {label.bit_length()} bits"
     text = str(label).strip()
-    try:
-        number = float(text)
-    except ValueError:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
         return text
-    return str(int(number)) if number.is_integer() else text
+    whole, fraction, exponent = found.groups(default="")
+    if not fraction.strip(".0") and not exponent:
+        return str(int(whole)) if len(whole) < _MAX_DIGITS else text
+    number = float(text)
+    return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else text

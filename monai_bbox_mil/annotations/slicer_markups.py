@@ -15,7 +15,7 @@ from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.parsing import parse_json
 from monai_bbox_mil.annotations.placing import volume_corners
 from monai_bbox_mil.annotations.records import FileBox
-from monai_bbox_mil.annotations.values import items_of, numbers_of, values_of
+from monai_bbox_mil.annotations.values import items_of, numbers_of, shown, values_of
 
 __all__ = ["FORMAT"]
 
@@ -31,7 +31,7 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
         with annotation.one_box(place):
             kind = values_of(markup, ["type"], place)[0]
             if kind != "ROI":
-                raise ValueError(f"{place}: expected a markup of type 'ROI', got {kind!r}.")
+                raise ValueError(f"{place}: expected a markup of type 'ROI', got {shown(kind)}.")
             points = items_of(markup.get("controlPoints", []), f"{place}, controlPoints")
             point = points[0] if points and isinstance(points[0], Mapping) else {}
             # Slicer itself takes the centre from a single control point where none is written.
@@ -49,7 +49,7 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
             if system not in ("LPS", "RAS") or unit != "mm" or markup.get("insideOut", False):
                 raise ValueError(
                     f"{place}: expected coordinateSystem 'LPS' or 'RAS', coordinateUnits 'mm' and insideOut false, "
-                    f"got {system!r}, {unit!r} and {markup.get('insideOut', False)}."
+                    f"got {shown(system)}, {shown(unit)} and {shown(markup.get('insideOut', False))}."
                 )
             half = [value / 2 for value in size]
             corners = volume_corners([-value for value in half], half, "world", f"{place}, size", annotation.frame)
@@ -70,9 +70,10 @@ def _roi_labels(markup: Mapping[str, Any], point: Mapping[str, Any], numbers_onl
     value = value.get("value") if isinstance(value, Mapping) else value
     if numbers_only:
         return () if value is None else (value,)
-    label = str(point.get("label") or "")
-    texts = (value, markup.get("name"), point.get("description"), label, label.rpartition("-")[0])
-    return tuple(dict.fromkeys(text for text in texts if text not in (None, "")))
+    label = point.get("label")
+    numbered = label.rpartition("-")[0] if isinstance(label, str) else None
+    texts = (value, markup.get("name"), point.get("description"), label, numbered)
+    return tuple(dict.fromkeys(text for text in texts if isinstance(text, (str, int, float)) and text != ""))
 
 
 FORMAT = AnnotationFormat(

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,45 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.records import BoxError
 
-__all__ = ["items_of", "numbers_of", "values_of"]
+__all__ = ["flag_of", "items_of", "numbers_of", "shown", "values_of"]
+
+
+class _Short(reprlib.Repr):
+    """Python's spelling, cut where it is long or deep, so that a message stays one that can be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = 12
+        self.maxstring = self.maxother = 200
+        self.maxlevel = 4
+
+    def repr_int(self, x: int, level: int) -> str:
+        return f"a number of {x.bit_length()} bits" if x.bit_length() > 1000 else super().repr_int(x, level)
+
+
+_SHORT = _Short()
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: as Python spells it, but never long.
+
+    Example:
+        >>> shown(["a", None]), len(shown("a" * 1_000_000)), shown(10**5000)
+        ("['a', None]", 200, 'a number of 16610 bits')
+    """
+    return _SHORT.repr(value)
+
+
+def _number(value: Any) -> float:
+    """A number as files write it; Python would also take truth values and ``1_000``."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return math.nan
+    return float(value)
+
+
+def _hint(items: Sequence[Any]) -> str:
+    commas = any(isinstance(item, str) and re.fullmatch(r"\s*-?[0-9]+,[0-9]+\s*", item) for item in items)
+    return "; write a decimal point instead of a comma" if commas else ""
 
 
 def items_of(value: Any, place: str) -> list[Any]:
@@ -30,7 +70,7 @@ def items_of(value: Any, place: str) -> list[Any]:
     if isinstance(value, (np.ndarray, Tensor)):
         value = value.tolist()
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise ValueError(f"{place}: expected a list, got {value!r}.")
+        raise ValueError(f"{place}: expected a list, got {shown(value)}.")
     return list(value)
 
 
@@ -48,7 +88,7 @@ def values_of(mapping: Any, keys: Sequence[str], place: str) -> list[Any]:
         raise ValueError(f"{place}: expected a mapping with the keys {list(keys)}, got {type(mapping).__name__}.")
     missing = [key for key in keys if key not in mapping]
     if missing:
-        raise ValueError(f"{place}: expected the keys {list(keys)}, got {sorted(map(str, mapping))}.")
+        raise ValueError(f"{place}: expected the keys {list(keys)}, got {shown(sorted(map(str, mapping)))}.")
     return [mapping[key] for key in keys]
 
 
@@ -65,11 +105,32 @@ def numbers_of(values: Any, counts: Sequence[int], place: str) -> list[float]:
     items = items_of(values, place)
     expected = " or ".join(map(str, counts))
     if len(items) not in counts:
-        raise ValueError(f"{place}: expected {expected} numbers, got {len(items)}: {items}.")
+        raise ValueError(f"{place}: expected {expected} numbers, got {len(items)}: {shown(items)}.")
     try:
-        numbers = [float(item) for item in items]
+        numbers = [_number(item) for item in items]
     except (TypeError, ValueError, OverflowError):
         numbers = [math.nan]
     if not all(map(math.isfinite, numbers)):
-        raise BoxError(f"{place}: expected {expected} finite numbers, got {items}.", "not_finite")
+        raise BoxError(f"{place}: expected {expected} finite numbers, got {shown(items)}{_hint(items)}.", "not_finite")
     return numbers
+
+
+_FLAGS = {"": False, "0": False, "0.0": False, "false": False, "no": False, "none": False}
+_FLAGS |= {"1": True, "1.0": True, "true": True, "yes": True}
+
+
+def flag_of(value: Any, name: str, place: str) -> bool:
+    """A flag, written as a truth value, 0 or 1, or a word; nothing is false.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> flag_of("0", "iscrowd", "annotations[0]"), flag_of(None, "iscrowd", "annotations[0]")
+        (False, False)
+    """
+    text = value.strip().lower() if isinstance(value, str) else shown(value).lower()
+    known = _FLAGS.get(text)
+    if known is None:
+        raise ValueError(f"{place}: expected {name} to be 0 or 1, got {shown(value)}.")
+    return known

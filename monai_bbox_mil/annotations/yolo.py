@@ -10,7 +10,7 @@ from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
 from monai_bbox_mil.annotations.parsing import parse_text
 from monai_bbox_mil.annotations.placing import volume_corners
 from monai_bbox_mil.annotations.records import BoxError, FileBox, label_key
-from monai_bbox_mil.annotations.values import numbers_of
+from monai_bbox_mil.annotations.values import numbers_of, shown
 
 __all__ = ["FORMAT"]
 
@@ -35,18 +35,19 @@ def _read(content: str, annotation: Annotation) -> tuple[str, list[FileBox]]:
             label, *values = line.split()
             x, y, width, height = numbers_of(values, [4], f"{place}, after the class")
             if not all(-1e-6 <= value <= 1 + 1e-6 for value in (x, y, width, height)):
-                raise ValueError(f"{place}: expected parts of the image between 0 and 1, got {values}.")
+                raise ValueError(f"{place}: expected parts of the image between 0 and 1, got {shown(values)}.")
             low = [(x - width / 2) * shape[0], (y - height / 2) * shape[1]]
             high = [(x + width / 2) * shape[0], (y + height / 2) * shape[1]]
             name: Any = label
             if annotation.classes is not None and positions:
-                if not label.isdecimal() or int(label) >= len(annotation.classes):
+                key = label_key(label)
+                if not key.isdecimal() or len(key) > 9 or int(key) >= len(annotation.classes):
                     message = (
                         f"{place}: expected a class 0..{len(annotation.classes) - 1} of {annotation.classes}, got "
-                        f"{label!r}."
+                        f"{shown(label)}."
                     )
                     raise BoxError(message, "unknown_class")
-                name = annotation.classes[int(label)]
+                name = annotation.classes[int(key)]
             boxes.append(FileBox(volume_corners(low, high, "index", place, annotation.frame), (name,), place))
     return "index", boxes
 

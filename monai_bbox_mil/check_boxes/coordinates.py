@@ -40,7 +40,7 @@ def find_wrong_coordinates(survey: BoxSurvey, affine: Tensor, shape: tuple[int, 
 
     Example:
         >>> box = torch.tensor([[1.0, 20, 0, 5, 30, 1]])
-        >>> survey = BoxSurvey(box, box, "index", torch.tensor([0]), ["box[0]"], [])
+        >>> survey = BoxSurvey(box, box, "index", torch.tensor([0]), ["box[0]"], [], torch.tensor([False]))
         >>> find_wrong_coordinates(survey, torch.eye(4), (40, 10, 1)).kind
         'axis_swap'
     """

@@ -149,6 +149,11 @@ KINDS: dict[str, Kind] = {
         "Object without box",
         "Draw its box: without one, the object is taught as background. Set min_size to pass over specks of the mask.",
     ),
+    "ignored_region": Kind(
+        "note",
+        "Region to ignore",
+        "Nothing need be done: the annotation marks it so, and its pixels count neither as object nor as background.",
+    ),
     "left_out": Kind("note", "Left out when read", "See the message."),
 }
 """By the name that ``findings.csv`` has."""

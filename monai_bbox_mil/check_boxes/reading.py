@@ -60,7 +60,8 @@ def load_item(item: Mapping[str, Any], options: CheckOptions) -> LoadedItem:
         survey = _survey(item, image, options, findings)
     elif mask is not None:
         boxes, classes = boxes_of_mask(mask, options, options.margin)
-        survey = BoxSurvey(boxes, boxes, "index", classes, [f"object {i + 1}" for i in range(len(boxes))], [])
+        names = [f"object {i + 1}" for i in range(len(boxes))]
+        survey = BoxSurvey(boxes, boxes, "index", classes, names, [], classes < 0)
     elif "mask" not in item:
         findings.append(Finding("no_annotation", "the data list names neither box nor label (a mask's file)"))
     return LoadedItem(image, mask, survey, drawn, findings)
@@ -159,6 +160,7 @@ def _without_unknown_channels(survey: BoxSurvey, channels: int) -> BoxSurvey:
         boxes=survey.boxes[kept],
         given=survey.given[kept],
         classes=survey.classes[kept],
+        ignored=survey.ignored[kept],
         places=[survey.places[index] for index in kept.tolist()],
         faults=survey.faults + faults,
     )

@@ -21,6 +21,7 @@ from monai_bbox_mil.check_boxes.box_rules import find_box_faults
 from monai_bbox_mil.check_boxes.contrast import box_contrasts, find_contrast_elsewhere
 from monai_bbox_mil.check_boxes.coordinates import find_misplaced, find_wrong_coordinates
 from monai_bbox_mil.check_boxes.findings import SEVERITIES, Finding
+from monai_bbox_mil.check_boxes.ignored_regions import find_ignored_regions, is_mostly_within
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.check_boxes.reading import LoadedItem, load_item
 from monai_bbox_mil.check_boxes.tightness import compare_with_mask
@@ -42,7 +43,7 @@ class ImageReport:
         findings: what is wrong with it.
         shape: three sizes in voxels; ``None`` when it could not be read.
         spacing_mm: of the three axes.
-        boxes: ``(N, 6)`` voxels, half-open, not clipped.
+        boxes: ``(N, 6)`` voxels, half-open, not clipped, without regions to ignore.
         classes: ``(N,)`` channels.
         places: ``N``, where the boxes stand in the annotation.
         margins: ``(N, 6)`` voxels around the mask's objects, see :func:`.box_margins`; NaN where not known.
@@ -154,8 +155,10 @@ def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:
     report.digest = hashlib.sha1(str(voxels.shape).encode() + voxels.tobytes()).hexdigest()
     if loaded.survey is None:
         return {}
-    report.boxes, report.classes = loaded.survey.boxes, loaded.survey.classes
-    report.places, report.margins = loaded.survey.places, torch.full((len(report.boxes), 6), torch.nan)
+    objects = ~loaded.survey.ignored
+    report.boxes, report.classes = loaded.survey.boxes[objects], loaded.survey.classes[objects]
+    report.places = [place for place, kept in zip(loaded.survey.places, objects.tolist()) if kept]
+    report.margins = torch.full((len(report.boxes), 6), torch.nan)
     if not len(report.boxes) and not loaded.survey.faults:
         report.findings.append(Finding("no_box", f"the {'annotation' if loaded.drawn else 'mask'} is empty"))
     _check_boxes(report, loaded, options)
@@ -169,12 +172,19 @@ def _check_boxes(report: ImageReport, loaded: LoadedItem, options: CheckOptions)
     named = (report.boxes, report.classes, report.places)
     cause = find_wrong_coordinates(loaded.survey, loaded.image.affine, report.shape) if loaded.drawn else None
     faults = find_box_faults(*named, report.shape, options)
+    regions, notes = find_ignored_regions(loaded.survey, report.shape, options)
+    faults += notes
     if loaded.drawn and loaded.mask is not None and cause is None:
         cause = find_misplaced(report.boxes, report.classes, loaded.mask)
         if cause is None:
             report.margins, found = compare_with_mask(*named, loaded.mask, options)
             outside = {fault.region for fault in faults if fault.kind == "outside"}
-            faults += [f for f in found if f.kind != "box_without_object" or f.region not in outside]
+            faults += [
+                f
+                for f in found
+                if (f.kind != "box_without_object" or f.region not in outside)
+                and (f.kind != "object_without_box" or not is_mostly_within(f.region, regions))
+            ]
     if cause is not None:
         # One cause, one finding: where the boxes came to lie for it says nothing more.
         faults = [fault for fault in faults if fault.kind not in ("outside", "partly_outside", "thick", "covers_image")]

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from monai_bbox_mil.annotations import read_boxes
-from monai_bbox_mil.boxes import boxes_to_mask, clip_boxes, pack_boxes, snap_boxes, unpack_boxes
+from monai_bbox_mil.boxes import boxes_to_mask, clip_boxes, pack_boxes, snap_boxes, split_codes, unpack_boxes
 
 __all__ = ["BoxTensorToMask", "LoadBoxes", "MaskToBoxTensor", "PackBoxes", "UnpackBoxes"]
 
@@ -171,12 +171,15 @@ class LoadBoxes(Transform):
     def __call__(  # type: ignore[override]
         self, source: str | os.PathLike | Mapping[str, Any], image: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Boxes ``(N, 2*D)`` in voxels of ``image`` ``(C, *spatial)`` and classes ``(N,)``."""
+        """Boxes ``(N, 2*D)`` in voxels of ``image`` ``(C, *spatial)`` and classes ``(N,)``.
+
+        The class of a region to ignore, such as a COCO crowd, is ``-2 - channel``, as in a box tensor.
+        """
         return read_boxes(source, image, classes=self.classes, format=self.format)
 
 
 class PackBoxes(Transform):
-    """Boxes and their classes, as MONAI's detection transforms leave them, to a box tensor.
+    """Boxes and their classes, as ``LoadBoxes`` or MONAI's detection transforms leave them, to a box tensor.
 
     Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
 
@@ -191,14 +194,20 @@ class PackBoxes(Transform):
     def __call__(  # type: ignore[override]
         self, boxes: NdarrayOrTensor, classes: NdarrayOrTensor, spatial_shape: Sequence[int], ignored: Any = None
     ) -> Tensor:
-        """Box tensor ``(N, 2*D + 1)`` from boxes ``(N, 2*D)``, classes ``(N,)`` and the image's spatial shape."""
+        """Box tensor ``(N, 2*D + 1)`` from boxes ``(N, 2*D)``, classes ``(N,)`` and the image's spatial shape.
+
+        Ignored regions have a class of ``-2 - channel``, or are true in ``ignored`` ``(N,)``.
+        """
         corners: Tensor = convert_to_tensor(boxes, dtype=torch.float32, track_meta=False)
         corners = corners.reshape(-1, 2 * len(spatial_shape))
         swapped = (corners[:, : len(spatial_shape)] > corners[:, len(spatial_shape) :]).any(dim=1)
         if swapped.any():
             raise ValueError(f"boxes must hold minima, then maxima, got {corners[swapped][0].tolist()}.")
         clipped, left = clip_boxes(snap_boxes(corners), spatial_shape)
-        return pack_boxes(clipped, convert_to_tensor(classes, track_meta=False), ignored)[left]
+        channels, flags = split_codes(convert_to_tensor(classes, track_meta=False).reshape(-1))
+        if ignored is not None:
+            flags = flags | torch.as_tensor(ignored, device=flags.device).bool().reshape(-1)
+        return pack_boxes(clipped, channels, flags)[left]
 
 
 class UnpackBoxes(Transform):

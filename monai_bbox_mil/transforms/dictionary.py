@@ -93,7 +93,7 @@ class LoadBoxesd(MapTransform):
     Args:
         keys: box files or inline annotations, replaced by boxes ``(N, 2*D)``.
         image_key: the image that the boxes belong to.
-        class_keys: where the classes ``(N,)`` go.
+        class_keys: where the classes ``(N,)`` go; that of a region to ignore is ``-2 - channel``.
         classes, format: as in the array version.
         allow_missing_keys: whether an absent annotation is passed over.
 
@@ -137,7 +137,7 @@ class PackBoxesd(MapTransform):
     Args:
         keys: boxes ``(N, 2*D)``; removed, with their classes and ignored flags, once packed.
         image_key: the image whose spatial shape the boxes are clipped to.
-        class_keys: classes ``(N,)`` of the boxes.
+        class_keys: classes ``(N,)`` of the boxes, ``-2 - channel`` for regions to ignore.
         ignored_keys: ignored flags ``(N,)`` of the boxes, where there are any.
         box_tensor_keys: where the box tensors go.
         allow_missing_keys: whether absent boxes are passed over.

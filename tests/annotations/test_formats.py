@@ -160,15 +160,6 @@ def test_coco_category_by_name_or_number(tmp_path, classes):
     assert read_boxes(write(tmp_path / "a.json", content), make_image((20, 16)), classes)[1].tolist() == [0]
 
 
-def test_coco_crowd_is_left_out_with_a_warning(tmp_path):
-    content = coco()
-    content["annotations"].append({"image_id": 1, "bbox": [0, 0, 20, 16], "category_id": 0, "iscrowd": 1})
-    path = write(tmp_path / "a.json", content)
-    with pytest.warns(UserWarning, match=r"a\.json: left out 1 boxes of .*case1\.nii\.gz with iscrowd"):
-        boxes, _ = read_boxes(path, make_image((20, 16)))
-    assert boxes.tolist() == [[4, 3, 10, 8]]
-
-
 @pytest.mark.parametrize(
     "entry", ["case1.nii.gz", "case1.nii", "case1", "images/case1.nii.gz", "C:\\images\\case1.nii.gz"]
 )

@@ -84,7 +84,7 @@ FILES = [
     ("d.xml", "<box/>", "unreadable_boxes", "expected the extension"),
     ("d.json", json.dumps({"images": [{"id": 1, "file_name": "d.nii.gz"}], "annotations": [
         {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0},
-        {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0, "iscrowd": 1}]}), "left_out", "left out 1 boxes"),
+        {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0, "iscrowd": 1}]}), "ignored_region", "of the class"),
     ("d.mrk.json", json.dumps({"markups": [{"type": "Line"}]}), "malformed_box", "expected a markup of type 'ROI'"),
 ]  # fmt: skip
 
@@ -96,6 +96,16 @@ def test_a_wrong_box_file(data, clean, name, text, kind, detail):
     (data.folder / name).write_text(text)
     finding = only(data.check())
     assert finding.kind == kind and detail in finding.detail
+
+
+def test_regions_to_ignore_are_no_boxes_of_one_object(data):
+    """Neither loose nor twice nor large, and an object in one needs no box; outside of the image is outside."""
+    boxes = [[5, 6, 15, 20], [18, 2, 38, 28], [18, 2, 38, 28], [60, 2, 70, 9]]
+    objects = [(5, 6, 0, 15, 20, 1), (20, 4, 0, 24, 8, 1), (30, 20, 0, 33, 24, 1)]
+    data.add(box={"box": boxes, "ignored": [0, 1, 1, 1]}, objects=objects)
+    result = data.check()
+    assert sorted(kinds(result)) == [*["ignored_region"] * 3, "outside"]
+    assert result.images[0].places == ["box[0]"] and result.images[0].boxes.shape == (1, 6)
 
 
 def test_the_other_boxes_of_a_file_are_still_checked(data):

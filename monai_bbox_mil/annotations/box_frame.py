@@ -3,10 +3,11 @@
 """The image that boxes were made for, carried with them, so that boxes of another image are refused.
 
 A box tensor is a ``MetaTensor`` whose ``meta["box_frame"]`` holds a packed
-:class:`~monai_bbox_mil.box_frames.BoxFrame`: how the image lay when the boxes were made, and where they were. Boxes on their own have it beside them in the dictionary,
-under ``box_frame``. Whoever uses boxes with an image compares. An image that moved is no error by itself: its affine
-says where each box must have gone, so boxes that went there (by MONAI's detection transforms or any other code) are
-accepted.
+:class:`~monai_bbox_mil.box_frames.BoxFrame`: how the image lay when the boxes were made, and where they were. Boxes on
+their own have it beside them in the dictionary, under ``box_frame``. Whoever uses boxes with an image compares.
+
+An image that moved is no error by itself: its affine says where each box must have gone, so boxes that went there (by
+MONAI's detection transforms or any other code) are accepted.
 """
 
 from __future__ import annotations

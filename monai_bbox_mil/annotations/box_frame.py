@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image that boxes were made for, carried with them, so that boxes of another image are refused.
 
-A box tensor is a ``MetaTensor`` whose ``meta["box_frame"]`` holds a packed :class:`~monai_bbox_mil.boxes.BoxFrame`: how
-the image lay when the boxes were made, and where they were. Boxes on their own have it beside them in the dictionary,
-under ``box_frame``. Whoever uses boxes with an image compares. An image that moved is no error by itself: its affine
-says where each box must have gone, so boxes that went there (by MONAI's detection transforms or any other code) are
-accepted.
+A box tensor is a ``MetaTensor`` whose ``meta["box_frame"]`` holds a packed
+:class:`~monai_bbox_mil.boxes.BoxFrame`: how the image lay when the boxes were made, and where they were. Boxes on
+their own have it beside them in the dictionary, under ``box_frame``. Whoever uses boxes with an image compares.
+
+An image that moved is no error by itself: its affine says where each box must have gone, so boxes that went there (by
+MONAI's detection transforms or any other code) are accepted.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def spatial_shape(image: Any) -> tuple[int, ...]:
         >>> spatial_shape(torch.zeros(1, 8, 9))
         (8, 9)
     """
-    return _place(image).shape[: image.ndim - 1]
+    if isinstance(image, MetaTensor):
+        return _sizes(image)
+    return tuple(image.shape[1:])
 
 
 def box_frame(boxes: Tensor, image: Any) -> bytes:
@@ -193,32 +196,34 @@ def _place(image: Any) -> _Place:
         return _Place((*image.shape[1:], 1)[:3], None, [])
     pending = image.pending_operations
     affine = image.peek_pending_affine() if pending else image.affine
-    with torch._C.DisableTorchFunctionSubclass():  # MetaTensor's way to its shape takes forty times as long
-        shape = image.shape[1:]
-    if pending:
-        shape = image.peek_pending_shape()
     operations = [str(op.get(TraceKeys.CLASS_NAME)) for op in (*image.applied_operations, *pending)]
     matrix = np.asarray(torch.as_tensor(affine).cpu(), dtype=np.float64)
     matrix = matrix if matrix.shape == (4, 4) else to_affine_nd(3, matrix)
-    return _Place((*(int(size) for size in shape), 1)[:3], matrix, operations)
+    return _Place((*_sizes(image), 1)[:3], matrix, operations)
+
+
+def _sizes(image: MetaTensor) -> tuple[int, ...]:
+    if image.pending_operations:
+        return tuple(int(size) for size in image.peek_pending_shape())
+    with torch._C.DisableTorchFunctionSubclass():  # MetaTensor's own way to its shape takes forty times as long
+        return tuple(image.shape[1:])
 
 
 def _moved(frame: BoxFrame, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     """Where boxes ``(N, 2*D)`` lie by the image's affine now, cut to it; ``None`` when that cannot be known."""
-    if abs(np.linalg.det(affine)) < 1e-12:
+    try:
+        way = np.linalg.solve(affine, frame.affine)
+    except np.linalg.LinAlgError:
         return None
     dims = len(frame.shape)
-    half = np.full(3, 0.5)
-    way = np.linalg.solve(affine, frame.affine)
-    ends = np.ones((len(frame.boxes), 2, 3))
-    ends[:, 0] = 0
-    ends[:, :, :dims] = frame.boxes.reshape(-1, 2, dims)
-    # Interval arithmetic: the box around the moved corners.
-    centres, halves = ends.mean(axis=1), (ends[:, 1] - ends[:, 0]) / 2
-    centres = (centres - half) @ way[:3, :3].T + way[:3, 3] + half
-    halves = halves @ np.abs(way[:3, :3]).T
-    found = np.concatenate([centres - halves, centres + halves], axis=1)
-    return np.clip(found, 0, np.tile(shape, 2))[:, [*range(dims), *range(3, 3 + dims)]]
+    low, high = np.zeros((len(frame.boxes), 3)), np.ones((len(frame.boxes), 3))
+    low[:, :dims], high[:, :dims] = frame.boxes[:, :dims], frame.boxes[:, dims:]
+    # Interval arithmetic gives the box around the moved corners, which lie half a voxel off the centres of affines.
+    centre = ((low + high) / 2 - 0.5) @ way[:3, :3].T + (way[:3, 3] + 0.5)
+    half = (high - low) / 2 @ np.abs(way[:3, :3]).T
+    found = np.empty((len(frame.boxes), 2 * dims))
+    found[:, :dims], found[:, dims:] = (centre - half)[:, :dims], (centre + half)[:, :dims]
+    return np.minimum(np.maximum(found, 0), shape[:dims] * 2)
 
 
 def _followed(now: np.ndarray, then: np.ndarray, moved: np.ndarray | None) -> bool:

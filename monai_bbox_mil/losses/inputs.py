@@ -92,7 +92,9 @@ def _check_same_image(input: Tensor, target: Tensor) -> None:
     for number, (boxes, frame, now) in enumerate(zip(rows, frames, affines)):
         if not np.array_equal(boxes, frame.boxes) or not len(boxes):
             continue
-        shape = frame.shape if shape == size else shape
+        if frame.shape != size:
+            shape = frame.shape
+            break
         if np.abs(now - frame.affine).max() > 1e-6:
             raise ValueError(
                 f"target[{number}] holds boxes of an image that was moved afterwards: its affine changed, and the "

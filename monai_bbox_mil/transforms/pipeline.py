@@ -120,8 +120,8 @@ def refuse_lost_origin(transform: Any, image_key: str, image: Any) -> None:
     if any(isinstance(step, (LoadImaged, LoadCheckedImaged)) and image_key in step.keys for step in before):
         raise ValueError(
             f"{type(transform).__name__}: {image_key!r} was loaded from a file, but has lost its name and "
-            "affine, without which boxes cannot be placed. Give PersistentDataset (LMDBDataset, CacheNTransDataset) "
-            "track_meta=True, leave out track_meta=False of transforms before this one, or move "
+            "affine, without which boxes cannot be placed. Give PersistentDataset (or its kin) track_meta=True and "
+            "weights_only=False, leave out track_meta=False of transforms before this one, or move "
             f"{type(transform).__name__} and PackBoxesd before the first random transform."
         )
 

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.processes import none_left_behind
+
 # The examples in docstrings of the MONAI Label app need its environment: tests/monailabel/run
 collect_ignore = [] if find_spec("monailabel") else ["monai_bbox_mil/apps"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_left():
+    """Tests end what they start: the session fails where one of their processes would outlive it."""
+    with none_left_behind():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -13,43 +13,28 @@ the smooth *minimum* of the complements. A negative ``alpha`` is therefore all t
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = ["MAX_ALPHA", "Bags", "SmoothMax", "log_smooth_max"]
+from monai_bbox_mil.bags.protocol import Bags
 
-SmoothMax = Literal["alpha_softmax", "alpha_quasimax", "max"]
+__all__ = ["MAX_ALPHA", "SMOOTH_MAXIMA", "log_smooth_max"]
 
 MAX_ALPHA = 50.0
 """Largest sharpness: ``exp(alpha)`` times the pixels of a bag must be a float32. Beyond, ``"max"`` is the same."""
 
 
-class Bags(Protocol):
-    """``M`` bags of pixels; a pixel may be in many bags."""
-
-    @property
-    def size(self) -> Tensor:
-        """``(M,)`` number of pixels of each bag."""
-
-    def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each bag of one real or complex number a pixel."""
-
-    def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of the real ``values`` of each bag."""
-
-
-def log_smooth_max(logits: Tensor, bags: Bags, method: SmoothMax, alpha: float = 4.0) -> Tensor:
+def log_smooth_max(logits: Tensor, bags: Bags, method: str, alpha: float = 4.0) -> Tensor:
     """Logarithm of the (smooth) maximum over each bag of ``p = sigmoid(logits)``; the minimum for a negative ``alpha``.
 
     Args:
-        logits: one finite number a pixel, in the shape that ``bags`` takes. One so small that ``p`` leaves the range of
-            its type counts as the smallest that does not (-82 in float32 at ``alpha`` 4) and keeps its gradient.
+        logits: one finite number per pixel, in the shape that ``bags`` takes. One so small that ``p`` leaves the range
+            of its type counts as the smallest that does not (-82 in float32 at ``alpha`` 4) and keeps its gradient.
         bags: which pixels belong together.
-        method: ``"alpha_softmax"`` (Eq. 6), ``"alpha_quasimax"`` (Eq. 7) or ``"max"`` (only the sign of ``alpha``
-            counts).
+        method: a name of :data:`SMOOTH_MAXIMA`; with ``"max"`` only the sign of ``alpha`` counts.
         alpha: sharpness, not 0, at most 50 in size.
 
     Returns:
@@ -70,20 +55,26 @@ def log_smooth_max(logits: Tensor, bags: Bags, method: SmoothMax, alpha: float =
     """
     if not 0 < abs(alpha) <= MAX_ALPHA:
         raise ValueError(f"alpha must not be 0, nor larger than {MAX_ALPHA:g} in size, got {alpha}.")
-    if method == "max":
-        return logsigmoid(bags.max(logits) if alpha > 0 else -bags.max(-logits))
-    if method not in ("alpha_softmax", "alpha_quasimax"):
-        raise ValueError(f"smooth_max must be 'alpha_softmax', 'alpha_quasimax' or 'max', got {method!r}.")
-    # Below the floor a value is p e^(alpha p) < tiny. Adding the difference as a constant keeps the gradient.
-    floor = math.log(torch.finfo(logits.dtype).tiny) + 5 + max(0.0, -alpha)
-    logits = logits + (logits.detach().clamp(min=floor) - logits.detach())
-    p = logits.sigmoid()
-    if method == "alpha_softmax":
-        weight = (alpha * p).exp()
-        sums = bags.sum(torch.complex(p * weight, weight))
-        return sums.real.log() - sums.imag.log()
-    # log(mean(e^(alpha p))) / alpha: by expm1 and log1p where the mean is near 1, or small p would be lost; as it
-    # stands where it is near 0, which only a negative alpha can make it.
+    if method not in SMOOTH_MAXIMA:
+        raise ValueError(f"smooth_max must be one of {', '.join(map(repr, SMOOTH_MAXIMA))}, got {method!r}.")
+    return SMOOTH_MAXIMA[method](logits, bags, alpha)
+
+
+def _log_alpha_softmax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
+    """Eq. 6."""
+    p = _without_underflow(logits, alpha).sigmoid()
+    weight = (alpha * p).exp()
+    sums = bags.sum(torch.complex(p * weight, weight))
+    return sums.real.log() - sums.imag.log()
+
+
+def _log_alpha_quasimax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
+    """Eq. 7, ``log(mean(e^(alpha p))) / alpha``.
+
+    By expm1 and log1p where the mean is near 1, or small p would be lost; as it stands where it is near 0, which only a
+    negative alpha can make it.
+    """
+    p = _without_underflow(logits, alpha).sigmoid()
     excess = torch.expm1(alpha * p)
     if alpha > 0:
         return (torch.log1p(bags.sum(excess) / bags.size) / alpha).log()
@@ -91,3 +82,22 @@ def log_smooth_max(logits: Tensor, bags: Bags, method: SmoothMax, alpha: float =
     near_1 = sums.real > -0.5
     log_mean = torch.where(near_1, torch.log1p(sums.real.where(near_1, 0.0)), sums.imag.log())
     return (log_mean / alpha).log()
+
+
+def _log_max(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
+    """The maximum itself, or the minimum."""
+    return logsigmoid(bags.max(logits) if alpha > 0 else -bags.max(-logits))
+
+
+def _without_underflow(logits: Tensor, alpha: float) -> Tensor:
+    """Logits of which ``p e^(alpha p)`` is a number; adding the difference as a constant keeps the gradient."""
+    floor = math.log(torch.finfo(logits.dtype).tiny) + 5 + max(0.0, -alpha)
+    return logits + (logits.detach().clamp(min=floor) - logits.detach())
+
+
+SMOOTH_MAXIMA: dict[str, Callable[[Tensor, Bags, float], Tensor]] = {
+    "alpha_softmax": _log_alpha_softmax,
+    "alpha_quasimax": _log_alpha_quasimax,
+    "max": _log_max,
+}
+"""Ways to join the pixels of a bag, by the name that the losses take. A new one is a function and a row."""

@@ -37,7 +37,7 @@ def real_data() -> Path:
 
 def pytest_collection_modifyitems(items):
     """Doctests of DICOM readers need the extra."""
-    if find_spec("pydicom") is None:
+    if find_spec("highdicom") is None:
         for item in items:
             if isinstance(item, pytest.DoctestItem) and "dicom" in item.name:
-                item.add_marker(pytest.mark.skip(reason="the extra dicom (pydicom, highdicom) is not installed"))
+                item.add_marker(pytest.mark.skip(reason="the extra dicom (highdicom) is not installed"))

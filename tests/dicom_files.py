@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 from contourpy import contour_generator
 from scipy import ndimage
 
 # Whatever test imports this file is skipped without the extra.
-REASON = "the extra dicom (pydicom, highdicom) is not installed"
-pydicom = pytest.importorskip("pydicom", reason=REASON)
-highdicom = pytest.importorskip("highdicom", reason=REASON)
+highdicom = pytest.importorskip("highdicom", reason="the extra dicom (highdicom) is not installed")
 uid, codes = pydicom.uid, pydicom.sr.codedict.codes
 Dataset, Sequence, generate_uid = pydicom.Dataset, pydicom.Sequence, uid.generate_uid
 
@@ -71,6 +70,43 @@ def write_series(
         file.save_as(folder / name.format(index), enforce_file_format=True)
         slices.append(file)
     return slices
+
+
+def write_frames(path, volume, orientation, order, spacing_mm=SPACING_MM, **changed) -> Dataset:
+    """An enhanced CT of many frames; ``order`` is the slice of ``volume`` that each frame shows."""
+    directions = np.array(ORIENTATIONS[orientation], dtype=float)
+    step = spacing_mm[2] * np.cross(directions[ROW], directions[COLUMN])
+    file = empty_file(uid.EnhancedCTImageStorage, "CT", generate_uid(), generate_uid())
+    file.FrameOfReferenceUID, file.NumberOfFrames = generate_uid(), len(order)
+    file.Columns, file.Rows = volume.shape[:2]
+    file.SamplesPerPixel, file.PhotometricInterpretation, file.PixelRepresentation = 1, "MONOCHROME2", 0
+    file.BitsAllocated, file.BitsStored, file.HighBit = 16, 16, 15
+    shared, plane, measures = Dataset(), Dataset(), Dataset()
+    plane.ImageOrientationPatient = plain(directions)
+    measures.PixelSpacing, measures.SliceThickness = [spacing_mm[1], spacing_mm[0]], spacing_mm[2]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Sequence([plane]), Sequence([measures])
+    file.SharedFunctionalGroupsSequence, file.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence()
+    for index in order:
+        groups, position = Dataset(), Dataset()
+        position.ImagePositionPatient = plain(np.array(ORIGIN_MM) + index * step)
+        groups.PlanePositionSequence = Sequence([position])
+        file.PerFrameFunctionalGroupsSequence.append(groups)
+    file.PixelData = np.ascontiguousarray(volume[:, :, list(order)].T, dtype=np.uint16).tobytes()
+    file.save_as(path, enforce_file_format=True)
+    edit(path, **changed)
+    return file
+
+
+def edit(path, **tags) -> None:
+    """Change tags of a file, or of all files in a folder; ``None`` deletes one."""
+    for name in sorted(path.iterdir()) if path.is_dir() else [path]:
+        file = pydicom.dcmread(name)
+        for tag, value in tags.items():
+            if value is None:
+                file.pop(tag, None)
+            else:
+                setattr(file, tag, value)
+        file.save_as(name)
 
 
 def write_seg(path, slices, masks, labels, kind="BINARY", omit_empty_frames=True) -> None:

@@ -32,9 +32,9 @@ def make_masks() -> np.ndarray:
 MASKS = make_masks()
 
 
-def file_boxes(path, image, classes=CLASSES) -> list[list[float]]:
+def file_boxes(path, image, classes=CLASSES, min_size=1) -> list[list[float]]:
     """Rows of the box tensor that a file gives for an image, in order."""
-    boxes, channels = read_boxes(path, image, classes)
+    boxes, channels = read_boxes(path, image, classes, min_size=min_size)
     return sorted(pack_boxes(snap_boxes(boxes), channels).tolist())
 
 

@@ -11,6 +11,7 @@ from monai_bbox_mil.boxes import (
     batch_box_tensors,
     boxes_to_mask,
     check_box_tensor,
+    check_exact_corners,
     clip_boxes,
     pack_boxes,
     slice_box_tensor,
@@ -56,6 +57,49 @@ def test_a_slice_gets_the_boxes_that_cover_it():
     assert slice_box_tensor(volume, 4).tolist() == [[0, 1, 3, 4, 0], [1, 1, 2, 2, -2]]
     assert slice_box_tensor(volume, 6).shape == (0, 5)
     assert slice_box_tensor(volume, 1, dim=0).tolist() == [[1, 2, 4, 5, 0], [1, 4, 2, 6, -2]]
+
+
+@pytest.mark.parametrize("dim", range(3))
+def test_slices_that_a_box_with_fractions_covers_are_those_of_the_snapped_box(dim):
+    generator = torch.Generator().manual_seed(0)
+    low = 8 * torch.rand(50, 3, generator=generator)
+    volume = pack_boxes(torch.cat([low, low + 0.1 + 4 * torch.rand(50, 3, generator=generator)], 1), torch.arange(50))
+    filled = boxes_to_mask(volume[None], (13, 13, 13), 50)[0]
+    for index in range(13):
+        rows = slice_box_tensor(volume, index, dim)
+        assert rows[:, -1].tolist() == filled.select(dim + 1, index).flatten(1).any(1).nonzero()[:, 0].tolist()
+
+
+def test_mirrored_boxes_cover_mirrored_slices():
+    volume = torch.tensor([[3.0, 3, 3.5, 5, 5, 7.5, 0], [3.0, 3, 2.9995, 5, 5, 7.0004, 1]])
+    mirrored = volume.clone()
+    mirrored[:, 2], mirrored[:, 5] = 11 - volume[:, 5], 11 - volume[:, 2]
+    for index in range(11):
+        assert torch.equal(slice_box_tensor(volume, index), slice_box_tensor(mirrored, 10 - index))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits", "too_large"),
+    [(torch.bfloat16, 256, 257), (torch.float16, 2048, 2049), (torch.uint8, 255, 256), (torch.int8, 127, 128)],
+)
+def test_types_that_cannot_hold_all_corners_of_an_image_are_refused(dtype, fits, too_large):
+    box = torch.tensor([[[0, 1, 100, 100, 0]]], dtype=dtype)
+    for shape in ((fits, 100), (100, fits)):
+        check_exact_corners(box, shape)
+        assert boxes_to_mask(box, shape, 1).sum() == 9900
+    for shape in ((too_large, 100), (100, too_large)):
+        with pytest.raises(ValueError, match=rf"target must hold boxes in float32, got {dtype}.* above {fits} "):
+            check_box_tensor(box, shape, 1)
+        with pytest.raises(ValueError, match=rf"box_tensor must hold boxes in float32, got {dtype}.* above {fits} "):
+            boxes_to_mask(box, shape, 1)
+    for wide in (torch.float32, torch.float64, torch.int32, torch.int64):
+        check_exact_corners(box.to(wide), (4096, 4096))
+
+
+def test_batches_hold_the_numbers_of_all_types():
+    whole, fraction = torch.tensor([[1, 2, 3, 4, 0]]), torch.tensor([[0.5, 1, 2, 3, 0]])
+    for order in ([whole, fraction], [fraction, whole]):
+        assert [float(rows[0, 0]) for rows in batch_box_tensors(order)] == [float(t[0, 0]) for t in order]
 
 
 def test_batches_keep_every_box():

@@ -8,7 +8,7 @@ import pytest
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, Lambda
 
-from monai_bbox_mil.errors import stopped_by
+from monai_bbox_mil.runs.last_words import stopped_by
 
 
 def refuse(value):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from monai_bbox_mil.files import UNFINISHED, clear_unfinished
+from monai_bbox_mil.runs.files import UNFINISHED, clear_unfinished
 
 
 def test_what_is_unfinished_is_cleared_and_nothing_else(tmp_path):

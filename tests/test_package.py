@@ -14,6 +14,7 @@ import monai.apps.detection.transforms.dictionary
 import monai.inferers
 import monai.losses  # noqa: F401
 import pytest
+import yaml
 
 import monai_bbox_mil
 
@@ -65,3 +66,8 @@ def test_the_mathematics_does_not_load_monai():
 def test_an_unknown_attribute_is_told():
     with pytest.raises(AttributeError, match="module 'monai_bbox_mil' has no attribute 'nothing'"):
         _ = monai_bbox_mil.nothing
+
+
+def test_the_citation_names_this_version(repository):
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text())
+    assert citation["version"] == monai_bbox_mil.__version__

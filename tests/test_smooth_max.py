@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_bbox_mil.smooth_max import log_smooth_max
+from monai_bbox_mil.smooth_max import SMOOTH_MAXIMA, log_smooth_max
 from tests.reference.naive_mil import smooth_max
 from tests.strategies import random_logits, seeds
 
-METHODS = ["max", "alpha_softmax", "alpha_quasimax"]
+METHODS = list(SMOOTH_MAXIMA)
 
 
 class ConsecutiveBags:

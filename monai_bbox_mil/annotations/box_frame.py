@@ -3,7 +3,7 @@
 """The image that boxes were made for, carried with them, so that boxes of another image are refused.
 
 A box tensor is a ``MetaTensor`` whose ``meta["box_frame"]`` holds a packed
-:class:`~monai_bbox_mil.box_frames.BoxFrame`: how the image lay when the boxes were made, and where they were. Boxes on
+:class:`~monai_bbox_mil.boxes.BoxFrame`: how the image lay when the boxes were made, and where they were. Boxes on
 their own have it beside them in the dictionary, under ``box_frame``. Whoever uses boxes with an image compares.
 
 An image that moved is no error by itself: its affine says where each box must have gone, so boxes that went there (by
@@ -23,8 +23,7 @@ from monai.utils import ImageMetaKey, TraceKeys
 from torch import Tensor
 
 from monai_bbox_mil.annotations.frame import image_frame, moves_images
-from monai_bbox_mil.box_frames import BOX_FRAME, BoxFrame
-from monai_bbox_mil.boxes import PADDING
+from monai_bbox_mil.boxes import BOX_FRAME, PADDING, BoxFrame
 
 __all__ = ["box_frame", "check_box_frame", "check_same_place", "spatial_shape", "with_box_frame"]
 
@@ -63,7 +62,7 @@ def box_frame(boxes: Tensor, image: Any) -> bytes:
             MONAI's transforms do.
 
     Returns:
-        a packed :class:`~monai_bbox_mil.box_frames.BoxFrame`.
+        a packed :class:`~monai_bbox_mil.boxes.BoxFrame`.
 
     Example:
         >>> BoxFrame.unpack(box_frame(torch.tensor([[1.0, 2, 5, 6, 0]]), torch.zeros(1, 8, 9))).shape

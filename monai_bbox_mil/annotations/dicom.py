@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pydicom
 import torch
 from scipy import ndimage
 
@@ -39,6 +40,7 @@ class _Outline(NamedTuple):
     points: np.ndarray
     number: int
     place: str
+    is_speck: bool = False
 
 
 def load_dicom(path: Path) -> Any:
@@ -51,7 +53,6 @@ def load_dicom(path: Path) -> Any:
         the ``pydicom.Dataset``.
 
     Raises:
-        OptionalImportError: without ``pydicom``.
         ValueError: for a file that is no DICOM, is of another modality, or is not complete.
 
     Example:
@@ -61,7 +62,6 @@ def load_dicom(path: Path) -> Any:
         Traceback (most recent call last):
         ValueError: ...dcm: expected a DICOM file, got one without a DICOM header.
     """
-    pydicom = require_dicom("pydicom")
     try:
         dataset = pydicom.dcmread(path)
     except pydicom.errors.InvalidDicomError as error:
@@ -79,7 +79,8 @@ def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]
     """Boxes of an RTSTRUCT or SEG that :func:`load_dicom` read.
 
     Only ROIs (by name) and segments (by label or number) that are classes count; others are left out with a warning.
-    Without classes there may be one, which becomes channel 0. A contour inside another of its ROI and slice is a hole,
+    Without classes there may be one, which becomes channel 0. A component of a SEG of fewer than the annotation's
+    ``min_size`` pixels is a region to ignore. A contour inside another of its ROI and slice is a hole,
     one inside a hole an object again.
 
     Raises:
@@ -108,8 +109,9 @@ def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]
         )
     is_seg = dataset.Modality == "SEG"
     labels = _segments(dataset, annotation) if is_seg else _rois(dataset, annotation)
-    references, series = _seg_references(dataset) if is_seg else _rtstruct_references(dataset, labels)
-    check_series(references, series, annotation)
+    references, listed = _seg_references(dataset) if is_seg else _rtstruct_references(dataset, labels)
+    instances = {item.get("ReferencedSOPInstanceUID") for each in listed for item in _instances(each)}
+    check_series(references, {each.SeriesInstanceUID for each in listed}, instances, annotation)
     outlines = []
     for outline in _seg_outlines(dataset, labels, annotation) if is_seg else _contours(dataset, labels, annotation):
         annotation.count_box(outline.place)
@@ -128,7 +130,7 @@ def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]
     # The components of a SEG have no holes of their own: what lies in one is another component.
     holes = [False] * len(boxes) if is_seg else find_holes([np.delete(p.numpy(), axis, 1) for p in points], slices)
     return "index", [
-        FileBox(corners, () if annotation.classes is None else labels[outline.number], outline.place)
+        FileBox(corners, () if annotation.classes is None else labels[outline.number], outline.place, outline.is_speck)
         for outline, (_, corners), hole in zip(outlines, boxes, holes, strict=True)
         if not hole
     ]
@@ -166,35 +168,46 @@ def _chosen(labels: Mapping[int, tuple[Any, ...]], kind: str, annotation: Annota
 
 
 def _rois(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
-    rois = dataset.get("StructureSetROISequence", [])
-    return _chosen({int(roi.ROINumber): (str(roi.get("ROIName", "")),) for roi in rois}, "ROI", annotation)
+    labels: dict[int, tuple[Any, ...]] = {}
+    for roi in dataset.get("StructureSetROISequence", []):
+        number, name = int(roi.ROINumber), str(roi.get("ROIName", ""))
+        if labels.setdefault(number, (name,)) != (name,):
+            raise ValueError(
+                f"{annotation.name}: expected a number for each ROI, got {number} for {labels[number][0]!r} and "
+                f"{name!r}."
+            )
+    return _chosen(labels, "ROI", annotation)
 
 
 def _segments(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
-    # A label map lists its background, which its padding value names, as a segment.
+    # A label map may list its background as a segment: 0, or what its padding value names.
     background = dataset.get("PixelPaddingValue")
     found = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
-    labels = {number: (label, number) for number, label in found.items() if number != background}
+    labels = {number: (label, number) for number, label in found.items() if number not in (0, background)}
     return _chosen(labels, "segment", annotation)
 
 
-def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], set[str]]:
-    """Frames of reference of the chosen ROIs, and series of an RTSTRUCT's contours, as far as it names them."""
+def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], list[Any]]:
+    """Frames of reference of the chosen ROIs, and items of the contours' series, as far as an RTSTRUCT names them."""
     rois = [roi for roi in dataset.get("StructureSetROISequence", []) if int(roi.ROINumber) in labels]
-    series = {
-        series.SeriesInstanceUID
+    series = [
+        series
         for frame in dataset.get("ReferencedFrameOfReferenceSequence", [])
         for study in frame.get("RTReferencedStudySequence", [])
         for series in study.get("RTReferencedSeriesSequence", [])
-    }
+    ]
     return {roi.ReferencedFrameOfReferenceUID for roi in rois if roi.get("ReferencedFrameOfReferenceUID")}, series
 
 
-def _seg_references(dataset: Any) -> tuple[set[str], set[str]]:
-    """Frames of reference and series of a SEG's frames, as far as it names them."""
+def _seg_references(dataset: Any) -> tuple[set[str], list[Any]]:
+    """Frames of reference, and items of the series, of a SEG's frames, as far as it names them."""
     reference = dataset.get("FrameOfReferenceUID")
-    series = {item.SeriesInstanceUID for item in dataset.get("ReferencedSeriesSequence", [])}
-    return {reference} if reference else set(), series
+    return {reference} if reference else set(), list(dataset.get("ReferencedSeriesSequence", []))
+
+
+def _instances(series: Any) -> Iterable[Any]:
+    """The slices that an item of a series names."""
+    return [*series.get("ReferencedInstanceSequence", []), *series.get("ContourImageSequence", [])]
 
 
 def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotation: Annotation) -> Iterable[_Outline]:
@@ -241,12 +254,12 @@ def _seg_outlines(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotatio
         to_patient = highdicom.spatial.ImageToReferenceTransformer.for_image(seg, frame_number=frame)
         for number in sorted(of_frame):
             components, _ = ndimage.label(pixels == number if kind == "LABELMAP" else pixels >= lowest)
-            for rows, columns in ndimage.find_objects(components):
+            sizes = np.bincount(components.ravel())
+            for size, (rows, columns) in zip(sizes[1:], ndimage.find_objects(components), strict=True):
                 box = [[columns.start, rows.start, columns.stop, rows.stop]]
                 corners = to_patient(box_corners(torch.tensor(box))[0].numpy())
-                yield _Outline(
-                    corners, number, f"{annotation.name}, segment {number} ({labels[number][0]!r}), frame {frame}"
-                )
+                place = f"{annotation.name}, segment {number} ({labels[number][0]!r}), frame {frame}"
+                yield _Outline(corners, number, place, bool(size < annotation.min_size))
 
 
 def _segment_of(seg: Any, frame: int) -> int:

@@ -1,27 +1,26 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a folder is one DICOM series, and whether a DICOM annotation was made on it."""
+"""Whether a DICOM image lies where its headers say, and whether a DICOM annotation was made on it."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Set
 from typing import Any
 
-import itk
 import numpy as np
 import torch
 from monai.utils import OptionalImportError, optional_import
 
+from monai_bbox_mil.annotations.dicom_geometry import DicomVolume, dicom_volume
+from monai_bbox_mil.annotations.dicom_headers import DicomError, holds_images, image_headers, is_dicom
+from monai_bbox_mil.annotations.frame import ImageFrame
 from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, edge_affine, map_points
 from monai_bbox_mil.annotations.interface import Annotation
 from monai_bbox_mil.annotations.outlines import QUARTER_PIXEL
 
-__all__ = ["check_one_series", "check_series", "require_dicom"]
-
-_HEADER = ["Rows", "SeriesInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient"]
+__all__ = ["check_dicom_image", "check_series", "require_dicom"]
 
 
 def require_dicom(name: str) -> Any:
@@ -31,50 +30,51 @@ def require_dicom(name: str) -> Any:
         OptionalImportError: when it is not installed.
 
     Example:
-        >>> require_dicom("pydicom").__name__
-        'pydicom'
+        >>> require_dicom("highdicom").__name__
+        'highdicom'
     """
     module, found = optional_import(name)
     if not found:
-        raise OptionalImportError(f'DICOM annotations need {name}: pip install "monai_bbox_mil[dicom]".')
+        raise OptionalImportError(f'A DICOM SEG needs {name}: pip install "monai_bbox_mil[dicom]".')
     return module
 
 
-def check_one_series(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder of several DICOM series: MONAI reads one of them, with no more than a warning.
+def check_dicom_image(frame: ImageFrame) -> None:
+    """Refuse an image whose DICOM slices make no single volume, or are not where its affine has them.
 
-    They are counted as MONAI counts them: files of one series that differ in size, such as a scout, are another one.
+    An image of another type, or one in memory, passes.
 
     Raises:
-        ValueError: when there are several.
+        DicomError: as :func:`~monai_bbox_mil.annotations.dicom_geometry.dicom_volume`; or when another reader than
+            :class:`~monai_bbox_mil.transforms.LoadCheckedImage` gave it an affine that is wrong.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as empty:
-        ...     check_one_series(empty)
+        >>> from monai.data import MetaTensor
+        >>> from monai_bbox_mil.annotations.frame import image_frame
+        >>> check_dicom_image(image_frame(MetaTensor(torch.zeros(1, 4, 4, 2))))
     """
-    names = itk.GDCMSeriesFileNames.New()
-    names.SetUseSeriesDetails(True)
-    names.AddSeriesRestriction("0008|0021")
-    names.SetDirectory(str(folder))
-    firsts = sorted(Path(names.GetFileNames(series)[0]).name for series in names.GetSeriesUIDs())
-    if len(firsts) > 1:
-        raise ValueError(
-            f"{folder}: expected the slices of one DICOM series, got {len(firsts)} series, which begin with "
-            f"{', '.join(firsts[:5])}{', ...' if len(firsts) > 5 else ''}; give each a folder of its own."
-        )
+    if frame.path is None or not _is_dicom_image(frame.path):
+        return
+    volume = dicom_volume(frame.path)
+    if volume.placed and frame.original_affine is not None:
+        _check_affine(volume, frame)
 
 
-def check_series(references: Collection[str], series: Collection[str], annotation: Annotation) -> None:
-    """Refuse annotations of another series, and a series whose slices are not where the image's affine has them.
+def check_series(
+    references: Collection[str], series: Collection[str], instances: Set[str], annotation: Annotation
+) -> None:
+    """Refuse annotations that were made on another series than the image.
 
     An image that is no DICOM file, such as a converted one, does not say where it comes from and passes. Where image
     and annotations have nothing in common to compare, a warning says that only positions place them.
 
+    An image that was converted to one file of many frames is of a new series, but names the slices it was made of.
+
     Args:
         references: frames of reference of the annotations; none where they do not say.
         series: instance UIDs of the series that they were made on; none where they do not say.
-        file: of the annotations.
+        instances: instance UIDs of the slices that they were made on; none where they do not say.
+        annotation: of the image.
 
     Raises:
         ValueError: when they do not fit the image's.
@@ -83,22 +83,22 @@ def check_series(references: Collection[str], series: Collection[str], annotatio
         >>> from monai.data import MetaTensor
         >>> from monai_bbox_mil.annotations.frame import image_frame
         >>> in_memory = image_frame(MetaTensor(torch.zeros(1, 4, 4, 2)))
-        >>> check_series({"1.2.840"}, set(), Annotation("a.dcm", in_memory, None))  # nothing to compare with
+        >>> check_series({"1.2.840"}, set(), set(), Annotation("a.dcm", in_memory, None))  # nothing to compare with
     """
     image = annotation.frame.name
-    headers = _slice_headers(annotation.frame.path)
-    if not headers:
+    if annotation.frame.path is None or not _is_dicom_image(annotation.frame.path):
         return
-    found = sorted({str(header.get("SeriesInstanceUID")) for header in headers})
-    reference = headers[0].get("FrameOfReferenceUID")
+    headers = image_headers(annotation.frame.path)
+    tags = headers[0].tags
+    found, reference = str(tags.get("SeriesInstanceUID")), tags.get("FrameOfReferenceUID")
     others = sorted(set(references) - {reference})
     if reference and others:
         raise ValueError(
             f"{annotation.name}: expected the frame of reference {reference} of {image}, got {', '.join(others)}."
         )
-    if series and found[0] not in series:
+    if series and found not in series and not instances & _sources(headers[0].tags):
         raise ValueError(
-            f"{annotation.name}: expected annotations of the series {found[0]}, which {image} is, got those of "
+            f"{annotation.name}: expected annotations of the series {found}, which {image} is, got those of "
             f"{', '.join(sorted(series))}."
         )
     if not series and not (reference and references):
@@ -108,35 +108,32 @@ def check_series(references: Collection[str], series: Collection[str], annotatio
             f"whether it belongs to {image}; it is placed by its positions in millimetres.",
             stacklevel=4,
         )
-    positions = [header.get("ImagePositionPatient") for header in headers]
-    if all(positions):
-        _check_slices(np.array(positions, dtype=float), annotation)
 
 
-def _check_slices(positions: np.ndarray, annotation: Annotation) -> None:
-    """Each slice's first pixel, ``(K, 3)`` mm LPS, must be the first pixel of that slice of the image."""
-    to_index = torch.linalg.inv(edge_affine(annotation.original_affine())) @ LPS_TO_RAS
+def _sources(tags: Any) -> set[str]:
+    """Instance UIDs of the slices that a file of many frames was converted from."""
+    return {
+        str(source.get("ReferencedSOPInstanceUID"))
+        for frame in tags.get("PerFrameFunctionalGroupsSequence") or ()
+        for source in frame.get("ConversionSourceAttributesSequence") or ()
+    }
+
+
+def _is_dicom_image(path: str) -> bool:
+    return holds_images(path) if os.path.isdir(path) else os.path.isfile(path) and is_dicom(path)
+
+
+def _check_affine(volume: DicomVolume, frame: ImageFrame) -> None:
+    """Each slice's first pixel must be the first pixel of a slice of the image, whichever way its slices run."""
+    assert frame.original_affine is not None  # looked at by the caller
+    to_index = torch.linalg.inv(edge_affine(frame.original_affine)) @ LPS_TO_RAS
+    positions = np.array([each.position for each in volume.slices])
     indices = map_points(torch.as_tensor(positions), to_index).numpy() - 0.5
     indices = indices[indices[:, 2].argsort()]
     indices[:, 2] -= np.arange(len(indices))
     off = np.abs(indices).max()
     if off > QUARTER_PIXEL:
-        raise ValueError(
-            f"{annotation.frame.name}: expected parallel slices at equal distances, got one that is {off:.2f} "
-            "voxels from "
-            "where the image's affine has it; is a slice missing, or the gantry tilted?"
+        raise DicomError(
+            f"{frame.name}: expected slices where the DICOM headers have them, got an affine that has one {off:.2f} "
+            "voxels from there. Load the image with monai_bbox_mil.transforms.LoadCheckedImage."
         )
-
-
-def _slice_headers(path: str | None) -> list[Any]:
-    """Headers of the image's DICOM files; none where it is of another type."""
-    pydicom = require_dicom("pydicom")
-    root = Path(path) if path is not None else None
-    files = [] if root is None or not root.exists() else sorted(root.iterdir()) if root.is_dir() else [root]
-    headers = [
-        pydicom.dcmread(name, stop_before_pixels=True, specific_tags=_HEADER)
-        for name in files
-        if name.is_file() and pydicom.misc.is_dicom(name)
-    ]
-    # What has no pixels, such as an RTSTRUCT beside the slices, is no image.
-    return [header for header in headers if "Rows" in header]

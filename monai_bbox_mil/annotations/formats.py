@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from monai_bbox_mil.annotations import coco, csv_table, detection_json, dicom, slicer_markups, yolo
+from monai_bbox_mil.annotations.dicom_headers import is_dicom
 from monai_bbox_mil.annotations.interface import AnnotationFormat
 
 __all__ = ["FORMATS", "formats_of_file", "recognise_format"]
@@ -19,7 +20,7 @@ FORMATS: dict[str, AnnotationFormat] = {
 
 
 def formats_of_file(path: str | os.PathLike[str]) -> list[AnnotationFormat]:
-    """Formats whose files end as this one does.
+    """Formats whose files end as this one does; a DICOM file may have any name.
 
     Raises:
         ValueError: when there are none.
@@ -30,6 +31,8 @@ def formats_of_file(path: str | os.PathLike[str]) -> list[AnnotationFormat]:
     """
     name = os.fspath(path).lower()
     found = [format for format in FORMATS.values() if name.endswith(format.suffixes)]
+    if not found and os.path.isfile(path) and is_dicom(path):
+        found = [FORMATS[dicom.FORMAT.name]]
     if not found:
         known = dict.fromkeys(suffix for format in FORMATS.values() for suffix in format.suffixes)
         raise ValueError(

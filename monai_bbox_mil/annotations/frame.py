@@ -19,7 +19,21 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.geometry import edge_affine
 
-__all__ = ["ImageFrame", "check_can_be_followed", "image_frame", "moves_images"]
+__all__ = [
+    "OTHER_AFFINE",
+    "WORLD_IS_AMBIGUOUS",
+    "ImageFrame",
+    "check_can_be_followed",
+    "check_has_world",
+    "image_frame",
+    "moves_images",
+]
+
+WORLD_IS_AMBIGUOUS = "world_is_ambiguous"
+"""Key of an image's meta data: why programs differ in where the file's voxels are; absent where they agree."""
+
+OTHER_AFFINE = "other_affine"
+"""Key of an image's meta data beside :data:`WORLD_IS_AMBIGUOUS`: ``(4, 4)`` affine in mm that other programs take."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,7 @@ class ImageFrame:
         has_depth: whether the position across the slice is known; it is not for a 2D slice taken out of a volume.
         operations: names of the traced transforms that the image went through.
         has_origin: whether the affine is known to be somebody's: not where it may be MONAI's own for plain tensors.
+        ambiguity: why programs differ in where the file's voxels are, empty where they agree.
     """
 
     path: str | None
@@ -47,6 +62,7 @@ class ImageFrame:
     has_depth: bool
     operations: tuple[str, ...]
     has_origin: bool
+    ambiguity: str = ""
 
     @property
     def name(self) -> str:
@@ -111,6 +127,7 @@ def image_frame(image: Tensor) -> ImageFrame:
         operations=operations,
         has_origin=bool({ImageMetaKey.FILENAME_OR_OBJ, MetaKeys.ORIGINAL_AFFINE} & image.meta.keys())
         or not (operations or torch.equal(current, torch.eye(len(current), dtype=current.dtype))),
+        ambiguity=str(image.meta.get(WORLD_IS_AMBIGUOUS, "")),
     )
 
 
@@ -159,6 +176,33 @@ def moves_images(operation: str) -> bool:
     """
     module = getattr(getattr(monai.transforms, operation, None), "__module__", "")
     return not module.startswith(("monai.transforms.utility", "monai.transforms.intensity"))
+
+
+def check_has_world(frame: ImageFrame, name: str, from_file: bool) -> None:
+    """Raise where boxes in mm cannot be placed in an image.
+
+    Args:
+        frame: of the image.
+        name: of the annotation, for messages.
+        from_file: whether the boxes come from a file. Inline boxes of an image that was made in memory and never moved
+            may mean its own identity.
+
+    Raises:
+        ValueError: when the image's affine was lost, or when programs differ in where its voxels are.
+
+    Example:
+        >>> frame = image_frame(MetaTensor(torch.zeros(1, 8, 9), meta={WORLD_IS_AMBIGUOUS: "its forms differ."}))
+        >>> check_has_world(frame, "a.mrk.json", from_file=False)
+        Traceback (most recent call last):
+        ValueError: a.mrk.json: cannot place boxes in mm in the image (without filename_or_obj): its forms differ.
+    """
+    if frame.ambiguity:
+        raise ValueError(f"{name}: cannot place boxes in mm in {frame.name}: {frame.ambiguity}")
+    if not frame.has_origin and (frame.operations or from_file):
+        raise ValueError(
+            f"{name}: world boxes need the image's affine, which {frame.name} does not have: it was made in memory or "
+            "has lost its meta data, as after track_meta=False. Keep them, or give image.meta['original_affine']."
+        )
 
 
 def _file_of(meta: Mapping[Any, Any]) -> str | None:

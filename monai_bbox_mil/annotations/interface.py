@@ -15,10 +15,13 @@ from torch import Tensor
 from monai_bbox_mil.annotations.frame import ImageFrame
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, FileBox
 
-__all__ = ["MAX_BOXES", "Annotation", "AnnotationFormat"]
+__all__ = ["MAX_BOXES", "MIN_SIZE", "Annotation", "AnnotationFormat"]
 
 MAX_BOXES = 20_000
 """Boxes that an annotation of one image may hold: more would take hours, and are a fault of whoever made them."""
+
+MIN_SIZE = 2
+"""Pixels that a component of a segmentation must have to count as an object."""
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Annotation:
     """What a reader needs to know besides the content: a name for messages, the image and the class names.
 
     With a list as ``faults``, a box at fault is noted there and the next one is read; with ``None`` it is an error.
+    Components of a segmentation of fewer than ``min_size`` pixels are no objects but regions to ignore.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Annotation:
     classes: tuple[Any, ...] | None
     faults: list[BoxFault] | None = None
     count: int = 0
+    min_size: int = MIN_SIZE
 
     def original_affine(self) -> Tensor:
         """``(4, 4)`` float64, voxel centres of the image's file to RAS mm.

@@ -16,7 +16,9 @@ from monai_bbox_mil.annotations.interface import Annotation
 from monai_bbox_mil.annotations.records import BoxError, FileBox
 from monai_bbox_mil.boxes import clip_boxes, snap_boxes
 
-__all__ = ["image_columns", "matrix_to_image", "place_boxes", "short_place", "volume_corners"]
+__all__ = ["boxes_in_image", "image_columns", "matrix_to_image", "place_boxes", "short_place", "volume_corners"]
+
+_STRAIGHT = 1e-6
 
 
 def short_place(box: FileBox, annotation: Annotation) -> str:
@@ -38,6 +40,30 @@ def matrix_to_image(space: str, annotation: Annotation) -> Tensor:
     return to_image
 
 
+def boxes_in_image(corners: Tensor, to_image: Tensor) -> Tensor:
+    """Enclosing boxes ``(N, 6)`` in the image, of corners ``(N, 8, 3)`` in the annotation's space; both float64.
+
+    Where slices are shifted against each other in their planes, as in a series with a tilted gantry, a box covers its
+    slices' pixels where the slices are, half a slice inside of its ends. Its ends lie farther apart.
+
+    Example:
+        >>> sheared = torch.eye(4, dtype=torch.float64)
+        >>> sheared[0, 2] = 0.5
+        >>> boxes_in_image(box_corners(torch.tensor([[2, 2, 0, 4, 4, 1]])), sheared).tolist()
+        [[2.25, 2.0, 0.0, 4.25, 4.0, 1.0]]
+    """
+    boxes = enclosing_boxes(map_points(corners, to_image))
+    if to_image[2, :2].abs().max() > _STRAIGHT or to_image[:2, 2].abs().max() <= _STRAIGHT:
+        return boxes
+    depths = corners[..., 2]
+    low, high = depths.amin(dim=1, keepdim=True), depths.amax(dim=1, keepdim=True)
+    inward = torch.minimum(0.5 / to_image[2, 2].abs(), (high - low) / 2)
+    inside = torch.stack([*corners[..., :2].unbind(-1), depths.clamp(low + inward, high - inward)], dim=-1)
+    in_plane = enclosing_boxes(map_points(inside, to_image))
+    boxes[:, [0, 1, 3, 4]] = in_plane[:, [0, 1, 3, 4]]
+    return boxes
+
+
 def place_boxes(found: Sequence[FileBox], space: str, annotation: Annotation) -> tuple[Tensor, Tensor]:
     """Boxes ``(N', 2*D)`` float32 in the image as it is now, and ``(N,)`` bool, which of ``found`` are left."""
     frame, to_image = annotation.frame, matrix_to_image(space, annotation)
@@ -46,7 +72,7 @@ def place_boxes(found: Sequence[FileBox], space: str, annotation: Annotation) ->
     corners = torch.stack([box.corners for box in found])
     _check_not_fractions(corners, found, space, annotation)
     _check_inside_original(corners, found, space, annotation)
-    boxes, _ = clip_boxes(enclosing_boxes(map_points(corners, to_image)), frame.shape)
+    boxes, _ = clip_boxes(boxes_in_image(corners, to_image), frame.shape)
     # Rounding may leave a box that ends where the crop begins a sliver thinner than what snapping forgives.
     snapped = snap_boxes(boxes)
     kept = (snapped[:, :3] < snapped[:, 3:]).all(dim=1)

@@ -8,11 +8,12 @@
 ``"json"``    ``.json``       ``{"box": [[..]], "label": [..], "box_mode": "xyzxyz", "space": "index"}``: any box
                               mode of MONAI, standard mode if none; ``"space": "world"`` is RAS mm, or LPS mm with
                               ``"coordinate_system": "LPS"``. A bare list of boxes is read too.
-``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height), ``categories``
+``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height; for turned ones see
+                              :mod:`~monai_bbox_mil.annotations.coco_corners`), ``categories``
 ``"slicer"``  ``.mrk.json``   3D Slicer markups of type ROI, LPS mm unless they say RAS, rotated ones too
 ``"yolo"``    ``.txt``        ``class cx cy w h`` a line, in parts of the image's width and height
 ``"csv"``     ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
-                              ``class``, ``image`` or ``case``
+                              ``class``, ``image`` and ``case``; between commas, semicolons or tabs
 ``"dicom"``   ``.dcm``        RTSTRUCT: a box a closed contour; SEG: a box a 4-connected component, segment and frame
 ============  ==============  =====================================================================================
 
@@ -21,8 +22,11 @@ coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume
 :mod:`monai_bbox_mil.annotations.dicom`.
 
 Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
-without boxes is in the COCO ``images``, or has a CSV row without numbers. Regions to ignore are COCO's
-``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``.
+without boxes is in the COCO ``images``, or has a CSV row without numbers. Images are told apart as in
+:mod:`~monai_bbox_mil.annotations.image_names`; such a file is parsed once as long as it does not change.
+
+Regions to ignore are COCO's ``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``. Text
+is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Labels and ids are compared as text, numbers in any spelling.
 YOLO class numbers are positions in ``classes`` unless these are numbers themselves. The class of a Slicer ROI
 is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
 """
@@ -37,13 +41,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.annotations.dicom_series import check_one_series
-from monai_bbox_mil.annotations.frame import check_can_be_followed, image_frame
-from monai_bbox_mil.annotations.geometry import enclosing_boxes, map_points
+from monai_bbox_mil.annotations.dicom_series import check_dicom_image
+from monai_bbox_mil.annotations.frame import check_can_be_followed, check_has_world, image_frame
+from monai_bbox_mil.annotations.geometry import enclosing_boxes
 from monai_bbox_mil.annotations.guard import errors_with_name
-from monai_bbox_mil.annotations.interface import Annotation
+from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation
 from monai_bbox_mil.annotations.opening import open_annotation
-from monai_bbox_mil.annotations.placing import image_columns, matrix_to_image, place_boxes, short_place
+from monai_bbox_mil.annotations.placing import boxes_in_image, image_columns, matrix_to_image, place_boxes, short_place
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, FileBox, label_key
 from monai_bbox_mil.annotations.values import shown
 from monai_bbox_mil.boxes import box_codes
@@ -56,6 +60,7 @@ def read_boxes(
     image: Tensor,
     classes: Sequence[str | int] | None = None,
     format: str = "auto",
+    min_size: int = MIN_SIZE,
 ) -> tuple[Tensor, Tensor]:
     """Read box annotations into the index space of the image as it is now.
 
@@ -67,11 +72,13 @@ def read_boxes(
     Args:
         source: path of a file, or one already in memory: a mapping as in the JSON formats, or a list of boxes.
         image: ``MetaTensor`` ``(C, H, W)`` or ``(C, H, W, Z)``. Formats that describe several images find theirs by
-            the base name of ``image.meta["filename_or_obj"]``.
+            the end of ``image.meta["filename_or_obj"]``.
         classes: names or numbers of the classes, in the order of the output channels. ``None``: the labels are
             0-based channels already, or the boxes have none and belong to channel 0.
         format: ``"auto"`` goes by extension and content; else one of ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
             ``"csv"``, ``"dicom"``.
+        min_size: components of a DICOM SEG of fewer pixels, in their slice, become regions to ignore. By default these
+            are the specks of one pixel that segmentation tools leave behind; 1 takes each for an object.
 
     Returns:
         boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64, as
@@ -79,10 +86,10 @@ def read_boxes(
 
     Raises:
         TypeError: when ``source`` or ``image`` is of a wrong type.
-        OptionalImportError: for DICOM without the extra ``dicom``.
+        OptionalImportError: for a DICOM SEG without the extra ``dicom``.
         ValueError: when the annotation is malformed, has an unknown class, more than 20,000 boxes of the image, or a
-            box outside of the image's file, when the image has lost what is needed to place it, or was read from a
-            folder of several DICOM series. The message names the file and the box.
+            box outside of the image's file, when the image has lost what is needed to place it, or was read from
+            DICOM slices that make no single image. The message names the file and the box.
         OSError: when the file cannot be opened.
 
     Example:
@@ -93,7 +100,7 @@ def read_boxes(
         >>> read_boxes({"box": [[1, 2, 4, 6]], "label": ["lesion"]}, image, classes=("lesion",))
         (tensor([[6., 2., 9., 6.]]), tensor([0]))
     """
-    found, channels, space, annotation = _read(source, image, classes, format)
+    found, channels, space, annotation = _read(source, image, classes, format, min_size)
     boxes, kept = place_boxes(found, space, annotation)
     return boxes, box_codes(torch.tensor(channels, dtype=torch.int64), _ignored(found))[kept]
 
@@ -103,11 +110,12 @@ def survey_boxes(
     image: Tensor,
     classes: Sequence[str | int] | None = None,
     format: str = "auto",
+    min_size: int = MIN_SIZE,
 ) -> BoxSurvey:
     """Read box annotations as :func:`read_boxes` does, but refuse, clip and drop no box.
 
     Args:
-        source, image, classes, format: as in :func:`read_boxes`.
+        source, image, classes, format, min_size: as in :func:`read_boxes`.
 
     Returns:
         the boxes that can be read, wherever they lie, and the faults of the others.
@@ -122,12 +130,10 @@ def survey_boxes(
         ([[-1.0, 2.0, 4.0, 9.0]], [('box[1]', 'min_not_below_max')])
     """
     faults: list[BoxFault] = []
-    found, channels, space, annotation = _read(source, image, classes, format, faults)
+    found, channels, space, annotation = _read(source, image, classes, format, min_size, faults)
     corners = torch.stack([box.corners for box in found]) if found else torch.zeros(0, 8, 3, dtype=torch.float64)
     return BoxSurvey(
-        boxes=enclosing_boxes(map_points(corners, matrix_to_image(space, annotation)))[
-            :, image_columns(annotation.frame)
-        ],
+        boxes=boxes_in_image(corners, matrix_to_image(space, annotation))[:, image_columns(annotation.frame)],
         given=enclosing_boxes(corners),
         space=space,
         classes=torch.tensor(channels, dtype=torch.int64),
@@ -138,25 +144,26 @@ def survey_boxes(
 
 
 def _read(
-    source: Any, image: Tensor, classes: Sequence[str | int] | None, format: str, faults: list[BoxFault] | None = None
+    source: Any,
+    image: Tensor,
+    classes: Sequence[str | int] | None,
+    format: str,
+    min_size: int,
+    faults: list[BoxFault] | None = None,
 ) -> tuple[list[FileBox], list[int], str, Annotation]:
     """Boxes and their channels, the space of their corners, and what they were read from."""
+    if min_size < 1:
+        raise ValueError(f"min_size must be at least 1 pixel, got {min_size}.")
     frame = image_frame(image)
+    check_dicom_image(frame)
     check_can_be_followed(frame)
-    if frame.path is not None and os.path.isdir(frame.path):
-        check_one_series(frame.path)
     _check_classes(classes)
     name, found_format, content = open_annotation(source, format, frame)
-    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults)
+    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults, min_size=min_size)
     with errors_with_name(name, frame.name):
         space, boxes = found_format.read(content, annotation)
-    # Inline boxes of an image that was made in memory and never moved may mean its own identity.
-    from_file = isinstance(source, (str, os.PathLike))
-    if space == "world" and not frame.has_origin and (frame.operations or from_file):
-        raise ValueError(
-            f"{name}: world boxes need the image's affine, which {frame.name} does not have: it was made in memory or "
-            "has lost its meta data, as after track_meta=False. Keep them, or give image.meta['original_affine']."
-        )
+    if space == "world":
+        check_has_world(frame, name, isinstance(source, (str, os.PathLike)))
     found, channels = [], []
     for box in boxes:
         with annotation.one_box(box.place):

@@ -41,6 +41,7 @@ class BoxBands:
         box_of_pixel: ``(K,)`` number of the box of each of ``pixel``.
         squared_radius: ``(K,)`` float32, ``sum_a (x_a / h_a)^2`` of each of ``pixel``, with ``x_a`` its distance
             from the middle of its box along axis ``a`` and ``h_a`` half its box's size: 1 on the inscribed ellipse.
+            Pixels that are equally far by exact arithmetic, such as mirrored ones, have the same number.
 
     Example:
         >>> bands = BoxBands(torch.tensor([[[0.0, 0, 2, 3, 0]]]), (1, 1, 2, 3), 2, torch.device("cpu"))
@@ -78,17 +79,22 @@ class BoxBands:
         pixel, *sizes = (field.index_select(0, box) for field in per_box)
         of_boxes = slice(0, num_pixels)
         self.box_of_pixel = box[of_boxes]
-        self.squared_radius = torch.zeros(num_pixels, device=device)
+        # With q the pixels of the box, (x_a / h_a)^2 = ((2 place + 1 - s_a) q / s_a)^2 / q^2: sums of whole numbers are
+        # exact in any order, so equal distances stay equal when they are rounded to float32.
+        area = pixels.to(device).index_select(0, self.box_of_pixel)
+        squares = torch.zeros_like(area)
         band: list[Tensor] = []
         for axis in reversed(range(dims)):
             above = rest.div(sizes[axis], rounding_mode="floor") if axis else torch.zeros_like(rest)
             place = rest - above * sizes[axis]
             pixel += place * int(strides[axis + 1])
-            self.squared_radius += ((2 * place + 1)[of_boxes] / sizes[axis][of_boxes] - 1).square()
+            size_here = sizes[axis][of_boxes]
+            squares += ((2 * place[of_boxes] + 1 - size_here) * area.div(size_here, rounding_mode="floor")).square()
             number = place[of_boxes].div(width, rounding_mode="floor")
             band.insert(0, first_band[axis].index_select(0, box[of_boxes]) + number)
             rest = above
         self.pixel, self.ignored_pixel = pixel[:num_pixels], pixel[num_pixels:]
+        self.squared_radius = squares / area.square()
         self._dims, self._band = dims, torch.cat(band)
 
     def sum(self, values: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ _HOMES = {
     "ImageReport": "survey",
     "KINDS": "findings",
     "check_items": "survey",
+    "table_paths": "tables",
     "write_page": "page",
     "write_tables": "tables",
 }

@@ -8,11 +8,12 @@ import argparse
 import ast
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import monai_bbox_mil.check_boxes as check_boxes
+from monai_bbox_mil.runs.files import same_place, show_any_name
 
 _STEM = "check_boxes"
 _TOLD = 10  # errors in the terminal
@@ -20,6 +21,7 @@ _TOLD = 10  # errors in the terminal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, write the page and the tables, print a summary; returns the exit status."""
+    show_any_name()
     parser = _parser()
     values = parser.parse_args(arguments)
     if values.datalist is None and values.dataset_dir is None:
@@ -58,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--margin", metavar="VOXELS", type=float, default=0.0, help="by which boxes cut from masks are loosened (0)")
     add("--margin_seed", metavar="N", type=_literal, help="draws each side's from 0 to margin")
     add("--min_size", metavar="VOXELS", type=int, default=0, help="objects of fewer voxels need no box (0)")
+    add("--in_channels", metavar="N", type=int, default=1, help="channels of each image, 3 for RGB (1)")
+    add("--image_size", metavar="LIST", type=_literal, help='voxels after padding or cropping ("[96, 96]")')
+    add("--spacing_mm", metavar="LIST", type=_literal, help="to which images are resampled before (the file's own)")
     add("--tolerance", metavar="VOXELS", type=float, default=2.0, help="by which a side may miss the mask's object (2)")
     add("--pictures", metavar="N", type=_count, default=60, help="images with findings that are drawn (%(default)s)")
     return parser
@@ -87,7 +92,9 @@ def _run(values: argparse.Namespace) -> int:
 
     root = Path(values.datalist).parent if values.dataset_dir is None else Path(values.dataset_dir)
     datalist = Path(values.datalist).name if values.dataset_dir is None else values.datalist
-    result = check_boxes.check_items(get_datalist(root, datalist, check=False), options, progress=True)
+    parts = get_datalist(root, datalist, check=False)
+    _check_output(page, [root / datalist] if datalist else [], parts)
+    result = check_boxes.check_items(parts, options, progress=True)
     page.parent.mkdir(parents=True, exist_ok=True)
     tables = check_boxes.write_tables(result, page.with_suffix(""))
     source = str(values.datalist or values.dataset_dir)
@@ -95,6 +102,15 @@ def _run(values: argparse.Namespace) -> int:
     _tell(result)
     print(f"Page: {page}")
     return 1 if result.count("error") else 0
+
+
+def _check_output(page: Path, lists: Sequence[Path], parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Refuse to write over a file that is checked."""
+    files = [value for items in parts.values() for item in items for value in item.values() if isinstance(value, str)]
+    read = {*map(same_place, lists), *map(same_place, files)}
+    for output in (page, *check_boxes.table_paths(page.with_suffix(""))):
+        if same_place(output) in read:
+            raise ValueError(f"--output {page}: {output}, which would be written, is one of the files to check.")
 
 
 def _page(output: Path) -> Path:
@@ -115,6 +131,9 @@ def _options(values: argparse.Namespace) -> check_boxes.CheckOptions:
         margin=values.margin,
         margin_seed=values.margin_seed,
         min_size=values.min_size,
+        in_channels=values.in_channels,
+        image_size=_sequence("image_size", values.image_size, (int,)),
+        spacing_mm=_sequence("spacing_mm", values.spacing_mm, (int, float)),
         tolerance=values.tolerance,
     )
 
@@ -138,7 +157,8 @@ def _tell(result: check_boxes.CheckResult) -> None:
         print(f"  {kinds[kind].severity:8}{count:6}  {kinds[kind].title}")
     told = [(image, finding) for image, finding in result.all_findings if finding.severity == "error"]
     for image, finding in told[:_TOLD]:
-        print("  " + ": ".join(part for part in (image.name if image else "", finding.box, finding.detail) if part))
+        parts = (image.name if image else "", finding.box, finding.detail)
+        print("  " + ": ".join(part for part in parts if part))
     if len(told) > _TOLD:
         print(f"  and {len(told) - _TOLD} more errors, which are on the page.")
 

@@ -42,6 +42,16 @@ KINDS: dict[str, Kind] = {
         "Image and mask differ in size",
         "They are of two cases, or one was resampled or cropped: give the mask that belongs to the image.",
     ),
+    "place_mismatch": Kind(
+        "error",
+        "Image and mask lie in different places",
+        "Their affines disagree: resample one to the other, or mend the header that is wrong. Training stops here.",
+    ),
+    "wrong_channels": Kind(
+        "error",
+        "Image with another number of channels",
+        "Convert all images to grey or all to RGB, and set in_channels to that number. Training stops here.",
+    ),
     # --- the data set ------------------------------------------------------------------------------------------------
     "patient_in_two_parts": Kind(
         "error",
@@ -62,6 +72,13 @@ KINDS: dict[str, Kind] = {
         "Grey values suggest turned boxes",
         "Look at the pictures: if boxes miss their objects, mend the axes where the boxes were exported.",
     ),
+    "small_image_size": Kind(
+        "warning",
+        "Boxes cut by image_size",
+        "Train with the image_size that holds all boxes, or with a coarser spacing_mm. A cut box is learned from as if "
+        "it ended where the image does, a lost one not at all.",
+    ),
+    "cropped": Kind("note", "Image whose boxes are cut", "See the finding about image_size."),
     # --- single boxes ------------------------------------------------------------------------------------------------
     "malformed_box": Kind("error", "Box cannot be read", "Mend the box as the message says. Training stops here."),
     "not_finite": Kind("error", "Box without numbers", "Draw the box again, or delete its row. Training stops here."),

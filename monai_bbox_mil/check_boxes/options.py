@@ -22,6 +22,10 @@ class CheckOptions:
         margin, margin_seed, min_size: of the boxes that are cut from masks, see
             :class:`~monai_bbox_mil.transforms.MaskToBoxTensor`; of objects in masks, those of fewer than ``min_size``
             voxels need no box.
+        in_channels: how many channels each image must have.
+        image_size: voxels to which images are padded or cropped; ``None`` takes the default of ``train.yaml``, or of
+            ``volumes.yaml`` without ``slice_dim``.
+        spacing_mm: spacing to which images are resampled before; ``None`` keeps the file's own.
         tolerance: pixels by which a side may miss the object of the mask.
 
     Raises:
@@ -40,6 +44,9 @@ class CheckOptions:
     margin: float = 0
     margin_seed: int | None = None
     min_size: int = 0
+    in_channels: int = 1
+    image_size: tuple[int, ...] | None = None
+    spacing_mm: tuple[float, ...] | None = None
     tolerance: float = 2
 
     def __post_init__(self) -> None:
@@ -51,13 +58,24 @@ class CheckOptions:
             )
         if self.slice_dim is not None and not -3 <= self.slice_dim < 3:
             raise ValueError(f"slice_dim must be None or an axis from -3 to 2, got {self.slice_dim}.")
+        if self.in_channels < 1:
+            raise ValueError(f"in_channels must be at least 1, got {self.in_channels}.")
+        axes = 3 if self.slice_dim is None else 2
+        for name, values in (("image_size", self.image_size), ("spacing_mm", self.spacing_mm)):
+            if values is not None and (len(values) != axes or min(values) <= 0):
+                raise ValueError(f"{name} must be {axes} numbers above 0, got {values}.")
         for name in ("margin", "min_size", "tolerance"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}.")
 
     @property
+    def crop_size(self) -> tuple[int, ...]:
+        """Voxels along the first axes after padding or cropping."""
+        return self.image_size or ((96, 96, 16) if self.slice_dim is None else (96, 96))
+
+    @property
     def class_names(self) -> tuple[str, ...]:
-        """One a channel."""
+        """One name per channel."""
         if self.box_classes is not None:
             return tuple(str(name) for name in self.box_classes)
         return tuple(f"class {value}" for value in self.label_values or (1,))

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from monai_bbox_mil.check_boxes.findings import KINDS, SEVERITIES, Finding
 from monai_bbox_mil.check_boxes.pictures import draw_report
 from monai_bbox_mil.check_boxes.sizes import draw_sizes, tell_tightness
 from monai_bbox_mil.check_boxes.survey import CheckResult, ImageReport
+from monai_bbox_mil.runs.files import printable
 
 __all__ = ["write_page"]
 
@@ -93,13 +95,13 @@ def write_page(
         *_pictures(result, drawn),
     ]
     path = Path(path)
-    path.write_text(
+    page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Box check</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n'
         + "\n".join(body)
-        + "\n</body></html>\n",
-        encoding="utf-8",
+        + "\n</body></html>\n"
     )
+    path.write_text(printable(page), encoding="utf-8")
     return path
 
 
@@ -145,7 +147,10 @@ def _summary(result: CheckResult, tables: Sequence[str | os.PathLike[str]]) -> l
         f"Classes: {', '.join(result.options.class_names)}. Checked for {network}.",
         *tell_tightness(result),
     ]
-    links = ", ".join(f'<a href="{escape(Path(table).name)}">{escape(Path(table).name)}</a>' for table in tables)
+    links = ", ".join(
+        f'<a href="{quote_from_bytes(os.fsencode(Path(table).name))}">{escape(Path(table).name)}</a>'
+        for table in tables
+    )
     return [
         verdict,
         f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>',

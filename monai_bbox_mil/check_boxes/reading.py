@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
-import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImaged
 from torch import Tensor
 
 from monai_bbox_mil.annotations import BoxFault, BoxSurvey, survey_boxes
@@ -18,7 +17,7 @@ from monai_bbox_mil.boxes import unpack_boxes
 from monai_bbox_mil.check_boxes.findings import Finding
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.data.splits import check_files
-from monai_bbox_mil.transforms import EnsureVolume, LabelToChannels, MaskToBoxTensor
+from monai_bbox_mil.transforms import EnsureVolumed, LabelToChannels, LoadCheckedImaged, MaskToBoxTensor
 
 __all__ = ["LoadedItem", "boxes_of_mask", "load_item"]
 
@@ -51,7 +50,7 @@ def load_item(item: Mapping[str, Any], options: CheckOptions) -> LoadedItem:
     """
     findings: list[Finding] = []
     drawn = "box" in item
-    image = _load_volume(item, "image", findings)
+    image = _load_image(item, options, findings)
     if image is None:
         return LoadedItem(None, None, None, drawn, findings)
     mask = _load_mask(item, image, options, findings) if "mask" in item else None
@@ -79,6 +78,7 @@ def boxes_of_mask(mask: Tensor, options: CheckOptions, margin: float = 0) -> tup
         boxes ``(N, 6)`` float64 and classes ``(N,)``.
 
     Example:
+        >>> import torch
         >>> boxes_of_mask(torch.ones(1, 2, 3, 1), CheckOptions())[0].tolist()
         [[0.0, 0.0, 0.0, 2.0, 3.0, 1.0]]
     """
@@ -89,16 +89,32 @@ def boxes_of_mask(mask: Tensor, options: CheckOptions, margin: float = 0) -> tup
     return boxes[~ignored].double(), classes[~ignored]
 
 
-def _load_volume(item: Mapping[str, Any], key: str, findings: list[Finding]) -> MetaTensor | None:
-    path = item[key]
+@cache
+def _loader(key: str, num_channels: int | None = None) -> LoadCheckedImaged:
+    """The loader of training, made once for all images."""
+    return LoadCheckedImaged(key, num_channels, label_map=key == "mask")
+
+
+def _load_image(item: Mapping[str, Any], options: CheckOptions, findings: list[Finding]) -> MetaTensor | None:
+    """The image, also where it has another number of channels than training takes."""
+    unusable: list[Finding] = []
+    image = _load_volume(item, "image", unusable, options.in_channels)
+    if image is None:
+        unread: list[Finding] = []
+        image = _load_volume(item, "image", unread)
+        if image is not None:
+            unusable = [Finding("wrong_channels", finding.detail) for finding in unusable]
+    findings += unusable
+    return image
+
+
+def _load_volume(
+    item: Mapping[str, Any], key: str, findings: list[Finding], num_channels: int | None = None
+) -> MetaTensor | None:
     try:
-        check_files([{key: path}], key)
-        loaded = LoadImaged(key, image_only=True, ensure_channel_first=True)({key: path})[key]
-        volume = EnsureVolume()(loaded)
-        if not bool(torch.isfinite(volume).all()):
-            raise ValueError(f"{_name(path)}: expected finite numbers, got NaN or infinite ones.")
-    # Whatever nibabel, ITK, Pillow and zlib raise for a broken file: the person is told, and the next image is read.
-    except Exception as error:
+        check_files([{key: item[key]}], key)
+        volume = EnsureVolumed(key)(_loader(key, num_channels)({key: item[key]}))[key]
+    except (OSError, ValueError) as error:
         findings.append(Finding(f"unreadable_{key}", _one_line(error)))
         return None
     assert isinstance(volume, MetaTensor)
@@ -116,6 +132,10 @@ def _load_mask(
         sizes = [" x ".join(map(str, v.shape[1:])) for v in (image, volume)]
         findings.append(Finding("size_mismatch", f"image of {sizes[0]}, mask of {sizes[1]} voxels"))
         return None
+    try:
+        EnsureVolumed(["image", "mask"])({"image": image, "mask": volume})
+    except ValueError as error:
+        findings.append(Finding("place_mismatch", _one_line(error)))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of values without a class, which is a finding below
@@ -137,7 +157,7 @@ def _survey(
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            survey = survey_boxes(item["box"], image, classes=options.box_classes)
+            survey = survey_boxes(item["box"], image, classes=options.box_classes, min_size=options.min_size or 2)
     except (OSError, TypeError, ValueError) as error:
         findings.append(Finding("unreadable_boxes", _one_line(error)))
         return None
@@ -164,10 +184,6 @@ def _without_unknown_channels(survey: BoxSurvey, channels: int) -> BoxSurvey:
         places=[survey.places[index] for index in kept.tolist()],
         faults=survey.faults + faults,
     )
-
-
-def _name(path: Any) -> str:
-    return str(path[0] if isinstance(path, (list, tuple)) and path else path)
 
 
 def _one_line(error: object) -> str:

@@ -20,12 +20,15 @@ from tqdm import tqdm
 from monai_bbox_mil.check_boxes.box_rules import find_box_faults
 from monai_bbox_mil.check_boxes.contrast import box_contrasts, find_contrast_elsewhere
 from monai_bbox_mil.check_boxes.coordinates import find_misplaced, find_wrong_coordinates
+from monai_bbox_mil.check_boxes.crops import count_crop, find_crop, find_too_small_a_crop
 from monai_bbox_mil.check_boxes.findings import SEVERITIES, Finding
 from monai_bbox_mil.check_boxes.ignored_regions import find_ignored_regions, is_mostly_within
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.check_boxes.reading import LoadedItem, load_item
 from monai_bbox_mil.check_boxes.tightness import compare_with_mask
-from monai_bbox_mil.data.splits import shared_patients, shorten
+from monai_bbox_mil.data.splits import shared_patients
+from monai_bbox_mil.runs.texts import first_few
+from monai_bbox_mil.transforms import CropCount
 
 __all__ = ["CheckResult", "ImageReport", "check_items"]
 
@@ -48,6 +51,7 @@ class ImageReport:
         places: ``N``, where the boxes stand in the annotation.
         margins: ``(N, 6)`` voxels around the mask's objects, see :func:`.box_margins`; NaN where not known.
         digest: hash of the voxels.
+        crop: what training's crop does to the boxes; ``None`` where there are none.
     """
 
     number: int
@@ -63,6 +67,7 @@ class ImageReport:
     places: list[str] = field(default_factory=list)
     margins: Tensor = field(default_factory=lambda: torch.zeros(0, 6))
     digest: str = ""
+    crop: CropCount | None = None
 
     @property
     def patient(self) -> str:
@@ -132,8 +137,9 @@ def check_items(
         contrasts.append(_check_item(image, options))
         images.append(image)
     _compare_images(images)
-    found = find_contrast_elsewhere(contrasts)
-    return CheckResult(images, [*_find_shared_patients(parts), *([found] if found else [])], options)
+    crop = find_too_small_a_crop([image.crop for image in images if image.crop is not None], options)
+    found = [*_find_shared_patients(parts), crop, find_contrast_elsewhere(contrasts)]
+    return CheckResult(images, [finding for finding in found if finding is not None], options)
 
 
 def _path(item: Mapping[str, Any]) -> str:
@@ -162,6 +168,9 @@ def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:
     if not len(report.boxes) and not loaded.survey.faults:
         report.findings.append(Finding("no_box", f"the {'annotation' if loaded.drawn else 'mask'} is empty"))
     _check_boxes(report, loaded, options)
+    if len(report.boxes):
+        report.crop = count_crop(report.boxes, report.shape, report.spacing_mm, options)
+        report.findings += filter(None, [find_crop(report.crop, options)])
     if not loaded.drawn or loaded.mask is not None:  # a mask is the better witness
         return {}
     return box_contrasts(loaded.image, report.boxes, options.plane_axes(report.shape))
@@ -194,7 +203,7 @@ def _check_boxes(report: ImageReport, loaded: LoadedItem, options: CheckOptions)
 
 def _find_shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Finding]:
     return [
-        Finding("patient_in_two_parts", f"in both {first} and {second}: {shorten(names, 20)}")
+        Finding("patient_in_two_parts", f"in both {first} and {second}: {first_few(names, 20)}")
         for (first, second), names in shared_patients(parts).items()
     ]
 

@@ -11,10 +11,21 @@ import pandas as pd
 
 from monai_bbox_mil.check_boxes.findings import KINDS
 from monai_bbox_mil.check_boxes.survey import CheckResult
+from monai_bbox_mil.csv_tables import write_table
 
-__all__ = ["write_tables"]
+__all__ = ["table_paths", "write_tables"]
 
 _CORNERS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
+
+
+def table_paths(stem: str | os.PathLike[str]) -> list[Path]:
+    """Where :func:`write_tables` writes.
+
+    Example:
+        >>> [path.as_posix() for path in table_paths("out/check")]
+        ['out/check_findings.csv', 'out/check_boxes.csv']
+    """
+    return [Path(f"{os.fspath(stem)}_{name}.csv") for name in ("findings", "boxes")]
 
 
 def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path]:
@@ -30,9 +41,10 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
     Example:
         >>> import tempfile
         >>> from monai_bbox_mil.check_boxes.survey import check_items
+        >>> from monai_bbox_mil.csv_tables import read_table
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     found, _ = write_tables(check_items({"training": [{"image": "nowhere.png"}]}), Path(folder, "check"))
-        ...     pd.read_csv(found)["kind"].tolist()
+        ...     read_table(found, texts=["kind"])["kind"].tolist()
         ['unreadable_image']
     """
     findings = [
@@ -63,17 +75,14 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
             image.places, image.classes.tolist(), image.boxes.tolist(), image.margins.tolist()
         )
     ]
-    tables = {
-        "findings": pd.DataFrame(
-            findings, columns=["severity", "kind", "part", "image", "patient", "box", "detail", "advice"]
-        ),
-        "boxes": pd.DataFrame(
+    tables = [
+        pd.DataFrame(findings, columns=["severity", "kind", "part", "image", "patient", "box", "detail", "advice"]),
+        pd.DataFrame(
             boxes,
             columns=["part", "image", "patient", "box", "class", *_CORNERS, *(f"margin_{side}" for side in _CORNERS)],
         ),
-    }
-    paths = []
-    for name, table in tables.items():
-        paths.append(Path(f"{os.fspath(stem)}_{name}.csv"))
-        table.to_csv(paths[-1], index=False, float_format="%.6g")
+    ]
+    paths = table_paths(stem)
+    for path, table in zip(paths, tables):
+        write_table(path, table, float_format="%.6g")
     return paths

@@ -7,6 +7,10 @@ from monai_bbox_mil.data.collate import pad_box_collate
 from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
 from monai_bbox_mil.data.image_files import find_images
 from monai_bbox_mil.data.image_settings import ReadImageSettings, load_image_settings, save_image_settings
+from monai_bbox_mil.data.mask_plan import plan_masks
+from monai_bbox_mil.data.model_card import announce_model, describe_model, save_model_card
+from monai_bbox_mil.data.object_counts import check_objects
+from monai_bbox_mil.data.parts import images_of_part
 from monai_bbox_mil.data.phantom import make_phantom
 from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
 from monai_bbox_mil.data.shared_labels import SharedLabels
@@ -18,14 +22,20 @@ __all__ = [
     "ReadImageSettings",
     "SharedLabels",
     "SliceDataset",
+    "announce_model",
     "atlas_datalist",
+    "check_objects",
     "decathlon_datalist",
+    "describe_model",
     "find_images",
     "get_datalist",
+    "images_of_part",
     "load_datalist",
     "load_image_settings",
     "make_phantom",
     "pad_box_collate",
+    "plan_masks",
     "promise12_datalist",
     "save_image_settings",
+    "save_model_card",
 ]

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_bbox_mil.data.splits import shorten, split_by_patient, split_published
+from monai_bbox_mil.data.splits import split_by_patient, split_published
+from monai_bbox_mil.runs.texts import first_few
 
 __all__ = ["ATLAS_VALIDATION", "atlas_datalist", "find_atlas_images"]
 
@@ -71,7 +72,7 @@ def atlas_datalist(
     if bare:
         raise ValueError(
             f"dataset_dir {root}: expected a <subject>_LesionSmooth_stx.nii.gz beside every image, got {len(bare)} "
-            f"without: {shorten(bare)}."
+            f"without: {first_few(bare)}."
         )
     if validation_patients is None:
         return split_by_patient(items, validation_fraction, seed)

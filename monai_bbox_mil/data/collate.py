@@ -11,8 +11,7 @@ import torch
 from monai.data import list_data_collate
 
 from monai_bbox_mil.annotations import check_box_frame
-from monai_bbox_mil.box_frames import BoxBatch
-from monai_bbox_mil.boxes import batch_box_tensors
+from monai_bbox_mil.boxes import BoxBatch, batch_box_tensors
 
 __all__ = ["pad_box_collate"]
 

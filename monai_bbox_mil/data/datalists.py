@@ -7,22 +7,39 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from monai.data import load_decathlon_datalist
+from typing import Any, NamedTuple
 
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
+from monai_bbox_mil.data.case_names import shortest_names
 from monai_bbox_mil.data.image_files import image_stem
 from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
-from monai_bbox_mil.data.splits import check_files, check_images, check_patients, shorten, split_by_patient
+from monai_bbox_mil.data.splits import check_files, check_images, check_patients, split_by_patient
+from monai_bbox_mil.runs.texts import first_few
 
 __all__ = ["decathlon_datalist", "get_datalist", "load_datalist"]
 
 _SUBJECT = r"sub-[A-Za-z0-9]+"
 _SECTIONS = ("training", "validation", "test")
+_LIST_FILES = {"dataset.json": "Decathlon", "datalist.json": ""}
+
+
+class _DataLayout(NamedTuple):
+    """A way to lay out a folder of images and masks that needs no list."""
+
+    expects: str
+    recognise: Callable[[Path], Any]
+    read: Callable[[Path], dict[str, list[dict[str, Any]]]]
+
+
+# The first one that a folder has is read; a new one is a row here.
+_LAYOUTS = (
+    _DataLayout("CaseNN.mhd (PROMISE12)", find_promise12_cases, promise12_datalist),
+    _DataLayout("Site*/<subject>/t0N/ (ATLAS)", find_atlas_images, atlas_datalist),
+)
+_KEYS = ("image", "label", "mask", "box", "box_mode", "space", "coordinate_system", "patient")
 
 
 def get_datalist(
@@ -58,17 +75,20 @@ def get_datalist(
         ValueError: when nothing of this is there, or what is there does not fit.
     """
     root = Path(os.path.abspath(dataset_dir))
-    known = [name for name in ("dataset.json", "datalist.json") if (root / name).is_file()]
+    known = [name for name in _LIST_FILES if (root / name).is_file()]
     if datalist is not None or known:
         return _load_parts(root, known[0] if datalist is None else datalist, None, validation_fraction, seed, check)
-    if find_promise12_cases(root):
-        return promise12_datalist(root)
-    if find_atlas_images(root):
-        return atlas_datalist(root)
+    for layout in _LAYOUTS:
+        if layout.recognise(root):
+            return layout.read(root)
     there = sorted(path.name for path in root.iterdir()) if root.is_dir() else "no such folder"
+    expected = [
+        *(f"{name} ({of})" if of else name for name, of in _LIST_FILES.items()),
+        *(one.expects for one in _LAYOUTS),
+    ]
     raise ValueError(
-        f"dataset_dir {root}: expected dataset.json (Decathlon), datalist.json, CaseNN.mhd (PROMISE12) or "
-        f"Site*/<subject>/t0N/ (ATLAS), got {there if isinstance(there, str) else shorten(there) or 'an empty folder'}."
+        f"dataset_dir {root}: expected {', '.join(expected[:-1])} or {expected[-1]}, "
+        f"got {there if isinstance(there, str) else first_few(there) or 'an empty folder'}."
     )
 
 
@@ -86,8 +106,8 @@ def load_datalist(
       :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is a list of classes, and with
       ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
     - ``patient`` is the entry's, else the ``sub-<name>`` that the image's file name starts with, else that name without
-      extension, preceded by its folder's where different folders hold files of one name. The name of a DICOM series is
-      that of its folder.
+      extension, preceded by as many folders as tell it from the files of that name in others. The name of a DICOM
+      series is that of its folder.
     - A plain string, as in Decathlon's ``test``, becomes ``{"image": ..}``.
 
     Other keys are left out. Relative paths start at ``dataset_dir``, or, if the first image is only found there, at
@@ -144,6 +164,7 @@ def _load_parts(
     found = [name for name in _SECTIONS if content.get(name)]
     if not found:
         raise ValueError(f"{path}: expected a non-empty list {', '.join(_SECTIONS)}, got the keys {list(content)}.")
+    _warn_of_other_lists(path, content)
     base = next((b for b in (root, path.parent) if (b / _first_image(content[found[0]])).exists()), root)
     parts = {name: _read_section(path, name, content[name], base) for name in found}
     _name_patients([item for items in parts.values() for item in items])
@@ -163,13 +184,53 @@ def _load_parts(
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"datalist {path}: expected a JSON file, got {'a folder' if path.exists() else 'nothing'}.")
+    content = path.read_bytes()
+    if not content.strip():
+        raise ValueError(f"datalist {path}: expected JSON, got an empty file.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        # Of bytes the encoding is found out: UTF-8, UTF-16 or UTF-32, each with or without a byte order mark.
+        parsed = json.loads(content, object_pairs_hook=_without_duplicates)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"datalist {path}: expected a text file in UTF-8 or UTF-16, got other bytes; save it as UTF-8 ({error})."
+        ) from error
     except ValueError as error:
         raise ValueError(f"datalist {path}: expected JSON, got {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"datalist {path}: expected an object with {_SECTIONS}, got a {type(content).__name__}.")
+    except RecursionError as error:
+        raise ValueError(f"datalist {path}: expected JSON, got lists in lists without end.") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(
+            f'datalist {path}: expected an object such as {{"training": [...], "validation": [...]}}, got a '
+            f"{type(parsed).__name__}."
+        )
+    return parsed
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of a JSON file; of two values under one of our keys, Python would take the last without a word."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = [name for name in (*_SECTIONS, *_KEYS) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"the key {twice[0]!r} twice in one object")
     return content
+
+
+def _warn_of_other_lists(path: Path, content: Mapping[str, Any]) -> None:
+    """Name lists of images that are not read, such as one under ``"val"``."""
+    others = [
+        name
+        for name, entries in content.items()
+        if name not in _SECTIONS
+        and isinstance(entries, list)
+        and any(isinstance(entry, dict) and "image" in entry for entry in entries)
+    ]
+    if others:
+        warnings.warn(
+            f"datalist {path}: the lists {', '.join(map(repr, others))} are not read, only {', '.join(_SECTIONS)} are.",
+            stacklevel=2,
+        )
 
 
 def _first_image(entries: Any) -> str:
@@ -188,12 +249,17 @@ def _read_section(path: Path, name: str, entries: Any, base: Path) -> list[dict[
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not _is_path(entry.get("image")):
             raise ValueError(f"{path}: expected {name}[{number}] to be an object with an image, got {entry!r:.200}.")
-    # MONAI joins the paths. Other values it joins too, where something of their name exists: these come from the file.
-    joined = load_decathlon_datalist(path, data_list_key=name, base_dir=base)
     return [
-        {"image": done["image"]} if plain else _convert(entry, done, f"{path}: {name}[{number}]")
-        for number, (entry, done) in enumerate(zip(entries, joined, strict=True))
+        {"image": _join(base, entry["image"])} if plain else _convert(entry, base, f"{path}: {name}[{number}]")
+        for number, entry in enumerate(entries)
     ]
+
+
+def _join(base: Path, paths: Any) -> Any:
+    """A path, or each path of a list, below a folder."""
+    if isinstance(paths, list):
+        return [_join(base, path) for path in paths]
+    return os.path.normpath(os.path.join(base, paths))
 
 
 def _is_path(value: Any) -> bool:
@@ -202,8 +268,8 @@ def _is_path(value: Any) -> bool:
     return bool(paths) and all(isinstance(path, str) and path for path in paths)
 
 
-def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) -> dict[str, Any]:
-    item: dict[str, Any] = {"image": joined["image"]}
+def _convert(entry: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]:
+    item: dict[str, Any] = {"image": _join(base, entry["image"])}
     label, box = entry.get("label"), entry.get("box")
     classes = label if isinstance(box, list) and isinstance(label, list) else None
     paths = label if isinstance(label, list) else [label]
@@ -215,7 +281,7 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
     if "mask" in entry and not _is_path(entry["mask"]):
         raise ValueError(f"{where}: expected mask to be a path, or a list of paths, got {entry['mask']!r:.200}.")
     if "mask" in entry or is_path:
-        item["mask"] = joined["mask" if "mask" in entry else "label"]
+        item["mask"] = _join(base, entry["mask" if "mask" in entry else "label"])
     if isinstance(box, list):
         annotation: dict[str, Any] = {"box": box}
         if classes is not None:
@@ -225,7 +291,7 @@ def _convert(entry: Mapping[str, Any], joined: Mapping[str, Any], where: str) ->
         annotation.update({key: entry[key] for key in ("box_mode", "space", "coordinate_system") if key in entry})
         item["box"] = annotation
     elif box is not None:
-        item["box"] = joined["box"]
+        item["box"] = _join(base, box) if isinstance(box, str) else box
     item["patient"] = None if entry.get("patient") is None else str(entry["patient"]).strip()
     _check_subjects(item, where)
     return item
@@ -241,12 +307,10 @@ def _check_subjects(item: Mapping[str, Any], where: str) -> None:
 
 def _name_patients(items: Iterable[dict[str, Any]]) -> None:
     """Fill the patients that are ``None``, in place."""
-    unnamed = [(item, _first_image([item])) for item in items if item.get("patient", "") is None]
-    folders = defaultdict(set)
-    for _, image in unnamed:
-        folders[image_stem(Path(image))].add(Path(image).parent)
+    unnamed = [(item, Path(_first_image([item]))) for item in items if item.get("patient", "") is None]
+    # Images of one folder that differ in their extension alone are of one patient.
+    stems = {image: image.with_name(image_stem(image)) for _, image in unnamed}
+    names = shortest_names(f"{stem}.nii" for stem in stems.values())
     for item, image in unnamed:
-        stem = image_stem(Path(image))
-        subject = re.match(_SUBJECT, stem)
-        name = stem if len(folders[stem]) == 1 else f"{Path(image).parent.name}/{stem}"
-        item["patient"] = subject[0] if subject else name
+        subject = re.match(_SUBJECT, stems[image].name)
+        item["patient"] = subject[0] if subject else names[f"{stems[image]}.nii"]

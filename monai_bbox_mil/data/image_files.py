@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import itk
-
-from monai_bbox_mil.annotations.dicom_series import check_one_series
-from monai_bbox_mil.data.splits import shorten
+from monai_bbox_mil.annotations.dicom_geometry import dicom_volume
+from monai_bbox_mil.annotations.dicom_headers import holds_images, image_headers, list_series
+from monai_bbox_mil.runs.texts import first_few
 
 __all__ = ["IMAGE_EXTENSIONS", "MASK_SUFFIXES", "find_images", "image_stem"]
 
@@ -24,8 +23,6 @@ IMAGE_EXTENSIONS = (
 
 MASK_SUFFIXES = ("_segmentation", "_seg", "_mask", "_label", "_pred")
 """Endings of the names, before the extension, that :func:`find_images` takes for masks or predictions."""
-
-_NOT_IMAGES = ("SEG", "RTDOSE")
 
 
 def find_images(
@@ -39,8 +36,9 @@ def find_images(
     segmented as images: files are passed over whose name ends in one of ``mask_suffixes``. Hidden files are, too.
 
     A DICOM series is one image, its folder: with ``.dcm`` among the extensions each folder below counts that holds
-    slices of one, and so does ``folder`` itself. Slices end in ``.dcm``, ``.ima``, a number or nothing; a SEG or RTDOSE
-    is none.
+    slices of one, and so does ``folder`` itself. Slices are known by their content, whatever their names; a SEG or
+    RTDOSE is none. In a folder of pictures that belong to no volume, such as X-rays, and of files with many frames,
+    each file whose name ends in ``.dcm`` is an image.
 
     Args:
         folder: where to look; in folders below only for DICOM slices.
@@ -51,7 +49,8 @@ def find_images(
         A list of ``{"image": path}``.
 
     Raises:
-        ValueError: when the folder is absent, no image is left, or a folder holds slices of several series.
+        ValueError: when the folder is absent, no image is left, or a folder holds DICOM slices that make no single
+            image, such as several series.
 
     Example:
         >>> import tempfile
@@ -71,17 +70,16 @@ def find_images(
     here = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
     images = [path for path in here if path.is_file() and path.name.lower().endswith(single)]
     if ".dcm" in endings:
-        images += [path for path in (root, *here) if path.is_dir() and _holds_slices(path)]
+        for path in (root, *here):
+            if path.is_dir() and holds_images(path):
+                images += _dicom_images(path)
     suffixes = tuple(mask_suffixes)
     kept = [path for path in images if path == root or not image_stem(path, endings).lower().endswith(suffixes)]
     if not kept:
         raise ValueError(
             f"folder {root}: expected images ending in {', '.join(endings)}, got none"
-            + (f" but {len(images)} passed over as masks: {shorten([p.name for p in images])}." if images else ".")
+            + (f" but {len(images)} passed over as masks: {first_few([p.name for p in images])}." if images else ".")
         )
-    for path in kept:
-        if path.is_dir():
-            check_one_series(path)
     return [{"image": str(path)} for path in sorted(kept)]
 
 
@@ -98,20 +96,13 @@ def image_stem(path: Path, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> str:
     return path.name[: len(path.name) - len(ending)]
 
 
-def _holds_slices(folder: Path) -> bool:
-    """Whether a DICOM image lies in a folder."""
-    return any(
-        _is_slice(path)
-        for path in sorted(folder.iterdir())
-        if path.is_file() and (path.suffix.lower() in ("", ".dcm", ".ima") or path.suffix[1:].isdecimal())
-    )
-
-
-def _is_slice(path: Path) -> bool:
-    reader = itk.GDCMImageIO.New()
-    if not reader.CanReadFile(str(path)):
-        return False
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    header = reader.GetMetaDataDictionary()
-    return not header.HasKey("0008|0060") or header["0008|0060"].strip() not in _NOT_IMAGES
+def _dicom_images(folder: Path) -> list[Path]:
+    """The folder, if its DICOM slices are one image; its files, if each is an image of its own."""
+    headers = image_headers(folder)
+    alone = [header.frames > 1 or "ImagePositionPatient" not in header.tags for header in headers]
+    if len(headers) > 1 and all(alone) and len(list_series(headers)) == len(headers):
+        files = [header.path for header in headers]
+        if all(path.suffix.lower() == ".dcm" for path in files):
+            return files
+    dicom_volume(folder)  # refuses what is no single image, before others are segmented
+    return [folder]

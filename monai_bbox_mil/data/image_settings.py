@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.runs.files import replacing
 
 __all__ = ["ReadImageSettings", "load_image_settings", "save_image_settings"]
 

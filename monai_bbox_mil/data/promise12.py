@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_bbox_mil.data.splits import check_patients, shorten, split_by_patient, split_published
+from monai_bbox_mil.data.splits import check_patients, split_by_patient, split_published
+from monai_bbox_mil.runs.texts import first_few
 
 __all__ = ["PROMISE12_VALIDATION", "find_promise12_cases", "promise12_datalist"]
 
@@ -61,7 +62,7 @@ def promise12_datalist(
     if bare:
         raise ValueError(
             f"dataset_dir {root}: expected a CaseNN_segmentation.mhd beside every CaseNN.mhd, got {len(bare)} without: "
-            f"{shorten(bare)}. Images without masks are listed by find_images."
+            f"{first_few(bare)}. Images without masks are listed by find_images."
         )
     items = [{"image": str(images[case]), "mask": str(masks[case]), "patient": case} for case in images]
     if (root / "cases.csv").is_file():
@@ -106,7 +107,7 @@ def _split_by_table(table: Path, items: dict[str, dict[str, Any]]) -> dict[str, 
     strange = sorted(set(names) ^ set(items)) or sorted({name for name in names if names.count(name) > 1})
     if strange:
         raise ValueError(
-            f"{table}: expected one row for each case of the folder, got other ones for {shorten(strange)}."
+            f"{table}: expected one row for each case of the folder, got other ones for {first_few(strange)}."
         )
     parts: dict[str, list[dict[str, Any]]] = {"training": [], "validation": []}
     for row in rows:

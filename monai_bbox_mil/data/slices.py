@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset, Dataset, MetaTensor
+from monai.data import Dataset, MetaTensor
 from monai.data.utils import set_rnd
 from monai.transforms import Compose, Randomizable, Transform, apply_transform
 from torch.utils.data import Dataset as TorchDataset
@@ -20,7 +21,9 @@ from tqdm import tqdm
 
 from monai_bbox_mil.annotations import check_box_frame, with_box_frame
 from monai_bbox_mil.boxes import slice_box_tensor
+from monai_bbox_mil.data.object_counts import ObjectCount, count_objects
 from monai_bbox_mil.data.shared_labels import SharedLabels
+from monai_bbox_mil.data.volume_cache import VolumeCache
 
 __all__ = ["SliceDataset"]
 
@@ -30,7 +33,8 @@ class SliceDataset(TorchDataset):
 
     Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
     it is asked for, and says by ``volume_index`` and ``slice_index`` where it comes from. Being map-style it can be
-    shuffled and split by ``DistributedSampler``. A 2D image is one slice.
+    shuffled and split by ``DistributedSampler``. A 2D image is one slice. What the volumes' labels hold is counted in
+    ``objects``, see :func:`~monai_bbox_mil.data.check_objects`.
 
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
@@ -40,7 +44,7 @@ class SliceDataset(TorchDataset):
             tensors ``(N, 7)`` to ``(N', 5)``.
         slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
         cache_rate: share of the volumes that is kept in memory. Others are loaded again for every one of their slices.
-        num_workers: threads that fill the cache.
+        num_workers: threads that fill the cache; with 1 the calling thread does it, ``None`` takes one per core.
         progress: whether filling the cache shows a progress bar.
 
     Raises:
@@ -66,7 +70,7 @@ class SliceDataset(TorchDataset):
     ) -> None:
         if len(data) == 0:
             raise ValueError("data must hold at least one item, got none.")
-        self._items = data
+        self.items = data
         self.keys = tuple(keys)
         self.slice_dim = slice_dim
         self.slice_transform = slice_transform
@@ -79,7 +83,7 @@ class SliceDataset(TorchDataset):
             self.volumes: Any = data
         elif cache_rate > 0:
             # The cached volumes are only read from: a copy for every slice would cost more than all else.
-            self.volumes = CacheDataset(
+            self.volumes = VolumeCache(
                 data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=progress, copy_cache=False
             )
         else:
@@ -87,7 +91,12 @@ class SliceDataset(TorchDataset):
         transforms = (getattr(self.volumes, "transform", None), slice_transform)
         self._random = [t for t in transforms if _may_draw(t)]
         indices = tqdm(range(len(data)), desc="Counting slices", disable=not progress or cache_rate >= 1)
-        self.num_slices = [self._count_slices(self.volumes[i], i) for i in indices]
+        self.num_slices: list[int] = []
+        self.objects: list[ObjectCount] = []
+        for i in indices:  # a volume that is not kept in memory is read here and again for its slices: look at it once
+            item = self.volumes[i]
+            self.num_slices.append(self._count_slices(item, i))
+            self.objects.append(count_objects(item))
         self._first = [0, *accumulate(self.num_slices)]
 
     def __len__(self) -> int:
@@ -104,7 +113,7 @@ class SliceDataset(TorchDataset):
         """From now on, let random MONAI transforms draw for a slice what ``seed`` and the slice's index say.
 
         Here and in all workers of a loader, persisting ones too; so neither their number nor the order of the slices
-        matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.handlers.StepSeeder` does).
+        matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.runs.StepSeeder` does).
 
         Args:
             seed: at least 0.
@@ -120,15 +129,26 @@ class SliceDataset(TorchDataset):
         self._item_seed.fill_(seed)
 
     def case_names(self, batch: Mapping[str, Any]) -> list[str]:
-        """Where the slices of a collated batch come from: the volumes' file or patient, and the number of the slice."""
+        """Where the slices of a collated batch come from: the volumes' file or patient, and the number of the slice.
+
+        A file is named with its folder where others of its name are in other folders.
+        """
         volumes, slices = (torch.as_tensor(batch[key]).tolist() for key in ("volume_index", "slice_index"))
+        files = [self._file(item) for item in self.items]
+        shared = Counter(file.name for file in {*files} if file is not None)
         names = []
         for volume, index in zip(volumes, slices):
-            item = self._items[volume]
-            image = next((item[key] for key in self.keys if isinstance(item.get(key), (str, os.PathLike))), None)
-            name = Path(image).name if image is not None else str(item.get("patient", f"volume {volume}"))
+            file = files[volume]
+            if file is None:
+                name = str(self.items[volume].get("patient", f"volume {volume}"))
+            else:
+                name = file.name if shared[file.name] == 1 else str(file)
             names.append(f"{name} slice {index}" if self.num_slices[volume] > 1 else name)
         return names
+
+    def _file(self, item: Mapping[str, Any]) -> Path | None:
+        path = next((item[key] for key in self.keys if isinstance(item.get(key), (str, os.PathLike))), None)
+        return None if path is None else Path(path)
 
     def plain(self, index: int) -> dict[str, Any]:
         """One slice's dictionary before ``slice_transform``, with the label that it has by now.

@@ -7,16 +7,17 @@ from __future__ import annotations
 import os
 import random
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
+
+from monai_bbox_mil.runs.texts import first_few
 
 __all__ = [
     "check_files",
     "check_images",
     "check_patients",
     "shared_patients",
-    "shorten",
     "split_by_patient",
     "split_published",
 ]
@@ -83,10 +84,10 @@ def split_published(
     if not missing:
         return _part(items, set(validation))
     if set(validation) != set(published):
-        raise ValueError(f"{source}: expected patients of this data set, got unknown {shorten(missing)}.")
+        raise ValueError(f"{source}: expected patients of this data set, got unknown {first_few(missing)}.")
     warnings.warn(
         f"{source}: {len(missing)} of the {len(validation)} validation patients of the paper are not there "
-        f"({shorten(missing)}), so {validation_fraction:.0%} of the {len(patients)} patients were drawn with seed "
+        f"({first_few(missing)}), so {validation_fraction:.0%} of the {len(patients)} patients were drawn with seed "
         f"{seed} instead. Results are not comparable with the paper's.",
         stacklevel=3,
     )
@@ -98,7 +99,7 @@ def check_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str
     for (first, second), both in shared_patients(parts).items():
         raise ValueError(
             f"{source}: expected each patient in one part only, got {len(both)} patient(s) in both {first} and "
-            f"{second}: {shorten(both)}. Where these are different people, name them with the key 'patient'."
+            f"{second}: {first_few(both)}. Where these are different people, name them with the key 'patient'."
         )
 
 
@@ -110,7 +111,7 @@ def check_images(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str) 
         if both:
             raise ValueError(
                 f"{source}: expected each image in one part only, got {len(both)} file(s) in both {first} and "
-                f"{second}: {shorten(both)}."
+                f"{second}: {first_few(both)}."
             )
 
 
@@ -139,17 +140,7 @@ def check_files(items: Iterable[Mapping[str, Any]], source: str) -> None:
             paths = value if key != "box" and isinstance(value, list) else [value]
             missing += [path for path in paths if isinstance(path, str) and not os.path.exists(path)]
     if missing:
-        raise ValueError(f"{source}: expected all files to exist, got {len(missing)} missing: {shorten(missing)}.")
-
-
-def shorten(names: Collection[object], limit: int = 5) -> str:
-    """The first few names, for messages.
-
-    Example:
-        >>> shorten(range(9))
-        '0, 1, 2, 3, 4, ...'
-    """
-    return ", ".join(str(name) for name in list(names)[:limit]) + (", ..." if len(names) > limit else "")
+        raise ValueError(f"{source}: expected all files to exist, got {len(missing)} missing: {first_few(missing)}.")
 
 
 def _part(items: Sequence[dict[str, Any]], validation: set[str]) -> dict[str, list[dict[str, Any]]]:

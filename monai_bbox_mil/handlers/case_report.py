@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,9 +25,11 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 from torch import Tensor
 
 from monai_bbox_mil.boxes import slice_box_tensor
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.csv_tables import write_table
+from monai_bbox_mil.data.case_names import shortest_names
 from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_picture_grid, save_pictures
 from monai_bbox_mil.metrics import box_region_iou
+from monai_bbox_mil.runs.files import printable
 
 __all__ = ["CaseReport"]
 
@@ -40,15 +45,23 @@ class CaseReport:
     Reads, for each case, ``original`` (the image as loaded), ``label`` (its box tensor ``(N, 7)``), ``pred``
     (``(C, H, W, Z)``, binary, geometry of ``original``) and, where there is one, ``mask`` (``(C, H, W, Z)``).
 
+    A case is an item of the data list. It is named by its image's file, preceded by as many folders as tell it from the
+    others, and followed by its mask's name, or by a number, where several items share the image.
+
     Args:
         output_dir: folder for the three files.
-        class_names: one a channel.
+        class_names: one per channel, no two of them the same.
         threshold: recorded beside the scores.
         slice_dim: axis along which the given boxes were drawn slice by slice; ``None`` for boxes of whole volumes.
         num_pictures: rows of the picture grid.
         name: logger's name; the engine's when ``None``.
         keep_pictures: whether to write the slice that shows most of each case as arrays too, to ``pictures.npz``; see
             :func:`~monai_bbox_mil.handlers.picture_grid.load_pictures`.
+        images: paths of all images of the data list, of several files of one image the list of them. With them a case
+            keeps its name whatever other images are evaluated; without, names tell apart those that are.
+
+    Raises:
+        ValueError: when two class names are the same.
     """
 
     def __init__(
@@ -60,13 +73,17 @@ class CaseReport:
         num_pictures: int = 3,
         name: str | None = None,
         keep_pictures: bool = False,
+        images: Sequence[str | os.PathLike | Sequence[str | os.PathLike]] = (),
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.class_names = tuple(class_names)
+        self.class_names = tuple(str(each) for each in class_names)
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f"class_names must differ from each other, got {list(self.class_names)}.")
         self.threshold = np.broadcast_to(np.nan if threshold is None else threshold, len(self.class_names)).tolist()
         self.slice_dim = slice_dim
         self.num_pictures = num_pictures
         self.keep_pictures = keep_pictures
+        self.images = [os.fspath(i) if isinstance(i, (str, os.PathLike)) else os.fspath(i[0]) for i in images]
         self._name = name
         self._rows: list[dict[str, Any]] = []
         self._pictures: dict[str, Path] = {}
@@ -84,12 +101,20 @@ class CaseReport:
 
     def _add(self, engine: Engine) -> None:
         items: Any = zip(engine.state.batch, engine.state.output)  # type: ignore[call-overload]
+        rank = dist.get_rank() if dist.is_initialized() else 0
         for batch, output in items:
             case = {**batch, **output}
-            self._rows += self._score(case)
+            known: dict[str, Any] = {
+                "_item": _identity(case),
+                "_image": _path(case["original"]),
+                "_mask": _path(case.get("mask")),
+            }
+            # Samplers give each process every so-many-th item of the data list.
+            known["_order"] = (len(self._pictures), rank)
+            self._rows += [{**known, **row} for row in self._score(case)]
             path = Path(self._scratch.name, f"{len(self._pictures)}.npz")
-            save_pictures(path, {_case_name(case): _picture(case)})
-            self._pictures[_case_name(case)] = path
+            save_pictures(path, {known["_item"]: _picture(case)})
+            self._pictures[known["_item"]] = path
 
     def _score(self, case: Mapping[str, Any]) -> list[dict[str, Any]]:
         pred = case["pred"].as_subclass(Tensor).cpu()
@@ -100,13 +125,14 @@ class CaseReport:
         if mask is not None:
             mask = mask.as_subclass(Tensor).cpu()
             if mask.shape != pred.shape:
-                raise ValueError(f"{_case_name(case)}: mask {tuple(mask.shape)} and pred {tuple(pred.shape)} differ.")
+                name = _path(case["original"])
+                raise ValueError(f"{name}: mask {tuple(mask.shape)} and pred {tuple(pred.shape)} differ.")
             scores["dice"] = compute_dice(pred[None], mask[None], include_background=True, ignore_empty=False)[0]
             scores["hd95_mm"] = _hausdorff_95(pred, mask, affine_to_spacing(case["original"].affine).tolist())
+        patient = case.get("patient")
         return [
             {
-                "case": _case_name(case),
-                "patient": case.get("patient", _case_name(case)),
+                "patient": patient.item() if isinstance(patient, Tensor) else patient,
                 "class": name,
                 **{key: scores[key][channel].item() if key in scores else np.nan for key in _SCORES},
                 "pred_voxels": int(pred[channel].sum()),
@@ -116,10 +142,21 @@ class CaseReport:
             for channel, name in enumerate(self.class_names)
         ]
 
-    def _finish(self, engine: Engine) -> None:
-        rows = _gather(self._rows)
+    def _table(self) -> pd.DataFrame:
+        """Scores of the cases of all processes, a row per case and class."""
+        rows = pd.DataFrame(_gather(self._rows)).sort_values("_order", kind="stable")
         # A distributed sampler repeats cases to even out its ranks.
-        cases = pd.DataFrame(rows).drop_duplicates(["case", "class"]).sort_values(["case", "class"], kind="stable")
+        rows = rows.drop_duplicates(["_item", "class"])
+        items = rows.drop_duplicates("_item")
+        names = dict(zip(items["_item"], _name_cases(items["_image"], items["_mask"], self.images)))
+        rows.insert(0, "case", rows["_item"].map(names))
+        rows["patient"] = rows["patient"].where(rows["patient"].notna(), rows["case"])
+        return rows.sort_values(["case", "class"], kind="stable")
+
+    def _finish(self, engine: Engine) -> None:
+        cases = self._table()
+        items = dict(zip(cases["case"], cases["_item"]))
+        cases = cases.drop(columns=["_item", "_image", "_mask", "_order"])
         per_class = cases.groupby("class", sort=False)[list(_SCORES)]
         summary = per_class.agg(["mean", "std", "median", "min", "count"]).stack(level=0, future_stack=True)
         summary.index.names = ["class", "score"]
@@ -130,29 +167,54 @@ class CaseReport:
         order = order.sort_values(ascending=False, na_position="last")
         places = np.linspace(0, len(order) - 1, min(self.num_pictures, len(order))).round().astype(int)
         wanted = order.index if self.keep_pictures else order.index[places]
-        kept = [(n, load_pictures(self._pictures[n])[n]) for n in wanted if n in self._pictures]
+        kept = [(n, load_pictures(self._pictures[items[n]])[items[n]]) for n in wanted if items[n] in self._pictures]
         pictures: dict[str, CasePicture] = dict(_gather(kept))
         self._scratch.cleanup()
         if dist.is_initialized() and dist.get_rank() > 0:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with replacing(self.output_dir / "cases.csv") as unfinished:
-            cases.to_csv(unfinished, index=False, float_format="%.5g")
-        with replacing(self.output_dir / "summary.csv") as unfinished:
-            summary.to_csv(unfinished, float_format="%.5g")
+        write_table(self.output_dir / "cases.csv", cases, float_format="%.5g")
+        write_table(self.output_dir / "summary.csv", summary.reset_index(), float_format="%.5g")
         shown = [pictures[n]._replace(title=f"{n}\n{order.name} {order[n]:.3f}") for n in order.index[places]]
         save_picture_grid(self.output_dir / "cases.png", shown, self.class_names)
         if self.keep_pictures:
             save_pictures(self.output_dir / "pictures.npz", {n: pictures[n]._replace(title=n) for n in order.index})
         logger = logging.getLogger(self._name) if self._name else engine.logger
-        logger.info(f"Scores of each case:\n{cases.to_string(index=False, float_format='%.3f')}")
-        logger.info(f"Summary:\n{summary.to_string(float_format='%.3f')}\nwritten to {self.output_dir}")
+        for text in (
+            f"Scores of each case:\n{cases.to_string(index=False, float_format='%.3f')}",
+            f"Summary:\n{summary.to_string(float_format='%.3f')}\nwritten to {self.output_dir}",
+        ):
+            logger.info(printable(text))
 
 
-def _case_name(case: Mapping[str, Any]) -> str:
-    path = Path(str(case["original"].meta.get("filename_or_obj", "image")))
-    # The dots in the name of a DICOM series' folder are no extension.
-    return path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
+def _path(image: Any) -> str:
+    """Where an image was read from; ``"image"`` where that is not known."""
+    return str(getattr(image, "meta", {}).get("filename_or_obj", "image"))
+
+
+def _identity(case: Mapping[str, Any]) -> str:
+    """A hash that an item has again when it comes again, and that no other item of the same image has."""
+    found = hashlib.blake2b(repr((_path(case["original"]), case.get("patient"))).encode(errors="surrogatepass"))
+    for key in ("original", "label", "mask"):
+        if case.get(key) is not None:
+            voxels = torch.as_tensor(case[key]).as_subclass(Tensor).cpu().contiguous()
+            found.update(f"{key} {tuple(voxels.shape)}".encode())
+            found.update(voxels.numpy().data)
+    return found.hexdigest()
+
+
+def _name_cases(images: Sequence[str], masks: Sequence[str], others: Sequence[str]) -> list[str]:
+    """A name for each item, by the paths of its image and its mask, that no other item has."""
+    names, shown = shortest_names([*others, *images]), shortest_names(masks)
+    shared = Counter(names[image] for image in images)
+    named = [names[i] if shared[names[i]] == 1 else f"{names[i]} ({shown[m]})" for i, m in zip(images, masks)]
+    total, taken, result = Counter(named), {*names.values(), *named}, []
+    for image, name in zip(images, named):
+        if total[name] > 1:
+            name = next(f"{names[image]} ({n})" for n in count(1) if f"{names[image]} ({n})" not in taken)
+            taken.add(name)
+        result.append(name)
+    return result
 
 
 def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor:

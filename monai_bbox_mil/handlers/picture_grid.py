@@ -10,15 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from monai_bbox_mil.runs.files import printable
+
 __all__ = [
     "COLORS",
     "CasePicture",
     "grey_range",
+    "literal_texts",
     "load_pictures",
     "save_comparison_grid",
     "save_picture_grid",
@@ -27,6 +31,10 @@ __all__ = [
 
 COLORS = ("#2ca02c", "#ff7f0e", "#1f77b4", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22")
 """Colours of the classes, in turn."""
+
+
+literal_texts = rc_context({"text.parse_math": False})
+"""Decorates functions that draw names: a name with two dollar signs is no formula."""
 
 
 class CasePicture(NamedTuple):
@@ -47,6 +55,7 @@ class CasePicture(NamedTuple):
     """Whether axis 1 runs downward."""
 
 
+@literal_texts
 def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], class_names: Sequence[str]) -> None:
     """Draw one row a case and save it as PNG.
 
@@ -67,6 +76,7 @@ def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], 
     _save(figure, path, class_names)
 
 
+@literal_texts
 def save_comparison_grid(
     path: str | os.PathLike,
     cases: Sequence[tuple[str, Mapping[str, CasePicture]]],
@@ -88,7 +98,9 @@ def save_comparison_grid(
     """
     first = [next(iter(pictures.values()))._replace(title=title) for title, pictures in cases]
     names = list(cases[0][1]) if cases else []
-    figure, axes = _new_grid(first, ["given boxes", "ground truth", *(textwrap.fill(name, 28) for name in names)])
+    figure, axes = _new_grid(
+        first, ["given boxes", "ground truth", *(textwrap.fill(printable(name), 28) for name in names)]
+    )
     for row, (_, pictures), picture in zip(axes, cases, first):
         _draw_boxes(row[0], picture.boxes)
         _draw_truth(row[1], picture.mask)
@@ -155,7 +167,8 @@ def _new_grid(pictures: Sequence[CasePicture], columns: Sequence[str]) -> tuple[
             )
             axis.set_xticks([])
             axis.set_yticks([])
-        row[0].set_ylabel(picture.title, fontsize=8)
+        lines = printable(picture.title).splitlines()
+        row[0].set_ylabel("\n".join(textwrap.fill(line, 36) for line in lines), fontsize=8)
     for axis, name in zip(axes[0], columns):
         axis.set_title(name, fontsize=10)
     return figure, axes
@@ -183,8 +196,12 @@ def _look_closer(axes: np.ndarray, pictures: Iterable[CasePicture]) -> None:
 
 
 def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], dpi: int = 110) -> None:
-    handles = [Patch(color=COLORS[i % len(COLORS)], label=name) for i, name in enumerate(class_names)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False)
+    handles = [Patch(color=COLORS[i % len(COLORS)], label=str(i)) for i in range(len(class_names))]
+    legend = figure.legend(
+        handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False
+    )
+    for text, name in zip(legend.get_texts(), class_names):
+        text.set_text(printable(name))  # as the label of a patch, a name that begins with "_" would be left out
     figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.05)  # else headings of two lines are cut
 
 

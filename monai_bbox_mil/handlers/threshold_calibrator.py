@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -20,8 +21,13 @@ __all__ = ["ThresholdCalibrator"]
 class ThresholdCalibrator:
     """Find, for each class, the threshold at which predictions and given boxes agree best, and save it.
 
-    No mask is read. At the end of the engine's run a JSON file holds ``threshold`` (one a class), all ``thresholds``
-    tried, their mean ``box_iou`` and the number of images; ``engine.state.metrics`` gets the best box IoU.
+    No mask is read. At the end of the engine's run a JSON file holds ``threshold`` (one per class), all ``thresholds``
+    tried, their mean ``box_iou`` and the number of images; ``engine.state.metrics`` gets the best box IoU, its mean
+    over the classes.
+
+    A class whose predictions meet no given box at any threshold, such as one that no image holds, keeps 0.5 and is not
+    calibrated: the file says so in ``calibrated`` (one per class), and in ``calibrated_from``, which is ``"boxes"`` or,
+    where no class is calibrated, ``"nothing"``.
 
     Args:
         path: file to write, see :func:`monai_bbox_mil.metrics.load_threshold`.
@@ -57,7 +63,8 @@ class ThresholdCalibrator:
     def _finish(self, engine: Engine) -> None:
         box_iou, thresholds = self.metric.aggregate(), self.metric.thresholds
         chosen = best_threshold(box_iou, thresholds)
-        best = box_iou.nan_to_num(-1).amax(dim=1).tolist()
+        best = box_iou.nan_to_num(0).amax(dim=1).tolist()
+        calibrated = [score > 0 for score in best]
         engine.state.metrics["box_iou"] = sum(best) / len(best)
         num_images = len(self.metric.get_buffer())
         if dist.is_initialized() and dist.get_rank() > 0:
@@ -65,11 +72,23 @@ class ThresholdCalibrator:
         save_threshold(
             self.path,
             chosen,
-            calibrated_from="boxes",
+            calibrated_from="boxes" if any(calibrated) else "nothing",
+            calibrated=calibrated,
             thresholds=list(thresholds),
-            box_iou=[[round(x, 4) for x in row] for row in box_iou.tolist()],
+            box_iou=[[None if math.isnan(x) else round(x, 4) for x in row] for row in box_iou.tolist()],
             num_images=num_images,
         )
         logger = logging.getLogger(self._name) if self._name else engine.logger
-        scores = ", ".join(f"{t} (box IoU {b:.3f})" for t, b in zip(chosen, best))
-        logger.info(f"Threshold from boxes alone: {scores}; saved to {self.path}")
+        scores = ", ".join(
+            f"{t} (box IoU {b:.3f})" if known else f"{t} (not calibrated)"
+            for t, b, known in zip(chosen, best, calibrated)
+        )
+        if any(calibrated):
+            logger.info(f"Threshold from boxes alone: {scores}; saved to {self.path}")
+        if not all(calibrated):
+            missing = [channel for channel, known in enumerate(calibrated) if not known]
+            logger.warning(
+                f"Threshold not calibrated for {len(missing)} of {len(calibrated)} classes (channels {missing}): at no "
+                f"threshold does a prediction meet a given box in the {num_images} images. It is 0.5 there; saved to "
+                f"{self.path}"
+            )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from monai_bbox_mil.bags import BoxPatches
-from monai_bbox_mil.losses.once import refuse_second_derivative
+from monai_bbox_mil.losses.second_derivative import refuse_second_derivative
 
 __all__ = ["focal", "split_pixels"]
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,15 +13,13 @@ from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxPatches, CrossingLines, EmptyLines, resolve_angles
 from monai_bbox_mil.losses.focal import focal, split_pixels
-from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
-from monai_bbox_mil.losses.pairwise import PairwiseRegion, box_pairwise_loss, mean_square_of_pairs
-from monai_bbox_mil.losses.ranks import mean_over_ranks
-from monai_bbox_mil.smooth_max import MAX_ALPHA, SmoothMax, log_smooth_max
+from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
+from monai_bbox_mil.losses.options import NEGATIVES, PAIRWISE_REGIONS, UNARIES, check_option
+from monai_bbox_mil.losses.pairwise import box_pairwise_loss, mean_square_of_pairs
+from monai_bbox_mil.losses.process_mean import mean_over_processes
+from monai_bbox_mil.smooth_max import MAX_ALPHA, SMOOTH_MAXIMA, log_smooth_max
 
-__all__ = ["GeneralizedMILLoss", "MILTerms", "Negatives", "Unary", "generalized_mil_loss"]
-
-Unary = Literal["focal", "bce"]
-Negatives = Literal["pixels", "lines"]
+__all__ = ["GeneralizedMILLoss", "MILTerms", "generalized_mil_loss"]
 
 
 class MILTerms(NamedTuple):
@@ -36,15 +34,15 @@ class MILTerms(NamedTuple):
 def generalized_mil_loss(
     logits: Tensor,
     target: Tensor,
-    smooth_max: SmoothMax = "alpha_softmax",
+    smooth_max: str = "alpha_softmax",
     alpha: float = 4.0,
     angles_deg: Sequence[float] = (-40, 40, 20),
-    unary: Unary = "focal",
+    unary: str = "focal",
     beta: float = 0.25,
     gamma: float = 2.0,
-    negatives: Negatives = "pixels",
+    negatives: str = "pixels",
     pairwise: bool = True,
-    pairwise_region: PairwiseRegion = "box",
+    pairwise_region: str = "box",
     core: float = 1.0,
     sync_normalizer: bool = False,
 ) -> MILTerms:
@@ -76,7 +74,7 @@ def generalized_mil_loss(
         num_negative = torch.tensor(empty.per_class, device=logits.device)
     positive = _sum_by_class(focal(log_smooth_max(patch_logits, lines, smooth_max, alpha), modulation), lines.per_class)
     if sync:
-        num_positive, num_negative = mean_over_ranks(torch.stack([num_positive, num_negative]), logits.dtype)
+        num_positive, num_negative = mean_over_processes(torch.stack([num_positive, num_negative]), logits.dtype)
     # Eq. 2 divides by all bags, Eq. 5 by the positive ones. A batch without a positive bag is divided by its negative
     # ones: by the paper's max(1, N+) it would weigh as much as all its pixels.
     count = num_positive + num_negative if unary == "bce" else num_positive.where(num_positive > 0, num_negative)
@@ -146,24 +144,24 @@ class GeneralizedMILLoss(_Loss):
 
     def __init__(
         self,
-        smooth_max: SmoothMax = "alpha_softmax",
+        smooth_max: str = "alpha_softmax",
         alpha: float = 4.0,
         angles_deg: Sequence[float] = (-40, 40, 20),
-        unary: Unary = "focal",
+        unary: str = "focal",
         beta: float = 0.25,
         gamma: float = 2.0,
-        negatives: Negatives = "pixels",
+        negatives: str = "pixels",
         pairwise_weight: float = 10.0,
-        pairwise_region: PairwiseRegion = "box",
+        pairwise_region: str = "box",
         core: float = 1.0,
         sigmoid: bool = True,
         reduction: str = "mean",
         sync_normalizer: bool = False,
     ) -> None:
-        check_option("smooth_max", smooth_max, SmoothMax)
-        check_option("unary", unary, Unary)
-        check_option("negatives", negatives, Negatives)
-        check_option("pairwise_region", pairwise_region, PairwiseRegion)
+        check_option("smooth_max", smooth_max, SMOOTH_MAXIMA)
+        check_option("unary", unary, UNARIES)
+        check_option("negatives", negatives, NEGATIVES)
+        check_option("pairwise_region", pairwise_region, PAIRWISE_REGIONS)
         for name, value, good, expected in (
             ("alpha", alpha, 0 < alpha <= MAX_ALPHA, f"greater than 0 and at most {MAX_ALPHA:g}"),
             ("beta", beta, 0 <= beta <= 1, "in [0, 1]"),

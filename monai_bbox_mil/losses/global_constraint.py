@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxBands
-from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
+from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
+from monai_bbox_mil.losses.options import check_option
 
 __all__ = ["MAX_T", "ConstraintTerms", "GlobalConstraintLoss", "global_constraint_loss", "log_barrier"]
 

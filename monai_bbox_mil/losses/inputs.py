@@ -4,30 +4,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.box_frames import BOX_FRAME, BoxFrame
-from monai_bbox_mil.boxes import check_box_tensor, snap_boxes
+from monai_bbox_mil.boxes import BOX_FRAME, BoxFrame, check_box_tensor, check_exact_corners, snap_boxes
 
-__all__ = ["Reduction", "check_inputs", "check_option", "reduce_classes"]
-
-Reduction = Literal["mean", "sum", "none"]
+__all__ = ["check_inputs", "reduce_classes"]
 
 _SEVERAL_HEADS = (
     "For a network with several heads (deep supervision), wrap the loss: "
     "monai_bbox_mil.losses.BoxDeepSupervisionLoss(loss)."
 )
-
-
-def check_option(name: str, value: str, options: Any = Reduction) -> str:
-    """Return ``value`` if it is one of the ``Literal`` ``options``, else raise ``ValueError``."""
-    if value not in get_args(options):
-        raise ValueError(f"{name} must be one of {get_args(options)}, got {value!r}.")
-    return value
 
 
 def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, Tensor]:
@@ -61,6 +51,7 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
             f"{tuple(input.shape)}, got {tuple(target.shape)}.{hint}"
         )
     _check_same_image(input, target)
+    check_exact_corners(target, input.shape[2:])
     # A MetaTensor (what MONAI's loaders give) sends every small operation through its meta data handling.
     input, target = (t.as_subclass(Tensor) for t in (input, target))
     # One question to the device for all that the host must know: whether the input can be used, and the boxes if they
@@ -81,6 +72,7 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
             raise ValueError("input must hold probabilities in [0, 1] when sigmoid=False.")
         limits = torch.finfo(logits.dtype)
         logits = torch.logit(logits.clamp(limits.tiny, 1 - limits.eps))
+    target = target.to(torch.promote_types(target.dtype, torch.float32))
     target = torch.cat([snap_boxes(target[..., :-1]), target[..., -1:]], dim=-1)
     check_box_tensor(target, input.shape[2:], input.shape[1])
     return logits, target

@@ -5,25 +5,22 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxPatches
-from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
-from monai_bbox_mil.losses.once import refuse_second_derivative
-from monai_bbox_mil.losses.ranks import mean_over_ranks
+from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
+from monai_bbox_mil.losses.options import PAIRWISE_REGIONS, check_option
+from monai_bbox_mil.losses.process_mean import mean_over_processes
+from monai_bbox_mil.losses.second_derivative import refuse_second_derivative
 
-__all__ = ["BoxPairwiseLoss", "PairwiseRegion", "box_pairwise_loss"]
-
-PairwiseRegion = Literal["box", "image"]
+__all__ = ["BoxPairwiseLoss", "box_pairwise_loss"]
 
 
-def box_pairwise_loss(
-    logits: Tensor, target: Tensor, region: PairwiseRegion = "box", sync_normalizer: bool = False
-) -> Tensor:
+def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_normalizer: bool = False) -> Tensor:
     """Mean squared difference of neighbouring probabilities, per class (Eq. 3).
 
     The mean is over all ordered pairs ``(k, k')`` of the 8-neighbourhood (26 in 3D) inside the image with ``k`` in a
@@ -34,7 +31,7 @@ def box_pairwise_loss(
         target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
         region: where ``k`` may lie.
         sync_normalizer: whether to divide by the mean number of pairs over all ranks, see
-            :func:`~monai_bbox_mil.losses.ranks.mean_over_ranks`.
+            :func:`~monai_bbox_mil.losses.process_mean.mean_over_processes`.
 
     Returns:
         ``(C,)``, each in ``[0, 1]``; 0 for a class without pairs. It can be differentiated once.
@@ -46,7 +43,7 @@ def box_pairwise_loss(
         >>> box_pairwise_loss(logits, torch.tensor([[[0.0, 1, 1, 3, 0]]]), region="image")
         tensor([0.5000])
     """
-    check_option("pairwise_region", region, PairwiseRegion)
+    check_option("pairwise_region", region, PAIRWISE_REGIONS)
     if region == "image":
         batch, num_classes, *spatial = logits.shape
         whole = torch.tensor([[0, 0, 0][: len(spatial)] + spatial + [c] for c in range(num_classes)])
@@ -88,7 +85,7 @@ class _MeanSquareOfPairs(torch.autograd.Function):
                 s[:-away] -= c
         number, total = torch.stack([torch.stack(parts).sum() for parts in sums]).view(-1, 2).unbind(1)
         if sync_normalizer:
-            number = mean_over_ranks(number, number.dtype)
+            number = mean_over_processes(number, number.dtype)
         number = number.where(number > 0, 1)
         return total / number, patches.scale_slots_by_class(slope, 2 / number)
 
@@ -123,8 +120,8 @@ class BoxPairwiseLoss(_Loss):
         tensor(0.)
     """
 
-    def __init__(self, region: PairwiseRegion = "box", sigmoid: bool = True, reduction: str = "mean") -> None:
-        check_option("region", region, PairwiseRegion)
+    def __init__(self, region: str = "box", sigmoid: bool = True, reduction: str = "mean") -> None:
+        check_option("region", region, PAIRWISE_REGIONS)
         super().__init__(reduction=check_option("reduction", reduction))
         self.region = region
         self.sigmoid = sigmoid

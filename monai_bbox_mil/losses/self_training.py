@@ -19,7 +19,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxBands
-from monai_bbox_mil.losses.inputs import check_inputs, check_option, reduce_classes
+from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
+from monai_bbox_mil.losses.options import check_option
 
 __all__ = ["BoxSelfTrainingLoss", "box_level_set", "box_self_training_loss"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.files import replacing
+from monai_bbox_mil.runs.files import replacing
 
 __all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
 
@@ -37,18 +37,22 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
         thresholds: the ``T`` thresholds.
 
     Returns:
-        one threshold a class; 0.5 for a class that no image held (all NaN).
+        one threshold per class; 0.5 where no prediction meets a given box at any threshold (all 0 or NaN), as for a
+        class that no image holds: there is nothing to choose by.
 
     Example:
         >>> best_threshold(torch.tensor([[0.2, 0.8, 0.8, 0.8], [0.9, 0.1, 0.1, 0.1]]), (0.2, 0.4, 0.6, 0.8))
         [0.6, 0.2]
+        >>> best_threshold(torch.tensor([[0.0, 0.0, torch.nan]]), (0.1, 0.2, 0.3))
+        [0.5]
     """
     if box_iou.ndim != 2 or box_iou.shape[1] != len(thresholds):
         raise ValueError(f"box_iou must have the shape (C, {len(thresholds)}), got {tuple(box_iou.shape)}.")
     chosen = []
-    for scores in torch.nan_to_num(box_iou, nan=-1.0):
+    for scores in torch.nan_to_num(box_iou, nan=0.0):
         best = (scores >= scores.max() - 1e-9).nonzero().flatten().tolist()
-        chosen.append(0.5 if scores.max() < 0 else float(thresholds[best[len(best) // 2]]))
+        # An IoU of 0 is no better than none: where a class is absent, it only says that something was predicted.
+        chosen.append(float(thresholds[best[len(best) // 2]]) if scores.max() > 0 else 0.5)
     return chosen
 
 

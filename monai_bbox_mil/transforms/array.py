@@ -17,7 +17,15 @@ from scipy import ndimage
 from torch import Tensor
 
 from monai_bbox_mil.annotations import read_boxes
-from monai_bbox_mil.boxes import boxes_to_mask, clip_boxes, pack_boxes, snap_boxes, split_codes, unpack_boxes
+from monai_bbox_mil.boxes import (
+    boxes_to_mask,
+    check_exact_corners,
+    clip_boxes,
+    pack_boxes,
+    snap_boxes,
+    split_codes,
+    unpack_boxes,
+)
 
 __all__ = ["BoxTensorToMask", "LoadBoxes", "MaskToBoxTensor", "PackBoxes", "UnpackBoxes"]
 
@@ -154,6 +162,7 @@ class LoadBoxes(Transform):
         classes: the names (or numbers) of the classes in the order of the network's output channels; ``None`` where
             the files hold channel numbers.
         format: ``"auto"``, ``"json"``, ``"coco"``, ``"yolo"``, ``"csv"``, ``"slicer"`` or ``"dicom"``.
+        min_size: components of a DICOM SEG of fewer pixels become regions to ignore; 1 takes each for an object.
 
     Raises:
         ValueError: for a file that cannot be read or does not fit the image.
@@ -164,9 +173,10 @@ class LoadBoxes(Transform):
         (tensor([[1., 2., 5., 6.]]), tensor([0]))
     """
 
-    def __init__(self, classes: Sequence[str | int] | None = None, format: str = "auto") -> None:
+    def __init__(self, classes: Sequence[str | int] | None = None, format: str = "auto", min_size: int = 2) -> None:
         self.classes = None if classes is None else tuple(classes)
         self.format = format
+        self.min_size = min_size
 
     def __call__(  # type: ignore[override]
         self, source: str | os.PathLike | Mapping[str, Any], image: Tensor
@@ -175,7 +185,7 @@ class LoadBoxes(Transform):
 
         The class of a region to ignore, such as a COCO crowd, is ``-2 - channel``, as in a box tensor.
         """
-        return read_boxes(source, image, classes=self.classes, format=self.format)
+        return read_boxes(source, image, classes=self.classes, format=self.format, min_size=self.min_size)
 
 
 class PackBoxes(Transform):
@@ -184,7 +194,8 @@ class PackBoxes(Transform):
     Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
 
     Raises:
-        ValueError: when a corner is NaN, or a minimum lies above its maximum.
+        ValueError: when a corner is NaN, a minimum lies above its maximum, or the boxes' type cannot hold the image's
+            corners, as ``bfloat16`` above 256.
 
     Example:
         >>> PackBoxes()(torch.tensor([[0.5, 1, 3, 9]]), torch.tensor([0]), (4, 4))
@@ -198,7 +209,9 @@ class PackBoxes(Transform):
 
         Ignored regions have a class of ``-2 - channel``, or are true in ``ignored`` ``(N,)``.
         """
-        corners: Tensor = convert_to_tensor(boxes, dtype=torch.float32, track_meta=False)
+        given: Tensor = convert_to_tensor(boxes, track_meta=False)
+        check_exact_corners(given, spatial_shape, "boxes")
+        corners = given.to(torch.float32)
         corners = corners.reshape(-1, 2 * len(spatial_shape))
         swapped = (corners[:, : len(spatial_shape)] > corners[:, len(spatial_shape) :]).any(dim=1)
         if swapped.any():

@@ -14,7 +14,7 @@ from monai.transforms.inverse import TraceableTransform
 from monai.transforms.transform import MapTransform
 
 from monai_bbox_mil.annotations import box_frame, check_box_frame, check_same_place, spatial_shape, with_box_frame
-from monai_bbox_mil.box_frames import BOX_FRAME
+from monai_bbox_mil.boxes import BOX_FRAME
 from monai_bbox_mil.transforms.array import BoxTensorToMask, LoadBoxes, MaskToBoxTensor, PackBoxes, UnpackBoxes
 from monai_bbox_mil.transforms.pipeline import BoxMaskTrait, DeformationGuard, refuse_lost_origin
 
@@ -94,7 +94,7 @@ class LoadBoxesd(MapTransform):
         keys: box files or inline annotations, replaced by boxes ``(N, 2*D)``.
         image_key: the image that the boxes belong to.
         class_keys: where the classes ``(N,)`` go; that of a region to ignore is ``-2 - channel``.
-        classes, format: as in the array version.
+        classes, format, min_size: as in the array version.
         allow_missing_keys: whether an absent annotation is passed over.
 
     Example:
@@ -113,12 +113,13 @@ class LoadBoxesd(MapTransform):
         classes: Sequence[str | int] | None = None,
         format: str = "auto",
         allow_missing_keys: bool = False,
+        min_size: int = 2,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
         self.class_keys = _as_many(class_keys, self.keys, "class_keys")
         self.guard = DeformationGuard(image_key, before=True)
-        self.loader = LoadBoxes(classes, format)
+        self.loader = LoadBoxes(classes, format, min_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

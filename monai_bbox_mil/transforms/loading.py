@@ -5,17 +5,25 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
+from monai.data import ImageReader, MetaTensor
 from monai.transforms import LoadImage
 from monai.transforms.transform import MapTransform, Transform
 from torch import Tensor
+
+from monai_bbox_mil.annotations.dicom_headers import DicomError
+from monai_bbox_mil.annotations.frame import WORLD_IS_AMBIGUOUS
+from monai_bbox_mil.transforms.dicom_reader import DicomReader
+from monai_bbox_mil.transforms.nifti_header import NiftiReader, is_analyze
+from monai_bbox_mil.transforms.picture_reader import PictureReader, UnusableImageError
+from monai_bbox_mil.transforms.voxel_types import float32_grey, whole_labels
 
 __all__ = [
     "LoadCheckedImage",
@@ -29,11 +37,19 @@ class LoadCheckedImage(Transform):
     """MONAI's ``LoadImage``, channel-first, that names the file in every error and passes no image that is unusable.
 
     What MONAI's readers let through and would end in a prediction that is empty without a word: voxels that are NaN or
-    infinite, in the file or as float32; no voxels at all; complex voxels; an affine that places all voxels in one plane
-    or nowhere.
+    infinite, in the file or as float32; no voxels at all; complex voxels; grey levels that float32 cannot tell apart;
+    an affine that places all voxels in one plane or nowhere.
+
+    What they read otherwise than the program in which the image was looked at: pictures are turned as their EXIF tag
+    says and have the colours of their palette (:class:`~monai_bbox_mil.transforms.picture_reader.PictureReader`);
+    affines of NIfTI are in mm, whatever its unit (:class:`~monai_bbox_mil.transforms.nifti_header.NiftiReader`);
+    DICOM slices go by their own headers (:class:`~monai_bbox_mil.transforms.dicom_reader.DicomReader`);
+    numbers are read in either byte order.
 
     Args:
         num_channels: how many channels the image must have; ``None`` takes any number.
+        label_map: whether the file holds labels. They stay whole numbers, of any size; float32 has none of its own
+            above 16,777,216. A palette's index is the label, not its colour.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -42,18 +58,23 @@ class LoadCheckedImage(Transform):
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     np.save(folder + "/a.npy", np.ones((4, 5), dtype=np.int16))
-        ...     LoadCheckedImage(num_channels=1)(folder + "/a.npy").shape
-        torch.Size([1, 4, 5])
+        ...     np.save(folder + "/a.npy", np.full((4, 5), 312782546))
+        ...     image = LoadCheckedImage(num_channels=1)(folder + "/a.npy")
+        ...     mask = LoadCheckedImage(label_map=True)(folder + "/a.npy")
+        >>> image.shape, image.dtype
+        (torch.Size([1, 4, 5]), torch.float32)
+        >>> int(image[0, 0, 0]), int(mask[0, 0, 0])
+        (312782560, 312782546)
     """
 
-    def __init__(self, num_channels: int | None = None) -> None:
+    def __init__(self, num_channels: int | None = None, label_map: bool = False) -> None:
         self.num_channels = num_channels
+        self.label_map = label_map
         # In the file's own type: a cast to float32 would hide complex voxels and make large ones infinite.
-        self._loader = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
+        self._loader = _quiet_loader()
 
     def __call__(self, filename: str | os.PathLike | Sequence[str | os.PathLike]) -> Tensor:
-        """Image ``(C, *spatial)`` float32 of one file, or of several that become its channels."""
+        """Image ``(C, *spatial)`` float32 of one file, or of several that become its channels; labels as integers."""
         paths = [filename] if isinstance(filename, (str, os.PathLike)) else list(filename)
         name = ", ".join(str(path) for path in paths)
         missing = [path for path in paths if not os.path.exists(path)]
@@ -62,14 +83,28 @@ class LoadCheckedImage(Transform):
         try:
             for path in paths:
                 _check_gzip(path)
-            image = self._loader(filename)
+            image = self._loader(filename, reader=_InTorchTypes(self._reader(paths)))
+        except DicomError:  # which names the file and the cause already
+            raise
+        except UnusableImageError as error:
+            raise ValueError(f"{name}: {error}") from error
         except Exception as error:  # each of MONAI's readers passes on what its library raises, without the file's name
             said = " ".join(str(error).split())
             raise ValueError(
                 f"{name}: expected an image that can be read, got {type(error).__name__}: {said:.300} (Is the file "
                 "whole, of the type that its name says, and the data file of its header beside it?)"
             ) from error
+        if isinstance(image, MetaTensor) and is_analyze(paths[0]):
+            image.meta[WORLD_IS_AMBIGUOUS] = (
+                "an Analyze header does not say where its voxels are, and programs differ in it. Convert the image to "
+                "NIfTI, or give boxes in voxels."
+            )
         return self._check(image, name)
+
+    def _reader(self, paths: Sequence[str | os.PathLike]) -> ImageReader:
+        """The first that takes the files: our own, then MONAI's in its order, where ITK takes whatever is left."""
+        own = (DicomReader(), NiftiReader(exact=self.label_map), PictureReader(self.label_map, self.num_channels))
+        return next(reader for reader in (*own, *reversed(self._loader.readers)) if reader.verify_suffix(paths))
 
     def _check(self, image: Tensor, name: str) -> Tensor:
         if not isinstance(image, Tensor) or image.is_complex():  # an array where torch has no such type
@@ -81,14 +116,7 @@ class LoadCheckedImage(Transform):
                 f"{name}: expected {self.num_channels} channel(s), got {len(image)} of {tuple(image.shape[1:])} voxels;"
                 " a colour image or a time series needs in_channels of that number, or a file of one channel."
             )
-        image = image.to(torch.float32)
-        voxels = image.as_subclass(Tensor)
-        if not torch.stack(voxels.aminmax()).isfinite().all():  # NaN passes through; no map as large as the image
-            finite = torch.isfinite(voxels)
-            raise ValueError(
-                f"{name}: expected finite voxels, got {int((~finite).sum())} of {finite.numel()} that are NaN, infinite"
-                " or too large for float32."
-            )
+        image = whole_labels(image, name) if self.label_map else float32_grey(image, name)
         if isinstance(image, MetaTensor):
             affine = np.asarray(image.affine, dtype=np.float64)
             if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < len(affine):
@@ -97,6 +125,39 @@ class LoadCheckedImage(Transform):
                     "the file's header."
                 )
         return image
+
+
+def _quiet_loader() -> LoadImage:
+    """MONAI's loader, made without the two lines that it prints about a reader for DICOM on GPUs."""
+    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+            return LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
+    finally:
+        logger.disabled = was_disabled
+
+
+class _InTorchTypes(ImageReader):
+    """Another reader's voxels in this machine's byte order and in a type that torch has."""
+
+    def __init__(self, reader: ImageReader) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def verify_suffix(self, filename: Any) -> bool:
+        return self.reader.verify_suffix(filename)
+
+    def read(self, data: Any, **kwargs: Any) -> Any:
+        return self.reader.read(data, **kwargs)
+
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
+        voxels, meta = self.reader.get_data(img)
+        voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+        if voxels.dtype == np.uint64 and voxels.size and voxels.max() > np.iinfo(np.int64).max:
+            voxels = voxels.astype(np.float64)  # int64, which MONAI makes of it, would turn large ones negative
+        return voxels, meta
 
 
 def _check_gzip(path: str | os.PathLike) -> None:
@@ -112,8 +173,9 @@ class LoadCheckedImaged(MapTransform):
 
     Args:
         keys: paths, replaced by images.
-        num_channels: one for all keys, or one a key.
+        num_channels: one for all keys, or one per key.
         allow_missing_keys: whether an absent path is passed over.
+        label_map: whether the keys hold labels, one for all keys, or one per key.
     """
 
     def __init__(
@@ -121,13 +183,18 @@ class LoadCheckedImaged(MapTransform):
         keys: KeysCollection,
         num_channels: int | Sequence[int | None] | None = None,
         allow_missing_keys: bool = False,
+        label_map: bool | Sequence[bool] = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if num_channels is None or isinstance(num_channels, int):
             num_channels = [num_channels] * len(self.keys)
+        if isinstance(label_map, bool):
+            label_map = [label_map] * len(self.keys)
         if len(num_channels) != len(self.keys):
-            raise ValueError(f"num_channels must be one number a key ({len(self.keys)}), got {num_channels}.")
-        self.loaders = [LoadCheckedImage(number) for number in num_channels]
+            raise ValueError(f"num_channels must be one number per key ({len(self.keys)}), got {num_channels}.")
+        if len(label_map) != len(self.keys):
+            raise ValueError(f"label_map must be one bool per key ({len(self.keys)}), got {label_map}.")
+        self.loaders = [LoadCheckedImage(*options) for options in zip(num_channels, label_map)]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

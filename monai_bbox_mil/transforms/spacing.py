@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -124,13 +125,26 @@ def _affine(img: Tensor) -> Tensor:
     return img.peek_pending_affine() if isinstance(img, MetaTensor) else torch.eye(4)
 
 
+def _steps_across(affine: Tensor) -> np.ndarray | None:
+    """Of a sheared affine, as of a series with a tilted gantry, how far each axis goes at right angles to those before.
+
+    ``None`` where the axes are at right angles.
+    """
+    axes = np.asarray(affine, dtype=np.float64)[:-1, :-1]
+    lengths = np.linalg.norm(axes, axis=0)
+    steps = np.abs(np.diag(np.linalg.qr(axes, mode="r")))
+    return None if np.allclose(steps, lengths, rtol=1e-5) else steps
+
+
 class SlabSpacing(Spacing):
     """MONAI's ``Spacing``, slab by slab along the last axis: a large volume takes little more memory than its result.
 
-    MONAI makes the sampling points of the whole result, 24 bytes a voxel and more. Shape, affine and inverse are as of
-    ``Spacing``; so are the values, but for the rounding of sampling points: last digits of float32, and which voxel is
-    the nearest to a point half-way between two. A volume of at most ``slab_voxels``, a 2D image, and what cannot be cut
-    (splines, reflection at the border, ``align_corners``, lazy resampling) goes to MONAI whole.
+    MONAI makes the sampling points of the whole result, 24 bytes a voxel and more. A sheared volume, as of a tilted
+    gantry, is straightened: its slices are moved in their planes and stay slices where the spacing across them does
+    not change. Else shape, affine and inverse are as of ``Spacing``; so are the values, but for the rounding of
+    sampling points: last digits of float32, and which voxel is the nearest to a point half-way between two. A volume
+    of at most ``slab_voxels``, a 2D image, and what cannot be cut (splines, reflection at the border,
+    ``align_corners``, lazy resampling) goes to MONAI whole.
 
     Args:
         *args, **kwargs: as of ``Spacing``: ``pixdim`` (mm), ``mode``, ...
@@ -152,6 +166,17 @@ class SlabSpacing(Spacing):
         super().__init__(*args, **kwargs)
         self.sp_resample = _SlabResample(self.sp_resample, slab_voxels)
 
+    def __call__(self, data_array: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # type: ignore[override]
+        """Resample ``(C, *spatial)``."""
+        steps = _steps_across(_affine(data_array))
+        if steps is None:
+            return super().__call__(data_array, *args, **kwargs)
+        # MONAI would keep the length of the slanted step from slice to slice, and slices would no longer be slices.
+        straight = copy.copy(self)
+        given = np.resize(np.append(self.pixdim, np.full(len(steps), self.pixdim[-1])), len(steps))
+        straight.pixdim = np.where(given > 0, given, steps)
+        return Spacing.__call__(straight, data_array, *args, **kwargs)
+
 
 class SlabSpacingd(Spacingd):
     """Dictionary version of :class:`SlabSpacing`, which like ``Spacingd`` gives images of one size one size.
@@ -171,7 +196,16 @@ class SlabSpacingd(Spacingd):
 
     def __init__(self, *args: Any, slab_voxels: int = _SLAB_VOXELS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.spacing_transform.sp_resample = _SlabResample(self.spacing_transform.sp_resample, slab_voxels)
+        whole = self.spacing_transform
+        self.spacing_transform = SlabSpacing(
+            whole.pixdim,
+            diagonal=whole.diagonal,
+            recompute_affine=whole.recompute_affine,
+            min_pixdim=whole.min_pixdim,
+            max_pixdim=whole.max_pixdim,
+            lazy=whole.lazy,
+            slab_voxels=slab_voxels,
+        )
 
     def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
         seen = {key: value for key, value in data.items() if key in self.keys or isinstance(value, Mapping)}

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
@@ -17,6 +17,10 @@ from monai.data.utils import to_affine_nd
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch import Tensor
+
+from monai_bbox_mil.annotations.frame import OTHER_AFFINE
+from monai_bbox_mil.boxes import exact_limit
+from monai_bbox_mil.transforms.nifti_header import corner_offset_vox, mm_per_unit
 
 __all__ = [
     "EnsureVolume",
@@ -62,7 +66,8 @@ class LabelToChannels(Transform):
 
     Raises:
         ValueError: when there are no values, or several and the mask has several channels; when ``label_values`` are
-            whole numbers and the mask holds others, as after resampling.
+            whole numbers and the mask holds others, as after resampling; when the mask's type cannot tell a value from
+            its neighbours, as float32 above 16,777,216.
 
     Example:
         >>> LabelToChannels((1, 2))(torch.tensor([[[0, 1, 2, 3]]])).tolist()
@@ -88,7 +93,14 @@ class LabelToChannels(Transform):
                 f"{_name(mask)} must hold whole numbers as {self.label_values} are, got "
                 f"{mask[mask % 1 != 0][0].item():g}; a mask is resampled by nearest neighbour."
             )
-        channels = torch.cat([(mask == value).any(dim=0, keepdim=True) for value in self.label_values])
+        largest = max(abs(value) for value in self.label_values)
+        if mask.is_floating_point() and largest > exact_limit(mask.dtype):
+            raise ValueError(
+                f"{_name(mask)} must come in a type that holds the label_values {self.label_values}, got {mask.dtype}, "
+                f"which has no whole numbers of its own above {exact_limit(mask.dtype)}; read it as integers "
+                "(LoadCheckedImage with label_map=True)."
+            )
+        channels = torch.cat([_equal(mask, value).any(dim=0, keepdim=True) for value in self.label_values])
         if not channels.any() and (mask != 0).any():
             warnings.warn(
                 f"{_name(mask)} holds none of the label_values {self.label_values}, but the values "
@@ -102,6 +114,8 @@ class EnsureVolumed(MapTransform):
     """Dictionary version of :class:`EnsureVolume`; all keys must hold images of one size that lie in one place.
 
     Where an image lies is what its affine says; one whose affine is the identity, as that of a picture, says nothing.
+    Where the headers leave open which of two places or units is meant, and one of them is that of the first image, the
+    others take over its affine: some programs write a mask's header so.
 
     Args:
         keys: images and masks.
@@ -128,8 +142,12 @@ class EnsureVolumed(MapTransform):
             raise ValueError(f"the images of one item must be of one size, got {found}.")
         placed = [key for key in sizes if isinstance(d[key], MetaTensor) and not _is_identity(d[key].affine)]
         for key in placed[1:]:
-            offset = _offset_vox(d[key], d[placed[0]])
-            if self.max_offset is not None and offset > self.max_offset:
+            offset = _offset_vox(d[key].affine, d[placed[0]])
+            if self.max_offset is None or offset <= self.max_offset:
+                continue
+            if any(_offset_vox(a, d[placed[0]]) <= self.max_offset for a in _other_affines(d[key], d[placed[0]])):
+                d[key] = MetaTensor(d[key], affine=d[placed[0]].affine)
+            else:
                 raise ValueError(
                     f"the images of one item must lie in one place, got {key} ({_name(d[key])}) up to {offset:.3g} "
                     f"voxels off {placed[0]} ({_name(d[placed[0]])}) by the affines of their files. Resample one "
@@ -155,15 +173,39 @@ class LabelToChannelsd(MapTransform):
         return d
 
 
+def _equal(mask: Tensor, value: float) -> Tensor:
+    """Where a mask holds a value; torch alone would wrap a value beyond the mask's type into it."""
+    if not mask.is_floating_point() and mask.dtype != torch.bool:
+        limits = torch.iinfo(mask.dtype)
+        if not limits.min <= value <= limits.max:
+            return torch.zeros_like(mask, dtype=torch.bool)
+    return mask == value
+
+
 def _is_identity(affine: Tensor) -> bool:
     return bool(torch.equal(affine, torch.eye(len(affine), dtype=affine.dtype, device=affine.device)))
 
 
-def _offset_vox(image: MetaTensor, reference: MetaTensor) -> float:
+def _offset_vox(affine: NdarrayOrTensor, reference: MetaTensor) -> float:
     """How far a corner of an image lies off the same corner of another of its size, at most, in voxels of the other."""
-    corners = torch.tensor(list(product(*((0.0, size - 1.0) for size in image.shape[1:]), (1.0,))), dtype=torch.float64)
-    own, other = (to_affine_nd(3, i.affine.cpu().double()) for i in (image, reference))
-    return float((corners @ (torch.linalg.solve(other, own)).T - corners).abs().max())
+    own, other = (to_affine_nd(3, np.asarray(a, dtype=np.float64)) for a in (affine, reference.affine))
+    return corner_offset_vox(other, own, reference.shape[1:])
+
+
+def _other_affines(image: MetaTensor, reference: MetaTensor) -> list[np.ndarray]:
+    """Where an image may lie as well by what its header, or the reference's, leaves open."""
+    if image.applied_operations or reference.applied_operations:
+        return []  # they have been moved since, and the other affines have not
+    affine, other = (to_affine_nd(3, np.asarray(i.affine, dtype=np.float64)) for i in (image, reference))
+    affines = [image.meta[OTHER_AFFINE]] if OTHER_AFFINE in image.meta else []
+    if OTHER_AFFINE in reference.meta:  # to the reference as it is to the reference's other place
+        affines += [other @ np.linalg.solve(reference.meta[OTHER_AFFINE], a) for a in (affine, *affines)]
+    units = [mm_per_unit(i.meta) for i in (image, reference)]
+    if units[0] is None and units[1] is not None:
+        affines.append(np.diag([units[1]] * 3 + [1.0]) @ affine)
+    elif units[1] is None and units[0] is not None:
+        affines.append(np.diag([1 / units[0]] * 3 + [1.0]) @ affine)
+    return affines
 
 
 def _name(image: Tensor) -> str:

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from monai.transforms import LoadImage
+import torch
+from monai.data import MetaTensor
 from monai.utils import OptionalImportError
 
 from monai_bbox_mil.annotations import dicom_series, read_boxes
+from monai_bbox_mil.transforms import LoadCheckedImage
 from tests.dicom_files import SPACING_MM, pydicom, write_rtstruct, write_seg, write_series
 from tests.dicom_scene import CLASSES, MASKS, SHAPE, SQUARE, contours, file_boxes, square
 
@@ -139,34 +141,35 @@ def test_wrong_files_are_refused(series, tmp_path):
 
 
 def test_a_series_that_is_not_what_its_affine_says_is_refused(series, tmp_path):
-    _, slices, _ = series
+    """Whoever loads it with another reader is told by any annotation, as by LoadCheckedImage."""
+    image, slices, _ = series
     write_rtstruct(tmp_path / "rs.dcm", slices, {"organ": [square(slices)]})
-    (tmp_path / "image" / "003.dcm").unlink()
-    image = LoadImage(ensure_channel_first=True)(tmp_path / "image")
-    with pytest.raises(
-        ValueError, match=r"image: expected parallel slices at equal distances, got one that is 0\.40 voxels"
-    ):
-        read_boxes(tmp_path / "rs.dcm", image, CLASSES)
-
-
-def test_an_rtstruct_may_lie_beside_the_slices_and_a_seg_may_not(series, tmp_path):
-    """MONAI would take the SEG's frames for a second series, and may read that one as the image."""
-    _, slices, _ = series
-    write_rtstruct(tmp_path / "image" / "rs.dcm", slices, {"organ": [square(slices)]})
-    image = LoadImage(ensure_channel_first=True)(tmp_path / "image")
-    assert file_boxes(tmp_path / "image" / "rs.dcm", image) == [SQUARE]
-    write_seg(tmp_path / "image" / "seg.dcm", slices, MASKS, CLASSES)
-    message = r"image: expected the slices of one DICOM series, got 2 series, which begin with (?=.*seg\.dcm)"
-    for source in (tmp_path / "image" / "rs.dcm", [[1, 2, 0, 3, 4, 1]]):
+    moved = MetaTensor(image, meta=dict(image.meta))
+    moved.meta["original_affine"] = np.array(image.meta["original_affine"]) + np.diag([0, 0, 0.3, 0])
+    message = r"image: expected slices where the DICOM headers have them, .* one 0\.45 voxels .*LoadCheckedImage"
+    for source in (tmp_path / "rs.dcm", [[1, 2, 0, 3, 4, 1]]):
         with pytest.raises(ValueError, match=message):
-            read_boxes(source, image, CLASSES)
+            read_boxes(source, moved, CLASSES[:1])
+    (tmp_path / "image" / "003.dcm").unlink()
+    message = r"image: expected slices at equal distances, got 6 mm between 002\.dcm and 004\.dcm where 3 mm is usual"
+    for source in (tmp_path / "rs.dcm", [[1, 2, 0, 3, 4, 1]]):
+        with pytest.raises(ValueError, match=message):
+            read_boxes(source, image, CLASSES[:1])
 
 
-@pytest.mark.parametrize("missing", ["pydicom", "highdicom"])
-def test_without_the_extra_the_error_says_what_to_install(series, tmp_path, monkeypatch, missing):
+def test_annotations_may_lie_beside_the_slices(series, tmp_path):
+    image, slices, _ = series
+    write_rtstruct(tmp_path / "image" / "rs.dcm", slices, {"organ": [square(slices)]})
+    write_seg(tmp_path / "image" / "seg.dcm", slices, MASKS, CLASSES)
+    loaded = LoadCheckedImage(1)(tmp_path / "image")
+    assert torch.equal(loaded.as_tensor(), image.as_tensor().float())
+    assert file_boxes(tmp_path / "image" / "rs.dcm", loaded) == [SQUARE]
+    assert len(file_boxes(tmp_path / "image" / "seg.dcm", loaded)) >= 10
+
+
+def test_without_the_extra_the_error_says_what_to_install(series, tmp_path, monkeypatch):
     image, slices, _ = series
     write_seg(tmp_path / "seg.dcm", slices, MASKS, CLASSES)
-    found = dicom_series.optional_import
-    monkeypatch.setattr(dicom_series, "optional_import", lambda name: (None, False) if name == missing else found(name))
-    with pytest.raises(OptionalImportError, match=rf'need {missing}: pip install "monai_bbox_mil\[dicom\]"'):
+    monkeypatch.setattr(dicom_series, "optional_import", lambda name: (None, False))
+    with pytest.raises(OptionalImportError, match=r'needs highdicom: pip install "monai_bbox_mil\[dicom\]"'):
         read_boxes(tmp_path / "seg.dcm", image, CLASSES)

@@ -4,8 +4,9 @@
 
     python -m tests.bundle.remake_weights --dataset_dir SUNNYBROOK
 
-runs the commands of the section "Weights" in ``bundle/docs/README.md`` that name SUNNYBROOK, then writes
-``eval_metrics`` and ``weights_sha256`` into ``bundle/configs/metadata.json`` and the table of scores into that README.
+runs the commands of the section "Weights" in ``bundle/docs/README.md`` that name SUNNYBROOK, copies what they leave in
+``bundle/trained`` to ``bundle/models``, with a card that says what the weights are, then writes ``eval_metrics`` and
+``weights_sha256`` into ``bundle/configs/metadata.json`` and the table of scores into that README.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 
+from monai_bbox_mil.data import save_model_card
+
 BUNDLE = Path(__file__).parents[2] / "bundle"
 README, METADATA = BUNDLE / "docs" / "README.md", BUNDLE / "configs" / "metadata.json"
-WEIGHTS = ("model.pt", "image_settings.json", "threshold.json")
+WEIGHTS = ("model.pt", "image_settings.json", "threshold.json", "model_card.json")
+NAME = "Left ventricle in short-axis cine MR"
+DATA = "Sunnybrook Cardiac Data (MICCAI 2009 left ventricle challenge), CC0"
 TABLE = re.compile(r"(?<=<!-- scores of the weights -->\n).*?(?=<!-- end of scores -->)", re.DOTALL)
 
 
@@ -59,6 +65,14 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def publish(trained: Path, models: Path) -> None:
+    """Copy the weights of a training, and say in their card what they are."""
+    for name in WEIGHTS:
+        shutil.copy2(trained / name, models / name)
+    card = json.loads((trained / "model_card.json").read_text())
+    save_model_card(models, card["classes"], card["training_images"], card["validation_images"], NAME, DATA)
+
+
 def record(cases: Path, models: Path) -> None:
     """Write the scores in ``cases`` and the hashes of the files in ``models`` into metadata and README."""
     metadata = json.loads(METADATA.read_text())
@@ -77,6 +91,7 @@ def main() -> None:
         if "SUNNYBROOK" in command:
             words = [folder if word == "SUNNYBROOK" else word for word in shlex.split(command)]
             subprocess.run([sys.executable, *words[1:]], cwd=BUNDLE, check=True)
+    publish(BUNDLE / "trained", BUNDLE / "models")
     record(BUNDLE / "eval" / "cases.csv", BUNDLE / "models")
 
 

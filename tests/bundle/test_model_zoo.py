@@ -30,35 +30,35 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import monai_bbox_mil
-from monai_bbox_mil.data import get_datalist, load_image_settings
+from monai_bbox_mil.data import announce_model, get_datalist, load_image_settings
 from monai_bbox_mil.metrics import load_threshold
 from tests.bundle.conftest import CONFIGS, run_bundle
 from tests.bundle.metadata_schema import SCHEMA
-from tests.bundle.remake_weights import BUNDLE, README, TABLE, WEIGHTS, readme_commands, scores_of, sha256_of, table_of
+from tests.bundle.remake_weights import (
+    BUNDLE,
+    DATA,
+    NAME,
+    README,
+    TABLE,
+    WEIGHTS,
+    readme_commands,
+    scores_of,
+    sha256_of,
+    table_of,
+)
 
 METADATA = json.loads((CONFIGS / "metadata.json").read_text())
 SUNNYBROOK = CONFIGS / "experiments" / "datasets" / "sunnybrook_lv.yaml"
-
-
-def shipped(name):
-    """Content of a file of the weights, from the history where a training of one's own has replaced it."""
-    content = (BUNDLE / "models" / name).read_bytes()
-    if sha256_of(content) == METADATA["weights_sha256"][name]:
-        return content
-    done = subprocess.run(["git", "show", f"HEAD:./models/{name}"], cwd=BUNDLE, capture_output=True)
-    if done.returncode:
-        pytest.skip(f"bundle/models/{name} is not the shipped one, and there is no git to get that from")
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory) -> Path:
     """The bundle as a contribution to the model zoo: what is under version control, in a folder of ``models``."""
     bundle = tmp_path_factory.mktemp("model_zoo") / "models" / "segmentation_from_boxes"
-    shutil.copytree(BUNDLE, bundle, ignore=shutil.ignore_patterns("data", "eval", "models"))
+    shutil.copytree(BUNDLE, bundle, ignore=shutil.ignore_patterns("data", "eval", "models", "trained"))
     (bundle / "models").mkdir()
     for name in WEIGHTS:
-        (bundle / "models" / name).write_bytes(shipped(name))
+        shutil.copy(BUNDLE / "models" / name, bundle / "models")
     (bundle / "eval").mkdir()
     (bundle / "eval" / "schema.json").write_text(json.dumps(SCHEMA))  # what is there is not downloaded
     return bundle
@@ -190,7 +190,9 @@ def test_onnx_by_the_command_of_the_readme_is_the_network(zoo, network):
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights_are_those_that_the_scores_belong_to(name):
-    assert sha256_of(shipped(name)) == METADATA["weights_sha256"][name], "python -m tests.bundle.remake_weights"
+    assert sha256_of((BUNDLE / "models" / name).read_bytes()) == METADATA["weights_sha256"][name], (
+        "python -m tests.bundle.remake_weights"
+    )
 
 
 def test_the_readme_tells_the_scores_size_and_data_of_the_weights(network):
@@ -201,6 +203,14 @@ def test_the_readme_tells_the_scores_size_and_data_of_the_weights(network):
     used = [re.findall(r"configs/[\w/]+\.yaml", c) for c in readme_commands("Weights") if "SUNNYBROOK" in c]
     assert used[0] + ["configs/evaluate.yaml"] == used[1]
     assert all((BUNDLE / path).is_file() for path in used[1])
+
+
+def test_the_card_of_the_weights_says_what_they_are(zoo, capsys):
+    announce_model(zoo / "models")
+    told = capsys.readouterr().out
+    assert told.startswith(f"Model: {zoo / 'models' / 'model.pt'}, {NAME}, trained 20")
+    assert told.endswith(f" on 52 images of {DATA}. Classes: left ventricle.\n")
+    assert DATA in METADATA["data_source"]
 
 
 def test_image_settings_of_the_weights_are_those_of_their_data_set_and_of_the_metadata(zoo):

@@ -106,7 +106,7 @@ def test_two_processes_reach_the_dice_of_one(two_processes, odd_phantom, tmp_pat
 def test_only_rank_0_writes(two_processes):
     models = {path.name for path in (two_processes / "models").iterdir()}
     checkpoint = f"checkpoint_epoch={LEARNING['max_epochs']}.pt"
-    assert models == {"model.pt", "image_settings.json", "threshold.json", checkpoint}
+    assert models == {"model.pt", "image_settings.json", "model_card.json", "threshold.json", checkpoint}
     processes = {path.name.split(".")[-2] for path in (two_processes / "eval").glob("events.out.tfevents.*")}
     assert len(processes) == 1  # the names end in process and number
 

@@ -27,7 +27,13 @@ from tests.bundle.conftest import CONFIGS, TINY, places, run_bundle
 
 def test_training_leaves_model_threshold_checkpoint_and_events(trained):
     models = {path.name for path in (trained / "models").iterdir()}
-    assert models == {"model.pt", "threshold.json", "image_settings.json", "checkpoint_epoch=2.pt"}
+    assert models == {
+        "model.pt",
+        "threshold.json",
+        "image_settings.json",
+        "model_card.json",
+        "checkpoint_epoch=2.pt",
+    }
     assert load_image_settings(trained / "models" / "image_settings.json") == {
         "spacing_mm": None,
         "image_size": [32, 32],
@@ -303,7 +309,7 @@ def test_the_command_line_from_another_folder(phantom, tmp_path):
         command_line(*module, *options), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "mine" / "models" / "threshold.json").is_file()
+    assert (tmp_path / "mine" / "trained" / "threshold.json").is_file()
     assert list((tmp_path / "mine" / "eval").glob("events*"))
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import monai_bbox_mil
 from monai_bbox_mil.check_boxes.__main__ import main
+from monai_bbox_mil.csv_tables import read_table
 
 
 def test_a_clean_data_set_gives_0(clean, tmp_path, capsys):
@@ -52,6 +53,30 @@ def test_a_warning_gives_0_and_an_error_1(clean, tmp_path, capsys):
     corners = boxes[["x_min", "y_min", "z_min", "x_max", "y_max", "z_max"]].values.tolist()
     assert corners[0] == [5, 6, 0, 15, 20, 1] and [90, 6, 0, 99, 20, 1] in corners
     assert boxes[boxes["image"] == "b.nii.gz"]["margin_x_min"].tolist() == [0, 0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of files are texts there")
+def test_names_of_any_kind_are_written_and_printed(data, tmp_path):
+    """A file that is no UTF-8, a formula, a patient called NA, HTML: in tables, on the page and in the terminal."""
+    names = [os.fsdecode(b"va\xff"), "=1+1", "$\\frac$", "<b>"]
+    for name in names:
+        data.add(name, box=[[90, 6, 99, 20]], patient=name if name != "<b>" else "NA")
+    data.write()
+    arguments = ["--dataset_dir", str(tmp_path), "--output", str(tmp_path / os.fsdecode(b"out\xfe"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "monai_bbox_mil.check_boxes", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 1, done.stderr
+    told = done.stdout.decode("utf-8")
+    assert r"va\xff.nii.gz: box[0]" in told and r"out\xfe" in told
+    (folder,) = tmp_path.glob("out*")
+    table = read_table(folder / "check_boxes_findings.csv", texts=["image", "patient", "detail"])
+    assert dict(zip(table["image"], table["patient"])) == {
+        r"va\xff.nii.gz": r"va\xff", "=1+1.nii.gz": "=1+1", "$\\frac$.nii.gz": "$\\frac$", "<b>.nii.gz": "NA"
+    }  # fmt: skip
+    assert ",=" not in (folder / "check_boxes_findings.csv").read_text(encoding="utf-8")
+    page = (folder / "check_boxes.html").read_text(encoding="utf-8")
+    assert r"va\xff.nii.gz" in page and "&lt;b&gt;.nii.gz" in page and "<b>.nii.gz" not in page
 
 
 def test_box_classes_bring_as_many_label_values(data, tmp_path):
@@ -121,3 +146,17 @@ def test_it_runs_as_a_module(clean, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "box_check" / "check_boxes.html").is_file()
+
+
+@pytest.mark.parametrize("output", ["case.html", "images/../case.htm"])
+def test_a_file_that_is_checked_is_not_written_over(clean, tmp_path, capsys, output):
+    data = clean()
+    table = tmp_path / "case_boxes.csv"
+    table.write_text("x_min,y_min,x_max,y_max\n5,6,15,20\n")
+    (tmp_path / "images").mkdir()
+    data.add("d", box=table.name)
+    data.write()
+    assert main(["--dataset_dir", str(tmp_path), "--output", str(tmp_path / output)]) == 2
+    assert "case_boxes.csv, which would be written, is one of the files to check." in capsys.readouterr().err
+    assert table.read_text().startswith("x_min,y_min")
+    assert main(["--dataset_dir", str(tmp_path), "--output", str(tmp_path / "case2.html")]) != 2

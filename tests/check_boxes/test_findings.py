@@ -7,9 +7,12 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 
 from monai_bbox_mil.check_boxes import KINDS, CheckOptions, Finding, check_items
 from monai_bbox_mil.data import get_datalist
@@ -291,3 +294,54 @@ def test_real_masks_have_no_error(real_data, folder, options):
     result = check_items(parts, CheckOptions(**options))
     assert result.count("error") == 0 and all(len(image.boxes) for image in result.images)
     assert torch.isfinite(torch.cat([image.boxes for image in result.images])).all()
+
+
+def test_a_colour_image_where_training_wants_grey(data, clean):
+    clean()
+    rgb = np.zeros((40, 30, 1, 3), dtype=np.uint8)
+    rgb[5:15, 6:20] = 200, 100, 50
+    Image.fromarray(rgb[:, :, 0].swapaxes(0, 1)).save(data.folder / "d.png")
+    data.parts["training"].append({"image": "d.png", "patient": "d", "box": [[5, 6, 15, 20]]})
+    finding = only(data.check())
+    assert (finding.kind, finding.severity) == ("wrong_channels", "error")
+    assert "expected 1 channel(s), got 3" in finding.detail
+
+
+def test_a_mask_that_lies_elsewhere(data, clean):
+    clean()
+    item = data.add("d", objects=[OBJECT])
+    mask = nibabel.load(data.folder / item["mask"])
+    moved = mask.affine.copy()
+    moved[0, 3] += 8
+    nibabel.Nifti1Image(np.asarray(mask.dataobj), moved).to_filename(data.folder / item["mask"])
+    finding = only(data.check())
+    assert (finding.kind, finding.severity) == ("place_mismatch", "error")
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        # A crop of 24 x 24 about the centre (20, 15) holds x from 8 to 31 and y from 3 to 26.
+        ({"image_size": (24, 24)}, "of 3 boxes image_size [24, 24] cuts 1 and loses 1, in 1 of 2 images; image_size "
+         "[48, 24] would hold all"),
+        ({"image_size": (48, 32)}, None),
+        ({}, None),
+        # At 4 mm the image has 20 x 15 voxels, and a crop of 8 x 16 holds x from 6 to 13: the boxes are at 1 to 2 and
+        # at 2.5 to 7.5, and the one of the other image at 10 to 12.5.
+        ({"image_size": (8, 16), "spacing_mm": (4, 4)}, "of 3 boxes image_size [8, 16] cuts 1 and loses 1"),
+    ],
+)  # fmt: skip
+def test_boxes_that_image_size_cuts(data, options, expected):
+    data.add("a", box=[[2, 6, 4, 20], [5, 6, 15, 20]])
+    data.add("b", box=[[20, 6, 25, 20]], part="validation")
+    result = data.check(**options)
+    whole = [finding.detail for finding in result.findings if finding.kind == "small_image_size"]
+    assert whole == [] if expected is None else expected in whole[0]
+    assert kinds(result).count("cropped") == (expected is not None)
+
+
+def test_the_default_size_is_that_of_training(repository):
+    train = yaml.safe_load((repository / "bundle" / "configs" / "train.yaml").read_text())
+    volumes = yaml.safe_load((repository / "bundle" / "configs" / "volumes.yaml").read_text())
+    assert CheckOptions().crop_size == tuple(train["image_size"])
+    assert CheckOptions(slice_dim=None).crop_size == tuple(volumes["image_size"])

@@ -18,10 +18,10 @@ from monai.transforms import (
     RandSpatialCropSamplesd,
 )
 
-from monai_bbox_mil.box_frames import BoxBatch
+from monai_bbox_mil.boxes import BoxBatch
 from monai_bbox_mil.data import SliceDataset, pad_box_collate
-from monai_bbox_mil.errors import stopped_by
 from monai_bbox_mil.losses import GeneralizedMILLoss
+from monai_bbox_mil.runs.last_words import stopped_by
 from monai_bbox_mil.transforms import MaskToBoxTensord, PackBoxesd, UnpackBoxesd
 from tests.annotations.annotations import tight_box
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +146,19 @@ class TestLoadDatalist:
         # A file of the name of a patient, which must not turn the name into a path.
         assert patients(items) == ["sub-7", "sub-7", "a/x", "b/x", "y.v2", "7"]
 
+    def test_patients_of_folders_of_one_name(self, tmp_path):
+        """As much of the path as differs: two people must not become one."""
+        images = ["s1/p1/i.nii.gz", "s2/p1/i.nii.gz", "s2/p2/i.nii.gz", "s2/p2/i.png", "s2/p2/j.nii.gz"]
+        touch(*(tmp_path / image for image in images))
+        items = load_datalist(write_list(tmp_path, {"test": [{"image": image} for image in images]}), section="test")
+        assert patients(items) == ["s1/p1/i", "s2/p1/i", "p2/i", "p2/i", "j"]
+
+    @pytest.mark.parametrize("name", ["NA", "None", "null", "nan", "", "007", "1e5", "1.0"])
+    def test_patients_stay_what_they_are_called(self, tmp_path, name):
+        touch(tmp_path / "a.nii")
+        entries = [{"image": "a.nii", "patient": name}]
+        assert patients(load_datalist(write_list(tmp_path, {"test": entries}), section="test")) == [name]
+
     def test_a_patient_in_two_parts(self, folder):
         content = {"training": self.entries([0], patient="Ann"), "validation": self.entries([1], patient="Ann")}
         message = r"datalist\.json: .* got 1 patient\(s\) in both training and validation: Ann\. .*key 'patient'"
@@ -183,6 +198,45 @@ class TestLoadDatalist:
     def test_errors(self, tmp_path, content, message):
         with pytest.raises(ValueError, match=message):
             load_datalist(write_list(tmp_path, content))
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+    def test_encodings_of_other_programs(self, tmp_path, encoding):
+        """Notepad and PowerShell write byte order marks, and PowerShell UTF-16."""
+        touch(tmp_path / "\u00e4.nii")
+        (tmp_path / "datalist.json").write_bytes('{"test": [{"image": "\u00e4.nii"}]}'.encode(encoding))
+        (item,) = load_datalist(tmp_path, section="test")
+        assert item["image"] == str(tmp_path / "\u00e4.nii")
+        (tmp_path / "datalist.json").rename(tmp_path / "dataset.json")
+        assert get_datalist(tmp_path)["test"] == [item]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+    def test_a_name_that_is_no_utf8(self, tmp_path):
+        name = os.fsdecode(b"va\xff.nii")
+        touch(tmp_path / name)
+        (item,) = load_datalist(write_list(tmp_path, {"test": [{"image": name}]}), section="test")
+        assert os.path.samefile(item["image"], tmp_path / name)
+        assert item["patient"] == r"va\xff"
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "got an empty file"),
+            (b"\xef\xbb\xbf", "JSON, got"),
+            ('{"test": ["\u00e4"]}'.encode("latin-1"), "a text file in UTF-8 or UTF-16, .* save it as UTF-8"),
+            (b"[" * 100_000, "got lists in lists without end"),
+            (b'{"training": [], "training": [{"image": "a"}]}', "got the key 'training' twice in one object"),
+            (b'{"training": [{"image": "a", "image": "b"}]}', "got the key 'image' twice in one object"),
+        ],
+    )
+    def test_files_that_are_no_data_list(self, tmp_path, content, message):
+        (tmp_path / "datalist.json").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"datalist .*datalist\.json: expected .*{message}"):
+            load_datalist(tmp_path)
+
+    def test_lists_of_other_names_are_named(self, folder):
+        content = {"training": self.entries([0, 1]), "val": self.entries([2]), "labels": [{"name": "a"}], "fold": [1]}
+        with pytest.warns(UserWarning, match=r"the lists 'val' are not read, only training, validation, test are\."):
+            load_datalist(write_list(folder, content))
 
     def test_error_absent_or_unknown(self, folder):
         with pytest.raises(ValueError, match=r"datalist .*datalist\.json: expected a JSON file, got nothing\."):

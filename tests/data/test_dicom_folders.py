@@ -1,77 +1,53 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of DICOM slices as images; files are tested with the data lists."""
+"""Which folders and files of DICOM are images."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from monai_bbox_mil.data import find_images, load_datalist
-from monai_bbox_mil.data.image_files import image_stem
-from tests.dicom_files import write_rtstruct, write_seg, write_series
+from monai_bbox_mil.data.image_files import find_images
+from tests.dicom_files import edit, generate_uid, write_frames, write_rtstruct, write_seg, write_series
 
-VOLUME = np.zeros((8, 8, 2))
-
-
-def names(*arguments) -> list[str]:
-    return [Path(item["image"]).name for item in find_images(*arguments)]
+VOLUME = np.ones((4, 5, 3))
 
 
-def test_each_folder_of_slices_is_one_image(tmp_path):
-    slices = write_series(tmp_path / "1.2.840.1", VOLUME)
-    write_series(tmp_path / "1.2.840.2", VOLUME, name="IM{:04d}")
-    write_series(tmp_path / "scanner", VOLUME, name="1.3.12.{}")
-    write_series(tmp_path / "old_mask", VOLUME)
-    write_series(tmp_path / ".hidden", VOLUME)
-    for name in ("annotation", "contours", "notes"):
-        (tmp_path / name).mkdir()
-    write_seg(tmp_path / "annotation" / "seg.dcm", slices, VOLUME[..., None] + 1, ["organ"])
-    write_rtstruct(tmp_path / "contours" / "rs.dcm", slices, {"organ": []})
-    (tmp_path / "notes" / "a.dcm").write_text("no DICOM")
-    (tmp_path / "b.nii.gz").touch()
-    assert names(tmp_path) == ["1.2.840.1", "1.2.840.2", "b.nii.gz", "scanner"]
-    assert names(tmp_path, [".nii.gz"]) == ["b.nii.gz"]
-    assert names(tmp_path, [".dcm"], ()) == ["1.2.840.1", "1.2.840.2", "old_mask", "scanner"]
+def names(folder) -> list[str]:
+    return [str(Path(item["image"]).relative_to(folder)) for item in find_images(folder)]
 
 
-def test_a_folder_that_is_a_series_itself(tmp_path):
-    slices = write_series(tmp_path / "case_seg", VOLUME)
-    write_rtstruct(tmp_path / "case_seg" / "rs.dcm", slices, {"organ": []})
-    assert find_images(tmp_path / "case_seg") == [{"image": str(tmp_path / "case_seg")}]
+def test_a_series_is_its_folder_whatever_its_files_are_called(tmp_path):
+    for number, name in enumerate(("{}.dcm", "{}.IMA", "{}", "a{}.v2", "1.2.840.{}")):
+        slices = write_series(tmp_path / str(number), VOLUME, name=name)
+    write_rtstruct(tmp_path / "4" / "rs.dcm", slices, {})
+    write_seg(tmp_path / "4" / "a.seg", slices, np.ones((*VOLUME.shape, 1), dtype=bool), ["organ"])
+    (tmp_path / "0" / "notes.txt").write_text("of the scan")
+    (tmp_path / "annotations").mkdir()
+    write_rtstruct(tmp_path / "annotations" / "rs.dcm", slices, {})
+    assert names(tmp_path) == ["0", "1", "2", "3", "4"]
+    assert names(tmp_path / "2") == ["."]
 
 
-def test_a_folder_of_two_series_is_refused(tmp_path):
-    for name in ("a{:03d}.dcm", "b{:03d}.dcm"):
-        write_series(tmp_path / "images" / "both", VOLUME, name=name)
-    message = r"both: expected the slices of one DICOM series, got 2 series, which begin with a000\.dcm, b000\.dcm; "
-    for folder in ("images", "images/both"):
-        with pytest.raises(ValueError, match=message + "give each a folder of its own"):
-            find_images(tmp_path / folder)
+def test_pictures_in_one_folder_are_an_image_each(tmp_path):
+    """X-rays, and volumes of one file each."""
+    for number in range(3):
+        write_series(tmp_path, VOLUME[..., :1], name=f"x{number}.dcm")
+        edit(tmp_path / f"x{number}.dcm", ImagePositionPatient=None, ImageOrientationPatient=None)
+    assert names(tmp_path) == ["x0.dcm", "x1.dcm", "x2.dcm"]
+    write_frames(tmp_path / "v.dcm", VOLUME, "axial", range(3))
+    assert names(tmp_path) == ["v.dcm", "x0.dcm", "x1.dcm", "x2.dcm"]
 
 
-def test_dots_in_the_name_of_a_series_are_no_extension(tmp_path):
-    write_series(tmp_path / "1.2.840.1", VOLUME)
-    assert image_stem(tmp_path / "1.2.840.1") == "1.2.840.1"
-    assert image_stem(tmp_path / "1.2.840.1" / "000.dcm") == "000"
-
-
-def test_a_data_list_of_series_keeps_patients_apart(tmp_path):
-    series = ["1.2.840.1", "1.2.840.2", "p1/ct", "p2/ct"]
-    for name in series:
-        slices = write_series(tmp_path / name, VOLUME)
-        write_rtstruct(tmp_path / f"{name}.dcm", slices, {"organ": []})
-    entries = [{"image": name, "box": f"{name}.dcm"} for name in series]
-    (tmp_path / "datalist.json").write_text(json.dumps({"training": entries}))
-    items = load_datalist(tmp_path, section="training", validation_fraction=0)
-    assert [item["patient"] for item in items] == ["1.2.840.1", "1.2.840.2", "p1/ct", "p2/ct"]
-    assert [item["box"] for item in items] == [str(tmp_path / f"{name}.dcm") for name in series]
-
-
-def test_a_folder_without_slices_is_told(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"expected images ending in \.nii\.gz, .*\.dcm, got none\.$"):
+def test_slices_of_several_series_are_no_pictures(tmp_path):
+    for number in range(3):
+        write_series(tmp_path, VOLUME[..., :1], name=f"{number}.dcm")
+    with pytest.raises(ValueError, match=r"expected the slices of one DICOM series, got 3 series: "):
+        find_images(tmp_path)
+    uid = generate_uid()
+    for number in range(3):
+        edit(tmp_path / f"{number}.dcm", SeriesInstanceUID=uid, FrameOfReferenceUID=uid)
+    with pytest.raises(ValueError, match=r"got 3 slices at 1 position: 0\.dcm and 1\.dcm"):
         find_images(tmp_path)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,12 @@ class TestFindImages:
             find_images(tmp_path)
         with pytest.raises(ValueError, match=r"expected a folder with images, got a file\."):
             find_images(tmp_path / "a_segmentation.mhd")
+
+    @pytest.mark.skipif(os.name != "posix", reason="these names are POSIX's")
+    def test_names_that_are_not_utf8(self, tmp_path):
+        odd = os.fsdecode(b"caf\xe9")
+        touch(tmp_path / f"{odd}.nii.gz", tmp_path / "notes" / odd, tmp_path / odd / "1")
+        assert [Path(item["image"]).name for item in find_images(tmp_path)] == [f"{odd}.nii.gz"]
+        (tmp_path / odd / "1").write_bytes(128 * b"\0" + b"DICM")
+        with pytest.raises(ValueError, match="udce9.*expected a name in UTF-8, which ITK needs to read DICOM"):
+            find_images(tmp_path)

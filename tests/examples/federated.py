@@ -25,8 +25,8 @@ from monai.fl.utils.constants import ExtraItems, FlStatistics, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 from torch import Tensor
 
+from benchmarks.speed.bundle_parts import overrides_of
 from monai_bbox_mil.data import make_phantom
-from tests.benchmarks.bundle_parts import overrides_of
 
 BUNDLE = Path(__file__).parents[2] / "bundle"
 CONFIGS = ["configs/train.yaml", "configs/federated.yaml"]

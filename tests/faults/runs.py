@@ -25,8 +25,8 @@ from monai.transforms import LoadImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monai_bbox_mil.data import get_datalist
-from monai_bbox_mil.files import UNFINISHED
 from monai_bbox_mil.losses import BoxSelfTrainingLoss
+from monai_bbox_mil.runs.files import UNFINISHED
 
 CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 EPOCHS = 3
@@ -44,7 +44,11 @@ TRAINING = {
 }
 # The server imports everything once and forks a process for each run.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["monai_bbox_mil.experiments.worker", __name__])
+SERVER.set_forkserver_preload(
+    ["itk", "nibabel", "matplotlib.backends.backend_agg", "monai.apps.detection.transforms.dictionary", "monai.engines",
+     "monai.handlers", "monai.inferers", "monai.losses", "monai.networks.nets", "torch.utils.tensorboard",
+     "monai_bbox_mil.handlers", "monai_bbox_mil.networks", __name__]
+)  # fmt: skip
 
 
 def train(folder, phantom, names=("train",), **overrides):
@@ -80,6 +84,7 @@ def _enter(target, folder, arguments, options):
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method(None, force=True)  # as in a run from the command line, see the experiments' worker
     faulthandler.dump_traceback_later(240, exit=True, file=log)  # where a run hangs is then in its log
     target(folder, *arguments, **options)
     sys.stdout.flush()

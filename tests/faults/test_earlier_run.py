@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_bbox_mil.bundle import set_aside_earlier_run
+from monai_bbox_mil.runs import set_aside_earlier_run
 from tests.faults import runs
 
 EVENTS = "events.out.tfevents.1.a.2.0"
@@ -69,7 +69,7 @@ def test_a_run_that_ends_while_it_reads_its_images_leaves_nothing_to_resume(phan
 def test_a_run_without_a_data_list_leaves_the_earlier_one_in_its_place(phantom, tmp_path):
     write(tmp_path / "models", "checkpoint_epoch=60.pt")
     assert runs.finish(runs.start(runs.train, tmp_path, phantom.parent / "no such folder", resume=False)) == 1
-    assert "no such folder: expected dataset.json" in (tmp_path / "log.txt").read_text()
+    assert "no such folder' (no such folder, looked for from" in (tmp_path / "log.txt").read_text()
     assert files(tmp_path / "models") - {".training.lock"} == {"checkpoint_epoch=60.pt"}
 
 
@@ -121,3 +121,17 @@ def test_an_error_on_the_way_loses_nothing(tmp_path, monkeypatch):
 
 def _fail(*_):
     raise OSError("No space left on device")
+
+
+def test_links_lead_to_the_same_files_after_they_were_moved(tmp_path):
+    """A checkpoint kept on another disk, and a folder of earlier trainings that lies there."""
+    write(tmp_path / "store", "last.pt", EVENTS)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "checkpoint_epoch=4.pt").symlink_to(Path("..", "store", "last.pt"))
+    (tmp_path / "models" / "earlier").symlink_to(tmp_path / "store", target_is_directory=True)
+    (tmp_path / "link").symlink_to(tmp_path / "models", target_is_directory=True)
+    place = set_aside_earlier_run(tmp_path / "link", tmp_path / "eval")
+    assert place == tmp_path / "link" / "earlier" / place.name
+    assert (tmp_path / "store" / place.name / "checkpoint_epoch=4.pt").read_text() == "last.pt"
+    assert (tmp_path / "store" / "last.pt").is_file()
+    assert not list((tmp_path / "models").glob("*.pt"))

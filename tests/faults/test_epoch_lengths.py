@@ -11,7 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 
-from monai_bbox_mil.handlers import AtomicCheckpointSaver, CheckedCheckpointLoader, latest_checkpoint
+from monai_bbox_mil.runs import AtomicCheckpointSaver, CheckedCheckpointLoader, latest_checkpoint
 
 
 def train(folder, batches, max_epochs, epoch_length=None, until=None, resume=False):

@@ -16,8 +16,7 @@ from monai.handlers import CheckpointLoader
 from monai.transforms import RandGaussianNoise
 from torch.utils.data import RandomSampler
 
-from monai_bbox_mil.files import replacing
-from monai_bbox_mil.handlers import (
+from monai_bbox_mil.runs import (
     AtomicCheckpointSaver,
     StepSeeder,
     StopOnNaN,
@@ -25,6 +24,7 @@ from monai_bbox_mil.handlers import (
     fault_advice,
     latest_checkpoint,
 )
+from monai_bbox_mil.runs.files import replacing
 
 
 def files(folder):
@@ -289,3 +289,41 @@ def test_nothing_is_advised_that_cannot_be_done():
     advice = fault_advice(torch.OutOfMemoryError("CUDA out of memory."), {"batch_size": 1, "amp": True})
     assert advice == ("the memory of the GPU is used up", "A machine with more memory is needed.")
     assert fault_advice(RuntimeError("shape mismatch")) is None
+
+
+# --- advice that works ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "value", "told", "not_told"),
+    [
+        (
+            {"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1},
+            1.0,
+            "lower learning_rate (now 0.001) and do without half precision. The latest checkpoint is from before: go "
+            "on from it with --resume True --learning_rate 0.0001 --amp False",
+            "begin anew",
+        ),
+        (
+            {"learning_rate": 0.001, "amp": False, "checkpoint_interval": 0},
+            1.0,
+            "lower learning_rate (now 0.001). No checkpoint is kept (checkpoint_interval 0), so begin anew with "
+            "--learning_rate 0.0001",
+            "half precision",
+        ),
+        (
+            {"learning_rate": 0.1, "amp": False, "checkpoint_interval": 1},  # the optimizer was given another one
+            1.0,
+            "lower the learning rate. The latest checkpoint is from before: go on from it with --resume True",
+            "--learning_rate",
+        ),
+        ({"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1}, float("nan"), "Mend these images", "--amp"),
+        ({}, 1.0, "do without half precision. No checkpoint was touched.", "--resume"),
+    ],
+)
+def test_after_nan_only_what_works_is_advised(options, value, told, not_told):
+    trainer = trainer_with(lambda engine, batch: {"loss": torch.tensor(float("nan"))})
+    trainer.optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.001)
+    StopOnNaN(case_names=lambda batch: ["a"], options=options).attach(trainer)
+    with pytest.raises(FloatingPointError) as error:
+        trainer.run([{"image": torch.full((1, 1, 2, 2), value)}])
+    assert told in str(error.value)
+    assert not_told not in str(error.value)

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from monai_bbox_mil.handlers import latest_checkpoint
+from monai_bbox_mil.runs import latest_checkpoint
 from tests.faults import runs
 
 # Five fit in a minute; MONAI_BBOX_MIL_KILLS=20 for more.

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from monai_bbox_mil.run_lock import FolderInUseError, RunLock
+from monai_bbox_mil.runs.run_lock import FolderInUseError, RunLock
 from tests.faults import runs
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_bbox_mil.handlers import latest_checkpoint
+from monai_bbox_mil.runs import latest_checkpoint
 from tests.faults import ranks, runs
 from tests.faults.test_kills import KILLS
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from monai_bbox_mil.data import get_datalist
-from monai_bbox_mil.handlers import latest_checkpoint
+from monai_bbox_mil.runs import latest_checkpoint
 from tests.faults import runs
 
 
@@ -68,7 +68,7 @@ def test_a_gpu_without_memory_is_told_with_the_settings_that_need_it(phantom, re
     assert re.search(
         r"AdvisedError: the memory of the GPU is used up at iteration \d+ \(epoch 3\)\. To need less: "
         r"make batch_size \(now 8\) smaller; set amp \(now False\) to True; "
-        r"make image_size \(now \[32, 32\]\) smaller\.",
+        r"make image_size \(now \[32, 32\]\) smaller, in a new training\.",
         log_of(tmp_path),
     )
     assert_goes_on(tmp_path, phantom, reference)

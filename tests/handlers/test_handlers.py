@@ -12,9 +12,10 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from PIL import Image
 
-from monai_bbox_mil.handlers import CaseReport, LossParts, ThresholdCalibrator, VolumeDice, latest_checkpoint
+from monai_bbox_mil.handlers import CaseReport, LossParts, ThresholdCalibrator, VolumeDice
 from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_comparison_grid, save_picture_grid
 from monai_bbox_mil.losses import GeneralizedMILLoss
+from monai_bbox_mil.runs import latest_checkpoint
 
 
 def case(name, pred_rows, mask_rows=(2, 6), spacing_mm=(1.0, 2.0, 5.0)):
@@ -85,7 +86,7 @@ def test_single_slices_are_measured_along_their_outline(tmp_path):
 
 def test_a_prediction_of_another_size_is_told(tmp_path):
     inputs, outputs = case("a", (2, 6))
-    with pytest.raises(ValueError, match=r"a: mask \(1, 12, 12, 3\) and pred \(1, 12, 12, 2\) differ"):
+    with pytest.raises(ValueError, match=r"a.nii.gz: mask \(1, 12, 12, 3\) and pred \(1, 12, 12, 2\) differ"):
         run_report([(inputs, {**outputs, "pred": outputs["pred"][..., :2]})], tmp_path)
     with pytest.raises(ValueError, match="pictures must hold at least one case"):
         save_picture_grid(tmp_path / "x.png", [], ["a"])
@@ -139,6 +140,29 @@ def test_calibration_finds_the_threshold_of_best_boxes(tmp_path):
     assert found["num_images"] == 2
     assert found["calibrated_from"] == "boxes"
     assert state.metrics["box_iou"] == 1
+
+
+def test_what_was_calibrated_on_nothing_is_not_called_calibrated(tmp_path, caplog):
+    """Three channels: one fits its box, one is predicted but in no image, one is in an image but never predicted."""
+    prob = torch.zeros(1, 3, 10, 10)
+    prob[0, 0, 2:6, 2:6], prob[0, 1] = 0.42, 0.07
+    label = torch.tensor([[[2.0, 2, 6, 6, 0], [1, 1, 3, 3, 2]]])
+    path = tmp_path / "threshold.json"
+    for channels, calibrated in (([0, 1, 2], [True, False, False]), ([1, 2], [False, False])):
+        caplog.clear()
+        rows = torch.stack([row for row in label[0] if int(row[4]) in channels])
+        rows[:, 4] = torch.tensor([channels.index(int(code)) for code in rows[:, 4]])
+        outputs = {"pred": prob[:, channels], "label": rows[None]}
+        engine = Engine(lambda *_, outputs=outputs: outputs)
+        ThresholdCalibrator(path, name="calibration").attach(engine)
+        with caplog.at_level("INFO", logger="calibration"):
+            engine.run([0])
+        found = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+        assert found["calibrated"] == calibrated
+        assert found["threshold"] == [0.25 if known else 0.5 for known in calibrated]
+        assert found["calibrated_from"] == ("boxes" if any(calibrated) else "nothing")
+        assert ("Threshold from boxes alone" in caplog.text) is any(calibrated)
+        assert f"not calibrated for 2 of {len(channels)} classes" in caplog.text
 
 
 def test_calibration_boxes_volumes_as_they_were_boxed(tmp_path):

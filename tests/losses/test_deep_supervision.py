@@ -9,7 +9,7 @@ from monai.losses import DeepSupervisionLoss
 from monai.networks.nets import DynUNet, SegResNetDS
 from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d
 
-from monai_bbox_mil.box_frames import BoxBatch
+from monai_bbox_mil.boxes import BoxBatch
 from monai_bbox_mil.data import pad_box_collate
 from monai_bbox_mil.losses import BoxDeepSupervisionLoss, GeneralizedMILLoss, GlobalConstraintLoss, scale_box_tensor
 from monai_bbox_mil.transforms import MaskToBoxTensor

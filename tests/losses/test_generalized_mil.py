@@ -10,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_bbox_mil.losses import BoxPairwiseLoss, GeneralizedMILLoss, box_pairwise_loss, generalized_mil_loss
+from monai_bbox_mil.losses.options import NEGATIVES as NEGATIVE_KINDS
+from monai_bbox_mil.losses.options import PAIRWISE_REGIONS
+from monai_bbox_mil.losses.options import UNARIES as UNARY_KINDS
+from monai_bbox_mil.smooth_max import SMOOTH_MAXIMA
 from tests.reference.naive_mil import mil_terms
 from tests.strategies import angle_sets, random_logits, seeds, shapes, targets
 
-METHODS = st.sampled_from(["max", "alpha_softmax", "alpha_quasimax"])
-UNARIES = st.sampled_from(["focal", "bce"])
-NEGATIVES = st.sampled_from(["pixels", "lines"])
-REGIONS = st.sampled_from(["box", "image"])
+METHODS = st.sampled_from(list(SMOOTH_MAXIMA))
+UNARIES = st.sampled_from(UNARY_KINDS)
+NEGATIVES = st.sampled_from(NEGATIVE_KINDS)
+REGIONS = st.sampled_from(PAIRWISE_REGIONS)
 BASELINE = {"smooth_max": "max", "angles_deg": (0,), "unary": "bce", "negatives": "lines"}
 SYSTEMS = [{}, {"smooth_max": "alpha_quasimax"}, {"smooth_max": "max"}, BASELINE]
 

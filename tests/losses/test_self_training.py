@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from itertools import product
 
 import pytest
 import torch
@@ -48,6 +50,42 @@ def test_equals_the_naive_twin(data, seed, shape, classes, roundness, core, outs
         for terms in (fast, naive)
     ]
     assert torch.allclose(*gradients, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[range(1, 20)] * 2, [range(1, 7)] * 3, [[32], [33], [48]]], ids=["2D", "3D", "large"]
+)
+def test_nothing_known_gives_the_ellipse_that_exact_arithmetic_gives(sizes):
+    """Levels cut between pixels, never between pixels that are equally far from the middle of the box."""
+    for size in product(*sizes):
+        squares = [[Fraction(2 * k + 1 - n, n) ** 2 for k in range(n)] for n in size]
+        # Of the pixels of a side the middle ones are the nearest; the farthest side sets the level.
+        level = max(
+            row[0] + sum(min(other) for j, other in enumerate(squares) if j != i) for i, row in enumerate(squares)
+        )
+        scale = math.lcm(*size) ** 2
+        ends = [torch.tensor([int(square * scale) for square in row]) for row in squares]
+        distance = sum(row.reshape([-1 if j == i else 1 for j in range(len(size))]) for i, row in enumerate(ends))
+        target = torch.tensor([[[0.0] * len(size) + [*map(float, size), 0.0]]])
+        found = box_level_set(torch.zeros(1, 1, *size), target)[0, 0]
+        assert torch.equal(found > 0, distance <= int(level * scale)), size
+
+
+@pytest.mark.parametrize("shape", [(13, 10), (7, 9, 8)])
+def test_mirrored_and_turned_images_have_mirrored_and_turned_labels(shape):
+    """Bit for bit, with the few different logits that make many ties."""
+    dims, generator = len(shape), torch.Generator().manual_seed(0)
+    logits = torch.randint(-2, 3, (1, 1, *shape), generator=generator) / 2
+    low, high = [1, 2, 1][:dims], [n - 1 for n in shape]
+    label = box_level_set(logits, torch.tensor([[[*map(float, low), *map(float, high), 0]]]))
+    for axis in range(dims):
+        mirrored = [*map(float, low), *map(float, high), 0]
+        mirrored[axis], mirrored[dims + axis] = float(shape[axis] - high[axis]), float(shape[axis] - low[axis])
+        found = box_level_set(logits.flip(axis + 2), torch.tensor([[mirrored]]))
+        assert torch.equal(found.flip(axis + 2), label)
+    turned = torch.tensor([[[*map(float, low[::-1]), *map(float, high[::-1]), 0]]])
+    axes = [0, 1, *range(dims + 1, 1, -1)]
+    assert torch.equal(box_level_set(logits.permute(axes).contiguous(), turned).permute(axes), label)
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (5, 6, 4)])
@@ -193,3 +231,46 @@ def test_wrong_arguments_are_told():
     loss.teacher = torch.zeros(1, 1, 9, 9)
     with pytest.raises(ValueError, match=r"teacher must have the shape of input \(2, 1, 9, 9\), got \(1, 1, 9, 9\)"):
         loss(torch.zeros(2, 1, 9, 9), TARGET)
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (8, 7, 6)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        GeneralizedMILLoss(),
+        GeneralizedMILLoss(negatives="lines", unary="bce"),
+        BoxSelfTrainingLoss(GeneralizedMILLoss()),
+    ],
+)
+def test_losses_of_mirrored_images_are_equal(loss, shape):
+    """In float64, so that a line more or less would show beside rounding."""
+    dims = len(shape)
+    logits = random_logits(0, 1, 1, *shape)
+    low, high = [1, 2, 2][:dims], [n - 2 for n in shape]
+    values = []
+    for flipped in (None, *range(dims)):
+        row, seen = [*map(float, low), *map(float, high), 0.0], logits
+        if flipped is not None:
+            seen = logits.flip(flipped + 2)
+            row[flipped], row[dims + flipped] = (
+                float(shape[flipped] - high[flipped]),
+                float(shape[flipped] - low[flipped]),
+            )
+        if isinstance(loss, BoxSelfTrainingLoss):
+            loss.teacher = seen.clone()
+        values.append(loss(seen, torch.tensor([[row]])).item())
+    assert values == pytest.approx([values[0]] * len(values), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "loss", [GeneralizedMILLoss(), GlobalConstraintLoss(), BoxSelfTrainingLoss(GeneralizedMILLoss())]
+)
+def test_boxes_in_half_precision(loss):
+    """Where whole numbers are exact they are as good as float32's, snapped too; else they are refused."""
+    box = torch.tensor([[[8.0, 200, 90, 256, 0]]])
+    logits = random_logits(0, 1, 1, 100, 257).float()
+    assert loss(logits[..., :256], box.bfloat16()) == loss(logits[..., :256], box)
+    with pytest.raises(ValueError, match=r"target must hold boxes in float32, got torch.bfloat16, which rounds .* 256"):
+        loss(logits, box.bfloat16())
+    for dtype in (torch.int16, torch.int64, torch.float64, torch.float16):
+        assert loss(logits, box.to(dtype)) == loss(logits, box)

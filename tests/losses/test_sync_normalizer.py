@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.multiprocessing import spawn
 
 from monai_bbox_mil.losses import BoxSelfTrainingLoss, GeneralizedMILLoss
-from monai_bbox_mil.losses.ranks import mean_over_ranks
+from monai_bbox_mil.losses.process_mean import mean_over_processes
 
 # Two processes with two images and one: class 0 has its boxes on the first alone, class 1 on both, class 2 on neither.
 SHARES = (slice(0, 2), slice(2, 3))
@@ -67,7 +67,7 @@ def mean_of_ranks(ranks, index):
 
 
 @pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(case.values()) for case in CASES])
-def test_the_mean_over_ranks_is_the_loss_of_the_joined_batch(two_ranks, case):
+def test_the_mean_over_processes_is_the_loss_of_the_joined_batch(two_ranks, case):
     expected = value_and_gradient(GeneralizedMILLoss(reduction="sum", **CASES[case]), slice(None))
     for got, want in zip(mean_of_ranks(two_ranks, 2 * case + 1), expected):
         torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
@@ -94,4 +94,4 @@ def test_one_process_needs_no_process_group():
     loss = GeneralizedMILLoss(sync_normalizer=True)
     for got, want in zip(value_and_gradient(loss, slice(None)), value_and_gradient(GeneralizedMILLoss(), slice(None))):
         torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
-    assert mean_over_ranks(torch.tensor([3, 4]), torch.float64).tolist() == [3, 4]
+    assert mean_over_processes(torch.tensor([3, 4]), torch.float64).tolist() == [3, 4]

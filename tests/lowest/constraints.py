@@ -17,7 +17,8 @@ def lowest(setup_cfg: Path, extras: list[str]) -> list[str]:
 
     Example:
         >>> setup_cfg = getfixture("tmp_path") / "setup.cfg"
-        >>> text = "[options]\\ninstall_requires = a>=1.2\\n  b==3\\n[options.extras_require]\\nx = c\\n  d>=4\\n"
+        >>> extra = "[options.extras_require]\\nx = c\\n  d>=4; python_version >= '3.11'\\n"
+        >>> text = f"[options]\\ninstall_requires = a>=1.2\\n  b==3\\n{extra}"
         >>> _ = setup_cfg.write_text(text)
         >>> lowest(setup_cfg, ["x"])
         ['a==1.2', 'd==4']
@@ -25,7 +26,8 @@ def lowest(setup_cfg: Path, extras: list[str]) -> list[str]:
     config = ConfigParser()
     config.read(setup_cfg, encoding="utf-8")
     texts = [config["options"]["install_requires"], *(config["options.extras_require"][extra] for extra in extras)]
-    return [line.replace(">=", "==") for text in texts for line in text.split() if ">=" in line]
+    names = [line.partition(";")[0].strip() for text in texts for line in text.splitlines()]  # without their markers
+    return [name.replace(">=", "==") for name in names if ">=" in name]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,14 @@ import math
 import pytest
 import torch
 
-from monai_bbox_mil.metrics import BoxIoUMetric, best_threshold, box_region_iou, load_threshold, save_threshold
+from monai_bbox_mil.metrics import (
+    DEFAULT_THRESHOLDS,
+    BoxIoUMetric,
+    best_threshold,
+    box_region_iou,
+    load_threshold,
+    save_threshold,
+)
 
 
 def square(low, high, size=10):
@@ -66,6 +73,23 @@ def test_best_threshold_is_the_middle_of_the_best():
     assert best_threshold(scores, (0.1, 0.3, 0.5, 0.7, 0.9)) == [0.5, 0.9, 0.5]
     with pytest.raises(ValueError, match=r"box_iou must have the shape \(C, 19\), got \(3, 5\)"):
         best_threshold(scores)
+
+
+def test_a_class_that_no_image_holds_keeps_one_half_wherever_it_is_predicted():
+    """The second channel reaches 0.3 and no image holds it: whether it is predicted decides nothing."""
+    for scale in (0.0, 0.3, 1.0):
+        metric = BoxIoUMetric(DEFAULT_THRESHOLDS)
+        prob = torch.zeros(4, 2, 10, 10)
+        prob[:, 0, 2:6, 2:6], prob[:, 1] = 0.62, scale * torch.rand(4, 10, 10)
+        metric(prob, torch.tensor([[[2.0, 2, 6, 6, 0]]] * 4))
+        assert best_threshold(metric.aggregate()) == [0.35, 0.5]
+
+
+def test_predictions_that_meet_no_box_choose_no_threshold():
+    metric = BoxIoUMetric((0.1, 0.2, 0.9))
+    metric(0.95 * square(0, 2)[None], torch.tensor([[[5.0, 5, 9, 9, 0]]]))
+    assert metric.aggregate().tolist() == [[0, 0, 0]]
+    assert best_threshold(metric.aggregate(), (0.1, 0.2, 0.9)) == [0.5]
 
 
 def test_threshold_file(tmp_path):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from monai_bbox_mil.handlers import CheckedCheckpointLoader
 from monai_bbox_mil.metrics import load_threshold
+from monai_bbox_mil.runs import CheckedCheckpointLoader
 from tests.bundle.conftest import CONFIGS
 from tests.robustness.cases import content
 

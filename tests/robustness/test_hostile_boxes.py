@@ -113,16 +113,6 @@ def test_paths_that_are_no_files(tmp_path, suffix, kind):
     assert str(path) in str(error.value)
 
 
-def test_a_missing_package_is_no_fault_of_the_file(tmp_path, monkeypatch):
-    from monai.utils import OptionalImportError
-
-    from monai_bbox_mil.annotations import dicom_series
-
-    monkeypatch.setattr(dicom_series, "optional_import", lambda name: (None, False))
-    with pytest.raises(OptionalImportError, match="need pydicom"):
-        read_boxes(content("a.dcm", b"")(tmp_path), VOLUME)
-
-
 def test_check_boxes_finds_such_files_and_goes_on(tmp_path):
     files = [(name, *HOSTILE[name][:2]) for name in ("brackets within brackets", "a cell of 200 kB", "NUL in JSON")]
     items = []

@@ -9,12 +9,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, NormalizeIntensityd
+from monai.transforms import Compose
 
-from monai_bbox_mil.transforms import EnsureVolumed, LoadCheckedImaged
+from monai_bbox_mil.transforms import EnsureVolumed, LoadCheckedImaged, NormalizeAnyIntensityd
 from tests.robustness.cases import AFFINE, SHAPE, VOXELS, array, content, header_float, metaimage, nifti, picture
 
-LOAD = Compose([LoadCheckedImaged("image", 1), EnsureVolumed("image"), NormalizeIntensityd("image", channel_wise=True)])
+LOAD = Compose(
+    [LoadCheckedImaged("image", 1), EnsureVolumed("image"), NormalizeAnyIntensityd("image", channel_wise=True)]
+)
 UNREADABLE = r"expected an image that can be read, got \w+"
 
 
@@ -53,14 +55,14 @@ REFUSED = {
     "too large for float32": (nifti("a.nii", VOXELS.astype(np.float64) * 1e300), "too large for float32"),
     "time series": (nifti("a.nii", np.stack([VOXELS] * 3, -1)), r"expected 1 channel\(s\), got 3 .*in_channels"),
     "rgb": (picture("a.png", 9, 8, 3), r"expected 1 channel\(s\), got 3 of \(8, 9\) voxels; a colour image"),
-    "rgba": (picture("a.png", 9, 8, 4), r"expected 1 channel\(s\), got 4"),
+    "rgba": (picture("a.png", 9, 8, 4), "expected an opaque picture, got 72 of 72 pixels"),
     "rgb jpeg": (picture("a.jpg", 9, 8, 3), r"expected 1 channel\(s\), got 3"),
     "complex": (array("a.npy", VOXELS.astype(np.complex64)), "expected real voxels, got .*complex64"),
     "strings": (array("a.npy", np.array([["a"]])), "expected real voxels|can be read"),
     "pickled objects": (array("a.npy", np.array([{}], dtype=object), True), "can be read.*pickle"),
     "no voxels": (array("a.npy", VOXELS[:0]), "expected at least one voxel"),
     "one axis": (array("a.npy", VOXELS[:, 0, 0]), "2 or 3 spatial axes"),
-    "a folder": (lambda folder: folder, UNREADABLE),
+    "a folder": (lambda folder: folder, "expected DICOM slices in the folder, got none"),
     "unknown extension": (content("a.xyz", "a"), UNREADABLE),
 }
 
@@ -119,6 +121,8 @@ def test_a_colour_image_for_a_network_of_three_channels(tmp_path):
     assert LoadCheckedImaged("image", 3)({"image": picture("a.png", 9, 8, 3)(tmp_path)})["image"].shape == (3, 8, 9)
 
 
-def test_channels_are_one_number_a_key():
-    with pytest.raises(ValueError, match=r"num_channels must be one number a key \(2\), got \[1\]"):
+def test_channels_and_kinds_are_one_per_key():
+    with pytest.raises(ValueError, match=r"num_channels must be one number per key \(2\), got \[1\]"):
         LoadCheckedImaged(["image", "mask"], [1])
+    with pytest.raises(ValueError, match=r"label_map must be one bool per key \(2\), got \[True\]"):
+        LoadCheckedImaged(["image", "mask"], label_map=[True])

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from monai_bbox_mil.losses import BoxSelfTrainingLoss, GeneralizedMILLoss, GlobalConstraintLoss
+from monai_bbox_mil.losses.options import NEGATIVES, UNARIES
+from monai_bbox_mil.smooth_max import SMOOTH_MAXIMA
 from tests.strategies import random_logits
 
 SHAPE = (24, 20)
@@ -29,9 +31,7 @@ BOXES = {
 PIXEL_TYPES = [torch.float16, torch.bfloat16, torch.float32]
 SYSTEMS = [
     {"smooth_max": smooth_max, "unary": unary, "negatives": negatives}
-    for smooth_max, unary, negatives in itertools.product(
-        ["alpha_softmax", "alpha_quasimax", "max"], ["focal", "bce"], ["pixels", "lines"]
-    )
+    for smooth_max, unary, negatives in itertools.product(SMOOTH_MAXIMA, UNARIES, NEGATIVES)
 ]
 # Before it is divided by the number of bags and carried back to a float16 logit, a wrong pixel's gradient is of the
 # order of its weight. It may be spread over a line of pixels and is divided by all lines of the image.

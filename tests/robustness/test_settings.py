@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from monai_bbox_mil.bundle import check_settings
+from monai_bbox_mil.runs import check_setting, check_settings
+from monai_bbox_mil.smooth_max import SMOOTH_MAXIMA
 from tests.bundle.conftest import CONFIGS
 from tests.robustness.cases import causes
 
@@ -47,7 +48,7 @@ def test_evaluation_and_inference_look_too(names):
 @pytest.mark.parametrize("file", ["multi_gpu_train", "multi_gpu_evaluate"])
 def test_several_processes_look_before_they_meet(file):
     initialize = (CONFIGS / f"{file}.yaml").read_text().split("initialize:\n")[1]
-    assert initialize.index("check_settings") < initialize.index("init_process_group")
+    assert initialize.index("begin_run") < initialize.index("init_process_group")
 
 
 def test_a_misspelt_section_is_an_error_of_monais():
@@ -68,7 +69,10 @@ def test_a_misspelt_section_is_an_error_of_monais():
         (["inference", "promise12"], {"max_epochs": 1}),
     ],
 )
-def test_known_settings_pass(names, overrides):
+def test_known_settings_pass(names, overrides, tmp_path):
+    if "inference" in names:  # its folder must hold an image
+        (tmp_path / "a.png").touch()
+        overrides = {**overrides, "dataset_dir": str(tmp_path)}
     initialize(*names, **overrides)
 
 
@@ -93,3 +97,15 @@ def test_a_data_list_given_whole_is_no_section_of_settings():
     with pytest.raises(RuntimeError) as error:
         initialize("train", data_item={"training": items, "validation": []})
     assert "'data_item' (did you mean 'data_items'?)" in causes(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("smooth_max", SMOOTH_MAXIMA), ("supervision", ("boxes", "boxes_as_masks", "full"))],
+)
+def test_the_table_of_settings_knows_all_words(name, words):
+    """The room of settings knows nothing of the losses, so it says their words again."""
+    for word in words:
+        assert check_setting(name, word) == word
+    with pytest.raises(ValueError, match=f"{name}: expected {', '.join(list(words)[:-1])} or {list(words)[-1]}, got"):
+        check_setting(name, "another")

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import HTTPException
@@ -21,6 +23,8 @@ from monailabel.tasks.activelearning.random import Random
 import monai_bbox_mil
 from monai_bbox_mil.apps.monailabel.bundle import Bundle
 from monai_bbox_mil.apps.monailabel.infer import BoxInferTask
+from monai_bbox_mil.apps.monailabel.paths import PlainNames, PlainSessions, is_upload, with_checks
+from monai_bbox_mil.apps.monailabel.requests import infer_request, invalid
 from monai_bbox_mil.apps.monailabel.scoring import SCORE, BoxIoUScoring, LowestBoxIoU
 from monai_bbox_mil.apps.monailabel.train import BoxTrainTask
 
@@ -78,18 +82,65 @@ class BoxLabelApp(MONAILabelApp):
         slice_dim = train["slice_dim"] if train["spatial_dims"] == 2 else None
         return {SCORE: BoxIoUScoring(BoxInferTask(self.bundle, self.conf), slice_dim, train["box_classes"])}
 
+    def init_datastore(self) -> Datastore:
+        """The datastore of the studies, that keeps to its folders."""
+        return with_checks(PlainNames, super().init_datastore())
+
+    def _load_sessions(self, load: bool = False) -> Any:
+        sessions = super()._load_sessions(load)
+        return sessions if sessions is None else with_checks(PlainSessions, sessions)
+
+    def bundle_path(self, model: str) -> str:
+        """The bundle, for any model: where there is none, MONAI Label takes a folder for code from the request."""
+        return str(self.bundle.root)
+
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """As MONAI Label does it, but a request that cannot be met is answered by the reason.
+
+        Args:
+            request: see :func:`~monai_bbox_mil.apps.monailabel.requests.infer_request`; ``image`` is an id of the
+                datastore, or a file that came with the request or for a session.
 
         Raises:
             HTTPException: 404 for an unknown image, 400 for a wrong parameter, 500 before the first training.
         """
-        image = request["image"]
-        if isinstance(image, str) and not os.path.exists(image) and image not in self.datastore().list_images():
-            raise HTTPException(404, f"There is no image {image!r} in the datastore.")
-        try:
-            result: dict[str, Any] = super().infer(request, datastore)
-        except MONAILabelException as error:
-            status = 400 if error.error == MONAILabelError.INVALID_INPUT else 500
-            raise HTTPException(status, error.msg) from error
+        with _answered():
+            checked = infer_request(request)
+            self._check_image(checked.get("image"))
+            result: dict[str, Any] = super().infer(checked, datastore)
         return result
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """The same: nothing here is cut into tiles."""
+        return self.infer(request, datastore)
+
+    def train(self, request: dict[str, Any]) -> dict[str, Any]:
+        """As MONAI Label does it; see :class:`BoxTrainTask` for what a request may say.
+
+        Raises:
+            HTTPException: 400 for a wrong parameter.
+        """
+        with _answered():
+            result: dict[str, Any] = super().train(request)
+        return result
+
+    def _check_image(self, image: Any) -> None:
+        if not isinstance(image, str):
+            raise invalid("image", "the id of an image, or a file", image)
+        if image in self.datastore().list_images():
+            return
+        folders = [] if self._sessions is None else [self._sessions.store_path]
+        if not os.path.exists(image):
+            raise HTTPException(404, f"There is no image {image!r} in the datastore.")
+        if not is_upload(image, folders if "://" in self.studies else [*folders, self.studies]):
+            raise HTTPException(400, f"image: expected an id of the datastore or an upload, got {image!r:.200}.")
+
+
+@contextlib.contextmanager
+def _answered() -> Iterator[None]:
+    """Turn MONAI Label's errors, which a server answers by 500 alone, into answers that give the reason."""
+    try:
+        yield
+    except MONAILabelException as error:
+        status = 400 if error.error == MONAILabelError.INVALID_INPUT else 500
+        raise HTTPException(status, error.msg) from error

@@ -16,8 +16,10 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 
 from monai_bbox_mil.apps.monailabel.bundle import Bundle
 from monai_bbox_mil.apps.monailabel.datalist import BOX_TAG
+from monai_bbox_mil.apps.monailabel.requests import infer_request
 from monai_bbox_mil.losses import box_level_set
 from monai_bbox_mil.transforms import PackBoxes, ThresholdClassesd
+from monai_bbox_mil.transforms.mask_files import label_dtype
 
 __all__ = ["BoxPrompt", "BoxInferTask", "roi_to_box"]
 
@@ -77,7 +79,7 @@ class BoxPrompt(Transform):
         limits = torch.finfo(prob.dtype)
         logits = torch.logit(prob.clamp(limits.tiny, 1 - limits.eps))[None, None]
         region = box_level_set(logits, roi_to_box(self.roi, prob.shape)[None], self.roundness)[0]
-        return {**data, "pred": MetaTensor((self.value * region).to(torch.uint8), meta=pred.meta)}
+        return {**data, "pred": MetaTensor(self.value * region.to(label_dtype(self.value)), meta=pred.meta)}
 
 
 class _BundleTask(BundleInferTask):
@@ -145,5 +147,10 @@ class BoxInferTask(InferTask):
         return self._task
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        result: tuple[str | None, dict[str, Any]] = self.task()(request)
+        """File of the mask, and what else is answered.
+
+        Raises:
+            MONAILabelException: before the first training, and for a parameter that is out of its range.
+        """
+        result: tuple[str | None, dict[str, Any]] = self.task()(infer_request(request))
         return result

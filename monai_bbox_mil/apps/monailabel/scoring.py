@@ -9,7 +9,6 @@ import logging
 from typing import Any
 
 import torch
-from monai.transforms import LoadImage
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -17,7 +16,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monai_bbox_mil.apps.monailabel.datalist import BOX_TAG
 from monai_bbox_mil.apps.monailabel.infer import BoxInferTask
 from monai_bbox_mil.metrics import box_region_iou
-from monai_bbox_mil.transforms import LoadBoxes, PackBoxes
+from monai_bbox_mil.transforms import LoadBoxes, LoadCheckedImage, PackBoxes
 
 __all__ = ["SCORE", "BoxIoUScoring", "LowestBoxIoU"]
 
@@ -71,7 +70,7 @@ class BoxIoUScoring(ScoringMethod):
     def score(self, image: str, boxes: str) -> float:
         """Mean IoU over the classes that are drawn or predicted, 1 where there is none."""
         _, data = self.infer.task()({"image": image, "skip_writer": True, "logging": "ERROR"})
-        volume = LoadImage(image_only=True, ensure_channel_first=True)(image)
+        volume = LoadCheckedImage()(image)
         corners, classes = LoadBoxes(self.classes)(boxes, volume)
         given = PackBoxes()(corners, classes, volume.shape[1:])
         label = torch.as_tensor(data["pred"]).reshape(volume.shape[1:])
@@ -89,7 +88,9 @@ class LowestBoxIoU(Strategy):
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
         """``id`` of the image and its score, or ``None`` when all are corrected."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
-        scores = {image: datastore.get_image_info(image).get(SCORE) for image in sorted(images)}
+        found = {image: datastore.get_image_info(image).get(SCORE) for image in sorted(images)}
+        # Clients may write into an image's information, anything.
+        scores = {image: score if isinstance(score, float) else None for image, score in found.items()}
         if not scores:
             return None
         image = min(scores, key=lambda i: (scores[i] is None, scores[i] or 0.0))

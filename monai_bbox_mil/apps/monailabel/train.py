@@ -8,10 +8,13 @@ from typing import Any
 
 import monai.bundle
 from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.tasks.train.bundle import BundleTrainTask
 
 from monai_bbox_mil.apps.monailabel.bundle import Bundle
 from monai_bbox_mil.apps.monailabel.datalist import labelled_items, split_items
+from monai_bbox_mil.apps.monailabel.requests import TRAIN, train_request
+from monai_bbox_mil.runs.last_words import stopped_by
 
 __all__ = ["BoxTrainTask"]
 
@@ -20,7 +23,8 @@ class BoxTrainTask(BundleTrainTask):
     """Trains the bundle on all boxes and corrected masks of the datastore, from its present weights on.
 
     Boxes are learned from as boxes; a corrected mask as the set of its voxels, each a box of its own, which is full
-    supervision. Request parameters are those of MONAI Label: ``max_epochs``, ``pretrained``, ``val_split``, ``device``.
+    supervision. It runs in one process. Request parameters are ``max_epochs``, ``pretrained``, ``val_split`` and
+    ``device``, as MONAI Label means them; see :func:`~monai_bbox_mil.apps.monailabel.requests.train_request`.
 
     Args:
         bundle: is rewritten: ``models/model.pt`` and ``models/threshold.json``.
@@ -30,24 +34,47 @@ class BoxTrainTask(BundleTrainTask):
     def __init__(self, bundle: Bundle, conf: dict[str, str]) -> None:
         super().__init__(str(bundle.root), conf, load_strict=True)
 
+    def config(self) -> dict[str, Any]:
+        """What a client may set, with the defaults."""
+        return {name: value for name, value in super().config().items() if name in TRAIN}
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train.
+
+        Raises:
+            MONAILabelException: for a parameter that is unknown or out of its range.
+            ValueError: when there is nothing to learn from.
+        """
+        result: dict[str, Any] = super().__call__({**train_request(request), "multi_gpu": False}, datastore)
+        return result
+
     def _fetch_datalist(self, request: dict[str, Any], datastore: Datastore) -> list[dict[str, Any]]:
         return labelled_items(datastore)
 
     def _partition_datalist(
         self, datalist: list[dict[str, Any]], request: dict[str, Any], shuffle: bool = False
-    ) -> tuple[list[dict], list[dict]]:
-        return split_items(datalist, float(request.get("val_split", 0.2)))
+    ) -> tuple[tuple[dict, ...], tuple[dict, ...]]:
+        training, validation = split_items(datalist, request.get("val_split", 0.2))
+        # A list would become a part of the configuration, and a name in it that begins with "$" would be run.
+        return tuple(training), tuple(validation)
 
     def _load_checkpoint(self, model_pytorch: str, pretrained: bool, train_handlers: list[Any]) -> None:
         if pretrained:  # MONAI Label's own fails where it is false
             super()._load_checkpoint(model_pytorch, pretrained, train_handlers)
 
     def run_single_gpu(self, request: dict[str, Any], overrides: dict[str, Any]) -> None:
-        """As MONAI Label does it, with ``monailabel.yaml`` on top of ``train.yaml``."""
+        """As MONAI Label does it, with ``monailabel.yaml`` on top of ``train.yaml``.
+
+        Raises:
+            MONAILabelException: when the run fails, with what stopped it.
+        """
         configs = [self.bundle_config_path, self.bundle_config_path.replace("train.yaml", "monailabel.yaml")]
-        monai.bundle.run(
-            run_id=request.get("run_id", "run"),
-            meta_file=self.bundle_metadata_path,
-            config_file=configs,
-            **overrides,
-        )
+        try:
+            monai.bundle.run(
+                run_id="run",
+                meta_file=self.bundle_metadata_path,
+                config_file=configs,
+                **overrides,
+            )
+        except Exception as error:  # clients show the last lines of the log alone
+            raise MONAILabelException(MONAILabelError.APP_TRAIN_FAILED, stopped_by(error)) from error

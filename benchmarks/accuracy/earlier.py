@@ -1,0 +1,52 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Results of runs whose folders are not here any more: of an earlier day, or of another machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.accuracy.plan import RunJob
+from benchmarks.accuracy.score_tables import read_results
+
+__all__ = ["EarlierResults"]
+
+
+class EarlierResults:
+    """Tables written by :func:`~benchmarks.accuracy.write_results`, asked for single runs by their hash.
+
+    Args:
+        path: ``results.csv``; ``curves.csv`` beside it is read too. ``None`` is a table that holds nothing.
+
+    Raises:
+        ExperimentError: when a table is not there or is none.
+
+    Example:
+        >>> known = EarlierResults(None)
+    """
+
+    def __init__(self, path: str | os.PathLike | None) -> None:
+        self._scores: dict[str, pd.DataFrame] = {}
+        self._curves: dict[str, pd.DataFrame] = {}
+        if path is not None:
+            self._scores = _by_hash(read_results(path))
+            self._curves = _by_hash(read_results(Path(path).with_name("curves.csv")))
+
+    def holds(self, job: RunJob) -> bool:
+        """Whether the curves and the scores of all evaluations of a run are there, under its present hash."""
+        return job.hash in self._curves and all(name in self._scores for name in job.score_hashes)
+
+    def curves_of(self, job: RunJob) -> pd.DataFrame:
+        """Rows of ``curves.csv``."""
+        return self._curves[job.hash]
+
+    def scores_of(self, job: RunJob) -> pd.DataFrame:
+        """Rows of ``results.csv``."""
+        return pd.concat([self._scores[name] for name in job.score_hashes])
+
+
+def _by_hash(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(name): rows for name, rows in table.groupby("hash", sort=False)}

@@ -1,0 +1,48 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Names of cases that tell them apart: as much of a path as is needed."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from monai_bbox_mil.data.image_files import image_stem
+from monai_bbox_mil.runs.files import printable
+
+__all__ = ["shortest_names"]
+
+
+def shortest_names(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
+    """Name each image by its file without extension, preceded by as many folders as tell it from the others.
+
+    The extension stays where nothing else differs. Bytes of a path that are no UTF-8 are printable in its name.
+
+    Args:
+        paths: of all images that are to be told apart; one that comes twice counts once.
+
+    Returns:
+        the names by path, no two of them the same.
+
+    Example:
+        >>> shortest_names(["a/p1/image.nii.gz", "b/p1/image.nii.gz", "b/p2/image.nii.gz", "b/p2/other.png"])
+        {'a/p1/image.nii.gz': 'a/p1/image',
+         'b/p1/image.nii.gz': 'b/p1/image',
+         'b/p2/image.nii.gz': 'p2/image',
+         'b/p2/other.png': 'other'}
+        >>> list(shortest_names(["p1/image.png", "p1/image.jpg"]).values())
+        ['image.png', 'image.jpg']
+    """
+    whole = list(dict.fromkeys(os.fspath(path) for path in paths))
+    # A path that is spelt in two ways is one file, and its names would be the same.
+    parts = {path: Path(os.path.abspath(path)).parts for path in whole}
+    stems = {each: (*each[:-1], image_stem(Path(*each))) for each in parts.values()}
+    shared = Counter(stems.values())
+    known = Counter(stem[start:] for stem in shared for start in range(len(stem)))
+    names = {}
+    for each, stem in stems.items():
+        start = max((start for start in range(len(stem)) if known[stem[start:]] == 1), default=0)
+        names[each] = printable(Path(*(stem if shared[stem] == 1 else each)[start:]).as_posix())
+    return {path: names[each] for path, each in parts.items()}

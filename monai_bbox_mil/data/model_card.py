@@ -1,0 +1,131 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a model was trained on, in a file beside its weights, and in words before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_bbox_mil.runs.files import replacing
+
+__all__ = ["announce_model", "describe_model", "save_model_card"]
+
+_MODEL, _CARD = "model.pt", "model_card.json"
+
+
+def save_model_card(
+    ckpt_dir: str | os.PathLike,
+    classes: Sequence[str],
+    training_images: int,
+    validation_images: int,
+    name: str | None = None,
+    data: str | None = None,
+) -> None:
+    """Write ``model_card.json`` beside the weights ``model.pt`` that a training has left.
+
+    The hash of the weights is kept too: the card is of these weights alone.
+
+    Args:
+        ckpt_dir: folder of the weights.
+        classes: names of the classes.
+        training_images: images, not slices, that the weights were learned from.
+        validation_images: those that chose the epoch and the threshold.
+        name: of weights that are given to others.
+        data: name of the images, likewise.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "model.pt").write_bytes(b"weights")
+        ...     save_model_card(folder, ["prostate"], 40, 10)
+        ...     describe_model(folder).partition(" on ")[2]
+        '40 images. Classes: prostate.'
+    """
+    model = Path(ckpt_dir, _MODEL)
+    card = {
+        "name": name,
+        "data": data,
+        "classes": [str(each) for each in classes],
+        "trained": _day(model),
+        "training_images": int(training_images),
+        "validation_images": int(validation_images),
+        "model_sha256": _hash(model),
+    }
+    with replacing(model.with_name(_CARD)) as unfinished:
+        unfinished.write_text(
+            json.dumps({key: value for key, value in card.items() if value is not None}, indent=2) + "\n"
+        )
+
+
+def describe_model(ckpt_dir: str | os.PathLike) -> str:
+    """Which model lies in a folder, and what it was trained on, as far as its card says; one line.
+
+    Raises:
+        FileNotFoundError: when there is no ``model.pt``.
+        ValueError: for a card that is none.
+    """
+    model, card = Path(ckpt_dir, _MODEL), _load(ckpt_dir)
+    if card is None:
+        return f"{model}, written {_day(model)}; no {_CARD} there says what it was trained on."
+    parts = [f"{model}, {card['name']}" if "name" in card else f"{model}", f"trained {card['trained']}"]
+    images = f"{card['training_images']} images" + (f" of {card['data']}" if "data" in card else "")
+    return f"{', '.join(parts)} on {images}. Classes: {', '.join(card['classes'])}."
+
+
+def announce_model(ckpt_dir: str | os.PathLike, others: Sequence[str | os.PathLike] = ()) -> None:
+    """Print which model a run uses, and what it was trained on.
+
+    Args:
+        ckpt_dir: folder of the model.
+        others: folders of models that may be meant instead: named where ``ckpt_dir`` holds none, or one that came with
+            the bundle.
+
+    Raises:
+        FileNotFoundError: when there is no model.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "model.pt").write_bytes(b"weights")
+        ...     save_model_card(folder, ["prostate"], 40, 10, name="Prostate in T2 MR", data="PROMISE12")
+        ...     announce_model(folder, others=["/no/such/folder"])  # doctest: +ELLIPSIS
+        Model: ...model.pt, Prostate in T2 MR, trained ... on 40 images of PROMISE12. Classes: prostate.
+    """
+    there = [Path(folder) for folder in others if Path(folder, _MODEL).is_file()]
+    if not Path(ckpt_dir, _MODEL).is_file():
+        hint = "".join(f" A model lies in {folder}: --ckpt_dir {folder}" for folder in there)
+        raise FileNotFoundError(
+            f"ckpt_dir {ckpt_dir}: expected the weights {_MODEL}, got no such file. Train first, or name the folder of "
+            f"your model.{hint}"
+        )
+    print(f"Model: {describe_model(ckpt_dir)}")
+    if "name" in (_load(ckpt_dir) or {}):
+        for folder in there:
+            print(f"A training of your own left another: {describe_model(folder)} To use it: --ckpt_dir {folder}")
+
+
+def _load(ckpt_dir: str | os.PathLike) -> dict[str, Any] | None:
+    """The card, if there is one of these very weights."""
+    path = Path(ckpt_dir, _CARD)
+    if not path.is_file():
+        return None
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        described = {"classes", "trained", "training_images", "model_sha256"} <= card.keys()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: expected what a training writes there, got something else ({error}).") from error
+    return card if described and card["model_sha256"] == _hash(path.with_name(_MODEL)) else None
+
+
+def _hash(model: Path) -> str:
+    return hashlib.sha256(model.read_bytes()).hexdigest()
+
+
+def _day(model: Path) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(model.stat().st_mtime))

@@ -1,0 +1,91 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says of the model that it uses."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from monai_bbox_mil.data import announce_model, describe_model, save_model_card
+from monai_bbox_mil.runs import find_bundle, training_folder
+
+
+@pytest.fixture
+def mine(tmp_path):
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    (folder / "model.pt").write_bytes(b"weights")
+    save_model_card(folder, ["prostate", "tumour"], 12, 4)
+    return folder
+
+
+def test_a_model_of_ones_own(mine, capsys):
+    announce_model(mine)
+    told = capsys.readouterr().out
+    assert told.startswith(f"Model: {mine / 'model.pt'}, trained 20")
+    assert told.endswith(" on 12 images. Classes: prostate, tumour.\n")
+    assert told.count("\n") == 1
+
+
+def test_the_bundles_weights_beside_a_training_of_ones_own(mine, tmp_path, capsys):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.pt").write_bytes(b"others")
+    save_model_card(tmp_path / "models", ["heart"], 52, 14, "Hearts", "Heart Data")
+    announce_model(tmp_path / "models", [tmp_path / "nowhere"])
+    (first,) = capsys.readouterr().out.splitlines()
+    assert ", Hearts, trained 20" in first
+    assert first.endswith("on 52 images of Heart Data. Classes: heart.")
+    announce_model(tmp_path / "models", [mine])
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == first
+    assert f"{mine / 'model.pt'}, trained" in told[1]
+    assert told[1].endswith(f"To use it: --ckpt_dir {mine}")
+    announce_model(mine, [tmp_path / "models"])  # chosen by its user
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_weights_of_unknown_origin(mine):
+    """Copied without their card, or put in the place of others."""
+    (mine / "model.pt").write_bytes(b"other weights")
+    assert describe_model(mine).endswith("no model_card.json there says what it was trained on.")
+    (mine / "model_card.json").unlink()
+    os.utime(mine / "model.pt", (0, 0))
+    assert f"{mine / 'model.pt'}, written 19" in describe_model(mine)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "3"])
+def test_a_card_that_is_none_is_refused(mine, text):
+    (mine / "model_card.json").write_text(text)
+    with pytest.raises(ValueError, match=r"model_card\.json: expected what a training writes there"):
+        describe_model(mine)
+
+
+def test_no_model_names_another_that_may_be_meant(mine, tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf"ckpt_dir nowhere: expected the weights .* --ckpt_dir {mine}$"):
+        announce_model("nowhere", [tmp_path, mine])
+    with pytest.raises(FileNotFoundError, match=r"name the folder of your model\.$"):
+        announce_model("nowhere", [tmp_path])
+
+
+def test_a_card_is_read_by_others(mine):
+    card = json.loads((mine / "model_card.json").read_text())
+    assert card.keys() == {"classes", "trained", "training_images", "validation_images", "model_sha256"}
+
+
+def test_a_training_leaves_the_bundles_weights_alone_unless_a_program_names_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "bundle" / "configs").mkdir(parents=True)
+    (tmp_path / "bundle" / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", str(tmp_path / "nowhere")])
+    assert find_bundle() == "bundle"
+    assert training_folder(find_bundle()) == "bundle/trained"
+    assert training_folder("bundle") == "bundle/models"
+    monkeypatch.setattr("sys.path", ["", str(tmp_path / "bundle")])
+    assert training_folder(find_bundle()) == f"{tmp_path / 'bundle'}/trained"
+    monkeypatch.setattr("sys.path", [""])
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(FileNotFoundError, match="bundle_root: expected a folder with configs/metadata.json"):
+        find_bundle()

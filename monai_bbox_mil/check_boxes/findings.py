@@ -119,7 +119,7 @@ KINDS: dict[str, Kind] = {
     "thick": Kind(
         "warning",
         "Box of several slices for a 2D network",
-        "A box around a whole object is loose in most slices: draw one box a slice and object, or train a 3D network "
+        "A box around a whole object is loose in most slices: draw one box per slice and object, or train a 3D network "
         "with volumes.yaml (here: --slice_dim None).",
     ),
     # --- coordinates -------------------------------------------------------------------------------------------------

@@ -56,8 +56,13 @@ def test_an_error_leaves_no_thread_behind(workers):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_interrupt_leaves_no_thread_behind(workers):
     transform = Faulty(workers, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        VolumeCache(range(20), transform, num_workers=workers, progress=False)
+    # A shell that starts the tests in the background has them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            VolumeCache(range(20), transform, num_workers=workers, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not transform.is_at_work()
     assert len(transform.begun) < 20
 

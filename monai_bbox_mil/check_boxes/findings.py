@@ -72,6 +72,12 @@ KINDS: dict[str, Kind] = {
         "Grey values suggest turned boxes",
         "Look at the pictures: if boxes miss their objects, mend the axes where the boxes were exported.",
     ),
+    "no_object": Kind(
+        "error",
+        "Nothing to learn from",
+        "Look at label_values, box_classes and min_size: training and validation each need objects, and training those "
+        "of every class. Training stops here.",
+    ),
     "small_image_size": Kind(
         "warning",
         "Boxes cut by image_size",

@@ -138,7 +138,12 @@ def check_items(
         images.append(image)
     _compare_images(images)
     crop = find_too_small_a_crop([image.crop for image in images if image.crop is not None], options)
-    found = [*_find_shared_patients(parts), crop, find_contrast_elsewhere(contrasts)]
+    found = [
+        *_find_shared_patients(parts),
+        *_find_empty_parts(images, options),
+        crop,
+        find_contrast_elsewhere(contrasts),
+    ]
     return CheckResult(images, [finding for finding in found if finding is not None], options)
 
 
@@ -206,6 +211,20 @@ def _find_shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> l
         Finding("patient_in_two_parts", f"in both {first} and {second}: {first_few(names, 20)}")
         for (first, second), names in shared_patients(parts).items()
     ]
+
+
+def _find_empty_parts(images: Sequence[ImageReport], options: CheckOptions) -> list[Finding]:
+    """Parts without objects, as training refuses them; where images or boxes cannot be read, that is the finding."""
+    found = []
+    for part in ("training", "validation"):
+        members = [image for image in images if image.part == part]
+        if not members or any(finding.severity == "error" for image in members for finding in image.findings):
+            continue
+        counts = torch.cat([image.classes for image in members]).bincount(minlength=len(options.class_names)).tolist()
+        if not all(counts) if part == "training" else not any(counts):
+            told = ", ".join(f"{name}: {count}" for name, count in zip(options.class_names, counts))
+            found.append(Finding("no_object", f"{part}, {len(members)} image(s), objects: {told}"))
+    return found
 
 
 def _compare_images(images: Sequence[ImageReport]) -> None:

@@ -345,3 +345,22 @@ def test_the_default_size_is_that_of_training(repository):
     volumes = yaml.safe_load((repository / "bundle" / "configs" / "volumes.yaml").read_text())
     assert CheckOptions().crop_size == tuple(train["image_size"])
     assert CheckOptions(slice_dim=None).crop_size == tuple(volumes["image_size"])
+
+
+def test_masks_of_0_and_255_hold_nothing_to_learn(data):
+    data.add("a", objects=[(5, 6, 0, 15, 20, 1, 255)])
+    data.add("b", part="validation", objects=[(5, 6, 0, 15, 20, 1, 255)])
+    result = data.check()
+    assert [finding.detail for finding in result.findings if finding.kind == "no_object"] == [
+        "training, 1 image(s), objects: class 1: 0",
+        "validation, 1 image(s), objects: class 1: 0",
+    ]
+    assert not [f for f in data.check(label_values=(255,)).findings if f.kind == "no_object"]
+
+
+def test_a_class_without_objects_in_training(data):
+    data.add("a", box=[[5, 6, 15, 20]])
+    data.add("b", part="validation", box=[[5, 6, 15, 20]])
+    (finding,) = data.check(label_values=(1, 2)).findings
+    assert (finding.kind, finding.severity) == ("no_object", "error")
+    assert finding.detail == "training, 1 image(s), objects: class 1: 1, class 2: 0"

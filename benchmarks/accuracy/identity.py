@@ -32,7 +32,7 @@ PACKAGE = Path(monai_bbox_mil.__file__).parent
 """Folder of the package whose code the runs execute."""
 
 # What runs, draws and writes about the runs, but computes no score.
-_WITHOUT_INFLUENCE = ("apps/", "check_boxes/", "handlers/picture_grid.py")
+_WITHOUT_INFLUENCE = ("apps/", "check_boxes/", "visualize/")
 
 
 def stable_hash(content: Any, length: int = 12) -> str:

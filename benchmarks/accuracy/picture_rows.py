@@ -16,7 +16,7 @@ from benchmarks.accuracy.plots import shrink_png
 from benchmarks.accuracy.sections import TableRow, ViewSpec
 from benchmarks.accuracy.statistics import select_rows
 from benchmarks.accuracy.tables import pick_reference, row_label
-from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_comparison_grid
+from monai_bbox_mil.visualize import CasePicture, load_pictures, save_comparison_grid
 
 __all__ = ["draw_pictures"]
 

@@ -20,7 +20,7 @@ from benchmarks.accuracy.matrix import ExperimentMatrix
 from benchmarks.accuracy.sections import ViewSpec
 from benchmarks.accuracy.statistics import patient_scores, select_rows, summarize
 from benchmarks.accuracy.tables import pick_reference, row_label
-from monai_bbox_mil.handlers.picture_grid import literal_texts
+from monai_bbox_mil.visualize import literal_texts
 
 __all__ = ["METRIC_NAMES", "SCORE_NAMES", "plot_curve", "plot_learning", "plot_patients", "shrink_png"]
 

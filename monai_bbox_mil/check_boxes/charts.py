@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from monai_bbox_mil.handlers.picture_grid import COLORS
+from monai_bbox_mil.visualize import COLORS
 
 __all__ = ["histogram"]
 

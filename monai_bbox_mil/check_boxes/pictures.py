@@ -20,7 +20,7 @@ from monai_bbox_mil.check_boxes.findings import KINDS
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.check_boxes.reading import load_item
 from monai_bbox_mil.check_boxes.survey import ImageReport
-from monai_bbox_mil.handlers.picture_grid import COLORS, grey_range
+from monai_bbox_mil.visualize import COLORS, grey_range
 
 __all__ = ["draw_report"]
 

@@ -27,9 +27,9 @@ from torch import Tensor
 from monai_bbox_mil.boxes import slice_box_tensor
 from monai_bbox_mil.csv_tables import write_table
 from monai_bbox_mil.data.case_names import shortest_names
-from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_picture_grid, save_pictures
 from monai_bbox_mil.metrics import box_region_iou
 from monai_bbox_mil.runs.files import printable
+from monai_bbox_mil.visualize import CasePicture, load_pictures, save_picture_grid, save_pictures
 
 __all__ = ["CaseReport"]
 
@@ -56,7 +56,7 @@ class CaseReport:
         num_pictures: rows of the picture grid.
         name: logger's name; the engine's when ``None``.
         keep_pictures: whether to write the slice that shows most of each case as arrays too, to ``pictures.npz``; see
-            :func:`~monai_bbox_mil.handlers.picture_grid.load_pictures`.
+            :func:`~monai_bbox_mil.visualize.load_pictures`.
         images: paths of all images of the data list, of several files of one image the list of them. With them a case
             keeps its name whatever other images are evaluated; without, names tell apart those that are.
 

@@ -35,7 +35,7 @@ def test_code_counts_without_comments_and_drawing(tmp_path):
     losses = package / "losses" / "focal.py"
     losses.write_text(losses.read_text() + "\n# a comment\n")
     (package / "apps" / "more.py").write_text("x = 1")
-    (package / "handlers" / "picture_grid.py").write_text("x = 1")
+    (package / "visualize" / "picture_grid.py").write_text("x = 1")
     assert source_hash(package) == before
     losses.write_text(losses.read_text() + "\nsomething = 1\n")
     assert source_hash(package) != before

@@ -7,52 +7,18 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from monai_bbox_mil.runs.files import printable
+from monai_bbox_mil.visualize.case_pictures import CasePicture
+from monai_bbox_mil.visualize.styles import class_color, grey_range, literal_texts
 
-__all__ = [
-    "COLORS",
-    "CasePicture",
-    "grey_range",
-    "literal_texts",
-    "load_pictures",
-    "save_comparison_grid",
-    "save_picture_grid",
-    "save_pictures",
-]
-
-COLORS = ("#2ca02c", "#ff7f0e", "#1f77b4", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22")
-"""Colours of the classes, in turn."""
-
-
-literal_texts = rc_context({"text.parse_math": False})
-"""Decorates functions that draw names: a name with two dollar signs is no formula."""
-
-
-class CasePicture(NamedTuple):
-    """One slice of one case."""
-
-    title: str
-    image: np.ndarray
-    """``(H, W)``, rescaled for display."""
-    boxes: np.ndarray
-    """``(N, 5)`` box tensor of the slice, ignored boxes drawn dotted."""
-    mask: np.ndarray | None
-    """``(C, H, W)`` ground truth, ``None`` where there is none."""
-    pred: np.ndarray
-    """``(C, H, W)`` prediction."""
-    aspect: float = 1.0
-    """Height over width of a pixel as it is drawn (axis 0 runs to the right)."""
-    upright: bool = True
-    """Whether axis 1 runs downward."""
+__all__ = ["save_comparison_grid", "save_picture_grid"]
 
 
 @literal_texts
@@ -111,42 +77,6 @@ def save_comparison_grid(
     _save(figure, path, class_names, dpi)
 
 
-def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) -> None:
-    """Keep pictures as arrays, small: grey levels as eight bits between the 1st and the 99.5th percentile.
-
-    Args:
-        path: ``.npz`` file to write.
-        pictures: by name of the case.
-    """
-    arrays: dict[str, np.ndarray] = {"names": np.array(list(pictures))}
-    for number, picture in enumerate(pictures.values()):
-        low, high = grey_range(picture.image)
-        arrays[f"image{number}"] = (np.clip((picture.image - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
-        arrays[f"boxes{number}"] = picture.boxes
-        arrays[f"pred{number}"] = picture.pred
-        if picture.mask is not None:
-            arrays[f"mask{number}"] = picture.mask
-        arrays[f"drawn{number}"] = np.array([picture.aspect, picture.upright])
-    np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def load_pictures(path: str | os.PathLike) -> dict[str, CasePicture]:
-    """Read what :func:`save_pictures` kept, by name of the case."""
-    with np.load(path) as arrays:
-        return {
-            str(name): CasePicture(
-                title=str(name),
-                image=arrays[f"image{number}"],
-                boxes=arrays[f"boxes{number}"],
-                mask=arrays.get(f"mask{number}"),
-                pred=arrays[f"pred{number}"],
-                aspect=float(arrays[f"drawn{number}"][0]),
-                upright=bool(arrays[f"drawn{number}"][1]),
-            )
-            for number, name in enumerate(arrays["names"])
-        }
-
-
 def _new_grid(pictures: Sequence[CasePicture], columns: Sequence[str]) -> tuple[Figure, np.ndarray]:
     """A figure with each picture's image in all columns of its row."""
     if not pictures:
@@ -196,19 +126,13 @@ def _look_closer(axes: np.ndarray, pictures: Iterable[CasePicture]) -> None:
 
 
 def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], dpi: int = 110) -> None:
-    handles = [Patch(color=COLORS[i % len(COLORS)], label=str(i)) for i in range(len(class_names))]
+    handles = [Patch(color=class_color(i), label=str(i)) for i in range(len(class_names))]
     legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False
     )
     for text, name in zip(legend.get_texts(), class_names):
         text.set_text(printable(name))  # as the label of a patch, a name that begins with "_" would be left out
     figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.05)  # else headings of two lines are cut
-
-
-def grey_range(image: np.ndarray) -> tuple[float, float]:
-    """Values of an image that are drawn black and white: its 1st and 99.5th percentile."""
-    low, high = np.percentile(image, (1, 99.5))
-    return float(low), float(max(high, low + 1e-6))
 
 
 def _draw_truth(axis: Axes, mask: np.ndarray | None) -> None:
@@ -221,7 +145,7 @@ def _draw_truth(axis: Axes, mask: np.ndarray | None) -> None:
 def _draw_boxes(axis: Axes, boxes: np.ndarray) -> None:
     for x0, y0, x1, y1, code in boxes:
         ignored = code < -1
-        color = COLORS[int(-2 - code if ignored else code) % len(COLORS)]
+        color = class_color(int(-2 - code if ignored else code))
         style = ":" if ignored else "-"
         # A pixel is drawn around its index, so a half-open box starts half a pixel before its first one.
         corner = (x0 - 0.5, y0 - 0.5)
@@ -231,6 +155,6 @@ def _draw_boxes(axis: Axes, boxes: np.ndarray) -> None:
 def _draw_mask(axis: Axes, mask: np.ndarray) -> None:
     for channel, region in enumerate(mask):
         if region.any():
-            color = COLORS[channel % len(COLORS)]
+            color = class_color(channel)
             axis.contourf(region.T, levels=[0.5, 1.5], colors=[color], alpha=0.3)
             axis.contour(region.T, levels=[0.5], colors=[color], linewidths=1.0)

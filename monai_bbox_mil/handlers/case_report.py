@@ -175,7 +175,7 @@ class CaseReport:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_table(self.output_dir / "cases.csv", cases, float_format="%.5g")
         write_table(self.output_dir / "summary.csv", summary.reset_index(), float_format="%.5g")
-        shown = [pictures[n]._replace(title=f"{n}\n{order.name} {order[n]:.3f}") for n in order.index[places]]
+        shown = [pictures[n]._replace(title=title) for n, title in _titles(order, places).items()]
         save_picture_grid(self.output_dir / "cases.png", shown, self.class_names)
         if self.keep_pictures:
             save_pictures(self.output_dir / "pictures.npz", {n: pictures[n]._replace(title=n) for n in order.index})
@@ -227,6 +227,16 @@ def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor
             pred[None].float(), mask[None].float(), include_background=True, percentile=95, spacing=spacing_mm
         )[0]
     return torch.where(torch.isfinite(distance), distance, torch.nan)
+
+
+def _titles(order: pd.Series, places: np.ndarray) -> dict[str, str]:
+    """What stands beside the pictures of cases, by their names: which of all it is, and its score."""
+    score = {"dice": "Dice", "box_iou": "IoU with boxes"}[str(order.name)]
+    ranks = {0: "best", len(order) - 1: "worst"} if len(order) > 1 else {}
+    return {
+        order.index[i]: f"{order.index[i]}\n{score} {order.iloc[i]:.3f}{f' ({ranks[i]})' if i in ranks else ''}"
+        for i in places.tolist()
+    }
 
 
 def _picture(case: Mapping[str, Any]) -> CasePicture:

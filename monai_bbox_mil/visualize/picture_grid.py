@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A grid of pictures, one case a row: image, boxes, ground truth, prediction."""
+"""A grid of pictures, one row per case: image, boxes, ground truth, prediction."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ from monai_bbox_mil.visualize.styles import class_color, grey_range, literal_tex
 
 __all__ = ["save_comparison_grid", "save_picture_grid"]
 
+_COLUMN = 2.6  # inches
+
 
 @literal_texts
 def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], class_names: Sequence[str]) -> None:
-    """Draw one row a case and save it as PNG.
+    """Draw one row per case and save the grid as PNG.
 
     Args:
         path: file to write.
         pictures: the rows.
-        class_names: one a channel, for the legend.
+        class_names: one per channel, for the legend.
 
     Raises:
         ValueError: when there is nothing to draw.
     """
     columns = ["image", "boxes", "ground truth", "prediction"]
-    figure, axes = _new_grid(pictures, columns)
+    # Rows are as high as their pictures, else wide images float in white space; titles need some height too.
+    shapes = [picture.aspect * picture.image.shape[1] / picture.image.shape[0] for picture in pictures]
+    figure, axes = _new_grid(pictures, columns, [_COLUMN * min(max(shape, 0.75), 2.5) + 0.15 for shape in shapes])
     for row, picture in zip(axes, pictures):
         _draw_boxes(row[1], picture.boxes)
         _draw_truth(row[2], picture.mask)
         _draw_mask(row[3], picture.pred)
-    _save(figure, path, class_names)
+    _save(figure, path, class_names, _any_ignored(pictures))
 
 
 @literal_texts
@@ -49,24 +53,23 @@ def save_comparison_grid(
     class_names: Sequence[str],
     dpi: int = 80,
 ) -> None:
-    """Draw predictions of several networks side by side, one row a case, and save it as PNG.
+    """Draw predictions of several networks side by side, one row per case, and save the grid as PNG.
 
     Args:
         path: file to write.
         cases: for each row its title and, by the networks' names, their pictures of the same slice, whose own titles go
             below the predictions. Image, boxes and ground truth are the first network's. Shown is the part of the slice
             that holds boxes, ground truth and all predictions, with something around it.
-        class_names: one a channel, for the legend.
-        dpi: pixels an inch; a column is 2.6 inches wide.
+        class_names: one per channel, for the legend.
+        dpi: pixels per inch; a column is 2.6 inches wide.
 
     Raises:
         ValueError: when there is nothing to draw.
     """
     first = [next(iter(pictures.values()))._replace(title=title) for title, pictures in cases]
     names = list(cases[0][1]) if cases else []
-    figure, axes = _new_grid(
-        first, ["given boxes", "ground truth", *(textwrap.fill(printable(name), 28) for name in names)]
-    )
+    columns = ["given boxes", "ground truth", *(textwrap.fill(printable(name), 28) for name in names)]
+    figure, axes = _new_grid(first, columns, [_COLUMN + 0.15] * len(first))
     for row, (_, pictures), picture in zip(axes, cases, first):
         _draw_boxes(row[0], picture.boxes)
         _draw_truth(row[1], picture.mask)
@@ -74,16 +77,18 @@ def save_comparison_grid(
             _draw_mask(axis, pictures[name].pred)
             axis.set_xlabel(pictures[name].title, fontsize=9)
         _look_closer(row, pictures.values())
-    _save(figure, path, class_names, dpi)
+    _save(figure, path, class_names, _any_ignored(first), dpi)
 
 
-def _new_grid(pictures: Sequence[CasePicture], columns: Sequence[str]) -> tuple[Figure, np.ndarray]:
-    """A figure with each picture's image in all columns of its row."""
+def _new_grid(
+    pictures: Sequence[CasePicture], columns: Sequence[str], heights: Sequence[float]
+) -> tuple[Figure, np.ndarray]:
+    """A figure with each picture's image in all columns of its row; ``heights`` of the rows are in inches."""
     if not pictures:
         raise ValueError("pictures must hold at least one case, got none.")
-    figure = Figure(figsize=(2.6 * len(columns), 2.75 * len(pictures) + 0.5), layout="constrained")
+    figure = Figure(figsize=(_COLUMN * len(columns), sum(heights) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(pictures), len(columns), squeeze=False)
+    axes = figure.subplots(len(pictures), len(columns), squeeze=False, height_ratios=heights)
     for row, picture in zip(axes, pictures):
         low, high = grey_range(picture.image)
         for axis in row:
@@ -125,8 +130,14 @@ def _look_closer(axes: np.ndarray, pictures: Iterable[CasePicture]) -> None:
         axis.set_ylim(bottom_up[::-1] if first.upright else bottom_up)
 
 
-def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], dpi: int = 110) -> None:
+def _any_ignored(pictures: Sequence[CasePicture]) -> bool:
+    return any((picture.boxes[:, 4] < -1).any() for picture in pictures)
+
+
+def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], ignored: bool, dpi: int = 110) -> None:
     handles = [Patch(color=class_color(i), label=str(i)) for i in range(len(class_names))]
+    if ignored:
+        handles.append(Patch(fill=False, edgecolor="black", linestyle=":", label="region to ignore"))
     legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False
     )
@@ -137,7 +148,7 @@ def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], d
 
 def _draw_truth(axis: Axes, mask: np.ndarray | None) -> None:
     if mask is None:
-        axis.text(0.5, 0.5, "no mask", color="white", ha="center", transform=axis.transAxes)
+        axis.text(0.5, 0.5, "no mask", color="white", ha="center", transform=axis.transAxes, backgroundcolor="black")
     else:
         _draw_mask(axis, mask)
 

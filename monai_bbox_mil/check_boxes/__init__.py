@@ -24,11 +24,11 @@ from typing import Any
 
 _HOMES = {
     "CheckOptions": "options",
-    "CheckResult": "survey",
+    "CheckResult": "reports",
     "Finding": "findings",
-    "ImageReport": "survey",
+    "ImageReport": "reports",
     "KINDS": "findings",
-    "check_items": "survey",
+    "check_items": "checking",
     "table_paths": "tables",
     "write_page": "page",
     "write_tables": "tables",

@@ -84,7 +84,6 @@ KINDS: dict[str, Kind] = {
         "Train with the image_size that holds all boxes, or with a coarser spacing_mm. A cut box is learned from as if "
         "it ended where the image does, a lost one not at all.",
     ),
-    "cropped": Kind("note", "Image whose boxes are cut", "See the finding about image_size."),
     # --- single boxes ------------------------------------------------------------------------------------------------
     "malformed_box": Kind("error", "Box cannot be read", "Mend the box as the message says. Training stops here."),
     "not_finite": Kind("error", "Box without numbers", "Draw the box again, or delete its row. Training stops here."),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from monai_bbox_mil.check_boxes.findings import KINDS
-from monai_bbox_mil.check_boxes.survey import CheckResult
+from monai_bbox_mil.check_boxes.reports import CheckResult
 from monai_bbox_mil.csv_tables import write_table
 
 __all__ = ["table_paths", "write_tables"]
@@ -40,7 +40,7 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
 
     Example:
         >>> import tempfile
-        >>> from monai_bbox_mil.check_boxes.survey import check_items
+        >>> from monai_bbox_mil.check_boxes.checking import check_items
         >>> from monai_bbox_mil.csv_tables import read_table
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     found, _ = write_tables(check_items({"training": [{"image": "nowhere.png"}]}), Path(folder, "check"))

@@ -55,8 +55,8 @@ def histogram(
     edges = _edges(every, whole)
     counts = [np.histogram(np.clip(group, edges[0], edges[-1]), edges)[0] for group in groups]
     colors = colors or [class_color(channel) for channel in range(len(groups))]
-    with rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "text.parse_math": False}):
-        figure = Figure(figsize=(4.8, 2.4), layout="constrained")
+    with rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "text.parse_math": False}):
+        figure = Figure(figsize=(4.8, 2.6), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         titles, bottom = {}, np.zeros(len(edges) - 1)

@@ -44,7 +44,7 @@ def write_page(
     """Write the result of a check as one HTML file.
 
     Args:
-        result: of :func:`.check_items`.
+        result: the result of :func:`.check_items`.
         path: file to write; its folder must exist.
         source: name of the data list or folder, for the heading.
         pictures: number of images with findings to draw at most, the most severe first; up to 12 others follow.
@@ -92,7 +92,7 @@ def write_page(
         by_class=1 < len(names) <= _MOST_COLUMNS,
         charts=draw_sizes(result),
         rows=[_row(image, result) for image in result.images],
-        any_cut=any(_count_cut(image) != (0, 0) for image in result.images),
+        any_cut=any(map(_describe_crop, result.images)),
         pictures=drawn,
         drawn_faulty=[image for image in shown if image.findings],
         drawn_clean=[image for image in shown if not image.findings],
@@ -153,9 +153,10 @@ def _facts(result: CheckResult) -> list[tuple[str, str]]:
     ]
 
 
-def _count_cut(image: ImageReport) -> tuple[int, int]:
-    """Return how many boxes ``image_size`` cuts, and how many it loses."""
-    return (image.crop.cut, image.crop.lost) if image.crop is not None else (0, 0)
+def _describe_crop(image: ImageReport) -> str:
+    """Say how many boxes ``image_size`` cuts and loses; empty where it holds all."""
+    cut, lost = (image.crop.cut, image.crop.lost) if image.crop is not None else (0, 0)
+    return ", ".join(f"{count} {name}" for count, name in ((cut, "cut"), (lost, "lost")) if count)
 
 
 def _row(image: ImageReport, result: CheckResult) -> dict[str, Any]:
@@ -163,7 +164,6 @@ def _row(image: ImageReport, result: CheckResult) -> dict[str, Any]:
     sides = (image.boxes[:, 3:] - image.boxes[:, :3])[:, result.options.plane_axes(image.shape or (1, 1, 1))]
     counts = image.classes.bincount(minlength=len(result.options.class_names)).tolist()
     read = image.shape is not None
-    cut, lost = _count_cut(image)
     return {
         "image": image,
         "shape": " × ".join(map(str, image.shape or ())),
@@ -171,7 +171,6 @@ def _row(image: ImageReport, result: CheckResult) -> dict[str, Any]:
         "boxes": len(image.boxes) if read else "",
         "counts": counts if read else [""] * len(counts),
         "sides": f"{float(sides.min()):.3g} to {float(sides.max()):.3g}" if sides.numel() else "",
-        "cut": cut or "",
-        "lost": lost or "",
+        "crop": _describe_crop(image),
         "kinds": list(dict.fromkeys(finding.kind for finding in image.findings)),
     }

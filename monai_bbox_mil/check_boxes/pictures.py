@@ -161,7 +161,7 @@ def _draw_slice(
     ]
     view = _view([*boxes, *found], frame.size)
     shrink = _LONGER_SIDE / max(_LONGER_SIDE, *view[2:])
-    caption = f"slice {index} (they count from 0 to {frame.slices - 1})" if frame.slices > 1 else ""
+    caption = f"slice {index} (numbered 0 to {frame.slices - 1})" if frame.slices > 1 else ""
     return SlicePicture(
         image=_jpeg(grey, frame),
         overlay="" if mask is None or not mask.any() else _overlay(mask, frame),

@@ -52,11 +52,11 @@ def draw_sizes(result: CheckResult) -> list[Chart]:
         for channel, mean in zip(image.classes.tolist(), means.tolist()):
             sizes[result.options.class_names[channel]].append(mean)
     charts = [
-        Chart("Size of the boxes (geometric mean of the sides)", histogram(sizes, "voxels", "boxes")),
-        Chart("Number of boxes per image", histogram({"all classes": counts}, "boxes", "images", [GREY])),
+        Chart("Size of the boxes", histogram(sizes, "geometric mean of the sides, voxels", "boxes")),
+        Chart("Number of boxes per image", histogram({"all classes": counts}, "boxes per image", "images", [GREY])),
         Chart(
-            "Margin between the sides of the boxes and their objects in the masks",
-            histogram(_margins(result), "voxels (negative: the side cuts the object)", "sides"),
+            "Margin between the boxes and their objects in the masks",
+            histogram(_margins(result), "margin of a side, voxels (negative: it cuts the object)", "sides"),
         ),
     ]
     return [chart for chart in charts if chart.svg]

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The findings and the boxes as CSV."""
+"""Write the findings and the boxes as CSV files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CORNERS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
 
 
 def table_paths(stem: str | os.PathLike[str]) -> list[Path]:
-    """Where :func:`write_tables` writes.
+    """Return the paths that :func:`write_tables` writes to.
 
     Example:
         >>> [path.as_posix() for path in table_paths("out/check")]
@@ -32,7 +32,7 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
     """Write ``<stem>_findings.csv`` and ``<stem>_boxes.csv``.
 
     Args:
-        result: of :func:`.check_items`.
+        result: the result of :func:`.check_items`.
         stem: path without extension.
 
     Returns:

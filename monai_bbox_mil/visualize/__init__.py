@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: grids of cases, and the colours that every picture shares."""
+"""Draw pictures for people: grids of cases, in colours that all pictures share."""
 
 from monai_bbox_mil.visualize.case_pictures import CasePicture, load_pictures, save_pictures
 from monai_bbox_mil.visualize.picture_grid import save_comparison_grid, save_picture_grid

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One slice of a case as arrays, kept in a small file until it is drawn."""
+"""Keep one slice per case as arrays in a small file until it is drawn."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class CasePicture(NamedTuple):
     image: np.ndarray
     """``(H, W)``, rescaled for display."""
     boxes: np.ndarray
-    """``(N, 5)`` box tensor of the slice, ignored boxes drawn dotted."""
+    """``(N, 5)`` box tensor of the slice; ignored regions are drawn dotted."""
     mask: np.ndarray | None
-    """``(C, H, W)`` ground truth, ``None`` where there is none."""
+    """``(C, H, W)`` ground truth; ``None`` for a case without a mask."""
     pred: np.ndarray
     """``(C, H, W)`` prediction."""
     aspect: float = 1.0
-    """Height over width of a pixel as it is drawn (axis 0 runs to the right)."""
+    """Height of a pixel divided by its width, as drawn (axis 0 runs to the right)."""
     upright: bool = True
     """Whether axis 1 runs downward."""
 
 
 def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) -> None:
-    """Keep pictures as arrays, small: grey levels as eight bits between the 1st and the 99.5th percentile.
+    """Save pictures as arrays, with grey values from the 1st to the 99.5th percentile in eight bits.
 
     Args:
         path: ``.npz`` file to write.
-        pictures: by name of the case.
+        pictures: one per case, by the case's name.
     """
     arrays: dict[str, np.ndarray] = {"names": np.array(list(pictures))}
     for number, picture in enumerate(pictures.values()):
@@ -53,7 +53,7 @@ def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) 
 
 
 def load_pictures(path: str | os.PathLike) -> dict[str, CasePicture]:
-    """Read what :func:`save_pictures` kept, by name of the case."""
+    """Load the pictures that :func:`save_pictures` wrote, by name of the case."""
     with np.load(path) as arrays:
         return {
             str(name): CasePicture(

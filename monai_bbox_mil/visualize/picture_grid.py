@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A grid of pictures, one row per case: image, boxes, ground truth, prediction."""
+"""Draw grids of pictures, one row per case: image, boxes, ground truth, prediction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], 
         ValueError: when there is nothing to draw.
     """
     columns = ["image", "boxes", "ground truth", "prediction"]
-    # Rows are as high as their pictures, else wide images float in white space; titles need some height too.
+    # Rows are as high as their pictures, or wide images would float in white space; titles need some height too.
     shapes = [picture.aspect * picture.image.shape[1] / picture.image.shape[0] for picture in pictures]
     figure, axes = _new_grid(pictures, columns, [_COLUMN * min(max(shape, 0.75), 2.5) + 0.15 for shape in shapes])
     for row, picture in zip(axes, pictures):
@@ -58,8 +58,8 @@ def save_comparison_grid(
     Args:
         path: file to write.
         cases: for each row its title and, by the networks' names, their pictures of the same slice, whose own titles go
-            below the predictions. Image, boxes and ground truth are the first network's. Shown is the part of the slice
-            that holds boxes, ground truth and all predictions, with something around it.
+            below the predictions. Image, boxes and ground truth are the first network's. Each row shows the part of the
+            slice that holds boxes, ground truth and all predictions, with a margin around it.
         class_names: one per channel, for the legend.
         dpi: pixels per inch; a column is 2.6 inches wide.
 
@@ -83,7 +83,7 @@ def save_comparison_grid(
 def _new_grid(
     pictures: Sequence[CasePicture], columns: Sequence[str], heights: Sequence[float]
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with each picture's image in all columns of its row; ``heights`` of the rows are in inches."""
+    """Make a figure with each picture's image in all columns of its row; ``heights`` of the rows are in inches."""
     if not pictures:
         raise ValueError("pictures must hold at least one case, got none.")
     figure = Figure(figsize=(_COLUMN * len(columns), sum(heights) + 0.5), layout="constrained")
@@ -110,7 +110,7 @@ def _new_grid(
 
 
 def _look_closer(axes: np.ndarray, pictures: Iterable[CasePicture]) -> None:
-    """Leave out what lies far from all boxes and regions; as wide as high, and at least a third of the image."""
+    """Zoom to boxes and regions with a margin: a square of at least a third of the image's longer side."""
     first, *_ = pictures = list(pictures)
     size = np.array(first.image.shape)
     shown = np.zeros(first.image.shape, dtype=bool)
@@ -142,8 +142,8 @@ def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], i
         handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False
     )
     for text, name in zip(legend.get_texts(), class_names):
-        text.set_text(printable(name))  # as the label of a patch, a name that begins with "_" would be left out
-    figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.05)  # else headings of two lines are cut
+        text.set_text(printable(name))  # not as the patch's label, where matplotlib skips names that begin with "_"
+    figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.05)  # "tight", or headings of two lines are cut
 
 
 def _draw_truth(axis: Axes, mask: np.ndarray | None) -> None:

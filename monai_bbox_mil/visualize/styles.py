@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every picture has in common: the colours of the classes, the range of grey values, names drawn as they are."""
+"""Define what all pictures share: colours of classes, the range of grey values, names drawn literally."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ COLORS = ("#2ca02c", "#ff7f0e", "#1f77b4", "#d62728", "#9467bd", "#8c564b", "#e3
 """Colours of the classes, in turn."""
 
 literal_texts = rc_context({"text.parse_math": False})
-"""Decorates functions that draw names: a name with two dollar signs is no formula."""
+"""Decorator for functions that draw names: a name with two dollar signs is no formula."""
 
 
 def class_color(channel: int) -> str:
-    """Return the colour of a class by its channel; after the last colour, the first comes again.
+    """Return the colour of a class by its channel; after the last colour, the first one is used again.
 
     Example:
         >>> class_color(0), class_color(8)
@@ -27,7 +27,7 @@ def class_color(channel: int) -> str:
 
 
 def grey_range(image: np.ndarray) -> tuple[float, float]:
-    """Return the values that are drawn black and white: the image's 1st and 99.5th percentile.
+    """Return the values to draw as black and as white: the image's 1st and 99.5th percentile.
 
     Example:
         >>> grey_range(np.arange(1001.0))

@@ -60,7 +60,7 @@ BOXES = [
     ([[2, 31, 9, 39], [20, 32, 28, 38]], "axis_swap", "", "2 of 2 boxes lie outside"),
     ([[60, -280, 80, -260]], "wrong_space", "", "if the numbers are taken as mm in RAS"),
     ([[-80, 260, -60, 280]], "wrong_space", "", "if the numbers are taken as mm in LPS"),
-    ({"box": [[-80, 260, -60, 280]], "space": "world"}, "wrong_space", "", "LPS taken for RAS"),
+    ({"box": [[-80, 260, -60, 280]], "space": "world"}, "wrong_space", "", "LPS mistaken for RAS"),
     ({"box": [[5, 6, 15, 20]], "space": "world"}, "wrong_space", "", "if the numbers are taken as voxels"),
 ]  # fmt: skip
 
@@ -87,7 +87,7 @@ FILES = [
     ("d.xml", "<box/>", "unreadable_boxes", "expected the extension"),
     ("d.json", json.dumps({"images": [{"id": 1, "file_name": "d.nii.gz"}], "annotations": [
         {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0},
-        {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0, "iscrowd": 1}]}), "ignored_region", "of the class"),
+        {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0, "iscrowd": 1}]}), "ignored_region", "of class 1"),
     ("d.mrk.json", json.dumps({"markups": [{"type": "Line"}]}), "malformed_box", "expected a markup of type 'ROI'"),
 ]  # fmt: skip
 
@@ -198,7 +198,7 @@ def test_classes_by_name(data):
         ("d_mask.nii.gz", None, "unreadable_mask"),
     ],
 )
-def test_a_broken_file_is_told_in_one_line_and_the_next_is_read(data, clean, name, content, kind):
+def test_a_broken_file_is_reported_in_one_line_and_the_next_is_read(data, clean, name, content, kind):
     data.add("d", objects=[OBJECT])
     clean()
     (data.folder / name).unlink()

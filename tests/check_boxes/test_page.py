@@ -104,7 +104,7 @@ def test_names_from_files_are_escaped(data, tmp_path):
     assert "script" not in {tag for tag, _ in classes.tags} and EVIL in " ".join(classes.text)
 
 
-def test_pictures_are_limited_and_the_gravest_come_first(clean, tmp_path):
+def test_pictures_are_limited_and_the_most_severe_come_first(clean, tmp_path):
     data = clean()
     for number in range(4):
         data.add(f"tiny{number}", box=[[5, 6, 6, 20]])
@@ -125,7 +125,7 @@ def test_a_picture_shows_boxes_outside_and_the_slices_of_findings(faulty, tmp_pa
     views = [attributes["viewbox"] for _, attributes in page.tags if attributes.get("class") == "slice"]
     widths = [float(view.split()[2]) for view in views]
     assert widths[0] > 1.9 * widths[-1]  # image d, whose box lies far to the right, and image c
-    assert any("slice 2 (they count from 0 to 7)" in text for text in page.text)
+    assert any("slice 2 (numbered 0 to 7)" in text for text in page.text)
     marked = [attributes for tag, attributes in page.tags if attributes.get("class") == "found"]
     assert len(marked) == 2  # the box outside, and the one without object
     assert "1: Box outside of the image, the image has 40 x 30 x 8 voxels" in page.text

@@ -112,7 +112,7 @@ KINDS: dict[str, Kind] = {
     ),
     "tiny": Kind(
         "warning",
-        "Box of fewer than 2 pixels",
+        "Box narrower than 2 voxels",
         "Drawn by accident, or an object too small to learn from: delete or redraw it. For boxes cut from masks, set "
         "min_size.",
     ),

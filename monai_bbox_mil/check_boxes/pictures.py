@@ -29,7 +29,8 @@ _MAX_PIXELS = 512  # of the longer side
 _SHOWN_AROUND = 1.0  # of the image's size, on each side, for boxes that lie outside
 _LONGER_SIDE = 300.0  # of the image, in units of the drawing; pixels of the page unless boxes lie outside
 _RIM, _NUMBER = 6.0, 11.0  # around the image, and for a finding's number above it
-_LETTER = 12.0  # width of the widest letter in such a number, an arrow
+_FONT_SIZE = 12.0  # pixels of the page, however small the drawing
+_LETTER = 1.0  # width of the widest letter in such a number, an arrow, in font sizes
 
 
 class Mark(NamedTuple):
@@ -62,6 +63,8 @@ class SlicePicture(NamedTuple):
     """Left, top, width and height of the part that is shown."""
     shown_size: tuple[float, float]
     """Width and height on the page, in pixels."""
+    font_size: float
+    """Font size of the numbers of findings."""
     boxes: list[Mark]
     """Boxes of the slice."""
     found: list[Mark]
@@ -161,6 +164,7 @@ def _draw_slice(
     ]
     view = _view([*boxes, *found], frame.size)
     shrink = _LONGER_SIDE / max(_LONGER_SIDE, *view[2:])
+    font_size = _FONT_SIZE / shrink
     caption = f"slice {index} (numbered 0 to {frame.slices - 1})" if frame.slices > 1 else ""
     return SlicePicture(
         image=_jpeg(grey, frame),
@@ -168,8 +172,9 @@ def _draw_slice(
         size=frame.size,
         view=view,
         shown_size=(view[2] * shrink, view[3] * shrink),
+        font_size=font_size,
         boxes=boxes,
-        found=[_place_number(mark, view) for mark in found],
+        found=[_place_number(mark, view, font_size) for mark in found],
         name=f"{report.name} {caption}".strip(),
         caption=caption,
     )
@@ -181,7 +186,7 @@ def _is_on(region: tuple[float, ...], index: int, frame: _Frame) -> bool:
     return bool(np.floor(low) <= index < np.ceil(high))
 
 
-def _place_number(mark: Mark, view: tuple[float, float, float, float]) -> Mark:
+def _place_number(mark: Mark, view: tuple[float, float, float, float], font_size: float) -> Mark:
     """Place the number above the region, or at the border of the picture when the region lies beyond it."""
     left, top, right, bottom = view[0], view[1], view[0] + view[2], view[1] + view[3]
     arrow = ""
@@ -193,8 +198,8 @@ def _place_number(mark: Mark, view: tuple[float, float, float, float]) -> Mark:
     ):
         arrow += sign if beyond else ""
     number = mark.number + arrow
-    x = float(np.clip(mark.x, left + 2, right - 2 - _LETTER * len(number)))
-    y = float(np.clip(mark.y - 2, top + _NUMBER, bottom - 2))
+    x = float(np.clip(mark.x, left + 2, right - 2 - _LETTER * font_size * len(number)))
+    y = float(np.clip(mark.y - 2, top + font_size, bottom - 2))
     return mark._replace(number=number, number_place=(x, y))
 
 

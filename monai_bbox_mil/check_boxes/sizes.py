@@ -55,7 +55,7 @@ def draw_sizes(result: CheckResult) -> list[Chart]:
         Chart("Size of the boxes", histogram(sizes, "geometric mean of the sides, voxels", "boxes")),
         Chart("Number of boxes per image", histogram({"all classes": counts}, "boxes per image", "images", [GREY])),
         Chart(
-            "Margin between the boxes and their objects in the masks",
+            "Margin of the boxes around their objects",
             histogram(_margins(result), "margin of a side, voxels (negative: it cuts the object)", "sides"),
         ),
     ]

@@ -36,7 +36,7 @@ def test_a_warning_gives_0_and_an_error_1(clean, tmp_path, capsys):
     path = data.write("own.json")
     arguments = ["--datalist", str(path), "--output", str(tmp_path / "page.html")]
     assert main(arguments) == 0
-    assert "Box of fewer than 2 pixels" in capsys.readouterr().out
+    assert "Box narrower than 2 voxels" in capsys.readouterr().out
     data.add("e", box=[[90, 6, 99, 20], [5, 6, 15, 20], [20, 6, 30, 20]])
     data.write("own.json")
     assert main(arguments) == 1

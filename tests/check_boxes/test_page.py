@@ -139,6 +139,28 @@ def test_an_upright_axis_is_drawn_downward(data, tmp_path):
     assert [float(box[name]) for name in ("x", "y", "width", "height")] == [37.5, 75, 75, 105]  # 7.5 units a voxel
 
 
+def test_a_number_is_as_large_beside_a_box_far_outside(data, tmp_path):
+    data.add(box=[[5, 6, 6, 20]])
+    data.add("b", box=[[75, 6, 79, 20]])
+    page = make(data, tmp_path)
+    drawings = [attributes for _, attributes in page.tags if attributes.get("class") == "slice"]
+    near, far = (
+        float(drawing["font-size"]) * float(drawing["width"]) / float(drawing["viewbox"].split()[2])
+        for drawing in drawings
+    )
+    assert near == pytest.approx(far, rel=0.02) and float(drawings[1]["viewbox"].split()[2]) > 590
+
+
+def test_what_image_size_cuts_is_one_finding_and_a_column(data, tmp_path):
+    for name in "abcdefgh":
+        data.add(name, box=[[2, 6, 4, 20], [5, 6, 15, 20]])
+    page = make(data, tmp_path, image_size=(24, 24))
+    text = " ".join(page.text)
+    assert text.count("cuts 8 and loses 8 of 16 boxes, in 8 of 8 images (a.nii.gz, b.nii.gz, c.nii.gz, d.nii.gz, ") == 1
+    assert page.text.count("1 cut, 1 lost") == 8
+    assert not [attributes for _, attributes in page.tags if attributes.get("class") == "found"]
+
+
 def test_many_findings_are_cut_short_on_the_page(data, tmp_path):
     data.add(box=[[x, y, x + 1, y + 5] for x in range(10) for y in (0, 6, 12)])
     page = make(data, tmp_path)

@@ -22,7 +22,7 @@ from monai_bbox_mil.check_boxes.reading import load_item
 from monai_bbox_mil.check_boxes.reports import ImageReport
 from monai_bbox_mil.visualize import COLORS, class_color, grey_range
 
-__all__ = ["Mark", "SlicePicture", "draw_report"]
+__all__ = ["MarkedRegion", "SlicePicture", "draw_report"]
 
 _MAX_SLICES = 3
 _MAX_PIXELS = 512  # of the longer side
@@ -33,7 +33,7 @@ _FONT_SIZE = 12.0  # pixels of the page, however small the drawing
 _LETTER = 1.0  # width of the widest letter in such a number, an arrow, in font sizes
 
 
-class Mark(NamedTuple):
+class MarkedRegion(NamedTuple):
     """A rectangle in a picture, in units of the drawing."""
 
     x: float
@@ -65,9 +65,9 @@ class SlicePicture(NamedTuple):
     """Width and height on the page, in pixels."""
     font_size: float
     """Font size of the numbers of findings."""
-    boxes: list[Mark]
+    boxes: list[MarkedRegion]
     """Boxes of the slice."""
-    found: list[Mark]
+    found: list[MarkedRegion]
     """Regions of findings on the slice."""
     name: str
     """Description for screen readers."""
@@ -156,9 +156,11 @@ def _draw_slice(
     for row in on_slice.nonzero().flatten().tolist():
         channel = int(report.classes[row])
         title = f"{report.places[row]}, {options.class_names[channel]}"
-        boxes.append(Mark(*frame.place(report.boxes[row].tolist()), title, class_color(channel)))
+        boxes.append(MarkedRegion(*frame.place(report.boxes[row].tolist()), title, class_color(channel)))
     found = [
-        Mark(*frame.place(finding.region), f"{number}: {KINDS[finding.kind].title}, {finding.detail}", "", str(number))
+        MarkedRegion(
+            *frame.place(finding.region), f"{number}: {KINDS[finding.kind].title}, {finding.detail}", "", str(number)
+        )
         for number, finding in enumerate(report.findings, 1)
         if finding.region is not None and _is_on(finding.region, index, frame)
     ]
@@ -186,7 +188,7 @@ def _is_on(region: tuple[float, ...], index: int, frame: _Frame) -> bool:
     return bool(np.floor(low) <= index < np.ceil(high))
 
 
-def _place_number(mark: Mark, view: tuple[float, float, float, float], font_size: float) -> Mark:
+def _place_number(mark: MarkedRegion, view: tuple[float, float, float, float], font_size: float) -> MarkedRegion:
     """Place the number above the region, or at the border of the picture when the region lies beyond it."""
     left, top, right, bottom = view[0], view[1], view[0] + view[2], view[1] + view[3]
     arrow = ""
@@ -208,7 +210,7 @@ def _near(value: float, size: float) -> float:
     return float(np.clip(value, -_SHOWN_AROUND * size, (1 + _SHOWN_AROUND) * size))
 
 
-def _view(marks: Sequence[Mark], size: tuple[float, float]) -> tuple[float, float, float, float]:
+def _view(marks: Sequence[MarkedRegion], size: tuple[float, float]) -> tuple[float, float, float, float]:
     """Return left, top, width and height of what to show: the image, and boxes outside of it unless far away."""
     lefts, rights = [mark.x for mark in marks], [mark.x + mark.width for mark in marks]
     tops, bottoms = [mark.y for mark in marks], [mark.y + mark.height for mark in marks]

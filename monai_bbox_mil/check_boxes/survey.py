@@ -150,7 +150,8 @@ def check_items(
 def _path(item: Mapping[str, Any]) -> str:
     """File of the image; of several files the first."""
     path = item["image"]
-    return os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
+    absolute: str = os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
+    return absolute
 
 
 def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:

@@ -38,7 +38,7 @@ class SharedLabels:
         self.shapes = [tuple(label.shape) for label in found]
         self._ends = [0, *accumulate(label.numel() for label in found)]
         # One block for all: a block each would take a file descriptor a slice.
-        self.flat = torch.cat([label.flatten() for label in found]).share_memory_()
+        self.flat: Tensor = torch.cat([label.flatten() for label in found]).share_memory_()
 
     def __len__(self) -> int:
         return len(self.shapes)

@@ -56,7 +56,9 @@ class CasePicture(NamedTuple):
 
 
 @literal_texts
-def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], class_names: Sequence[str]) -> None:
+def save_picture_grid(
+    path: str | os.PathLike[str], pictures: Sequence[CasePicture], class_names: Sequence[str]
+) -> None:
     """Draw one row a case and save it as PNG.
 
     Args:
@@ -78,7 +80,7 @@ def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], 
 
 @literal_texts
 def save_comparison_grid(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     cases: Sequence[tuple[str, Mapping[str, CasePicture]]],
     class_names: Sequence[str],
     dpi: int = 80,
@@ -111,7 +113,7 @@ def save_comparison_grid(
     _save(figure, path, class_names, dpi)
 
 
-def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) -> None:
+def save_pictures(path: str | os.PathLike[str], pictures: Mapping[str, CasePicture]) -> None:
     """Keep pictures as arrays, small: grey levels as eight bits between the 1st and the 99.5th percentile.
 
     Args:
@@ -130,7 +132,7 @@ def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) 
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def load_pictures(path: str | os.PathLike) -> dict[str, CasePicture]:
+def load_pictures(path: str | os.PathLike[str]) -> dict[str, CasePicture]:
     """Read what :func:`save_pictures` kept, by name of the case."""
     with np.load(path) as arrays:
         return {
@@ -195,7 +197,7 @@ def _look_closer(axes: np.ndarray, pictures: Iterable[CasePicture]) -> None:
         axis.set_ylim(bottom_up[::-1] if first.upright else bottom_up)
 
 
-def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], dpi: int = 110) -> None:
+def _save(figure: Figure, path: str | os.PathLike[str], class_names: Sequence[str], dpi: int = 110) -> None:
     handles = [Patch(color=COLORS[i % len(COLORS)], label=str(i)) for i in range(len(class_names))]
     legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8, frameon=False

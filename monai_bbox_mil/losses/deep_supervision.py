@@ -82,7 +82,8 @@ class BoxDeepSupervisionLoss(_Loss):
         if self.weights is not None and len(self.weights) < len(heads):
             raise ValueError(f"weights must hold one number per head ({len(heads)}), got {self.weights}.")
         weights = self.weights or [0.5**level for level in range(len(heads))]
-        total, shape = self.loss(heads[0], target) * weights[0], heads[0].shape[2:]
+        shape = heads[0].shape[2:]
+        total: Tensor = self.loss(heads[0], target) * weights[0]
         self.parts = dict(getattr(self.loss, "parts", {}))
         for weight, head in zip(weights[1:], heads[1:]):
             total = total + weight * self.loss(head, scale_box_tensor(target, shape, head.shape[2:]))

@@ -196,7 +196,7 @@ class BoxSelfTrainingLoss(_Loss):
         return total
 
     def _box_loss(self, input: Tensor, target: Tensor, weight: float) -> Tensor:
-        value = self.loss(input, target)
+        value: Tensor = self.loss(input, target)
         self.parts = dict(getattr(self.loss, "parts", {}))
         if "loss" in self.parts:
             self.parts["loss"] = weight * self.parts["loss"]

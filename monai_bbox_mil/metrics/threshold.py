@@ -56,7 +56,7 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
     return chosen
 
 
-def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **details: Any) -> None:
+def save_threshold(path: str | os.PathLike[str], threshold: Sequence[float], **details: Any) -> None:
     """Write thresholds, one a class, and any ``details`` of how they were found as JSON.
 
     Where a ``model.pt`` lies in the same folder, its hash is kept too: these are the thresholds of that model alone.
@@ -70,7 +70,7 @@ def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **detail
         unfinished.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def load_threshold(path: str | os.PathLike) -> list[float]:
+def load_threshold(path: str | os.PathLike[str]) -> list[float]:
     """Thresholds, one a class, from the file that :func:`save_threshold` wrote.
 
     Raises:
@@ -97,7 +97,7 @@ def load_threshold(path: str | os.PathLike) -> list[float]:
     return [float(value) for value in threshold]
 
 
-def _model_hash(path: str | os.PathLike) -> str | None:
+def _model_hash(path: str | os.PathLike[str]) -> str | None:
     model = Path(path).with_name(MODEL_NAME)
     return hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
 

@@ -39,6 +39,8 @@ class VolumeDice:
     """
 
     def __init__(self, threshold: float = 0.5, metric_name: str = "val_dice") -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be in [0, 1], got {threshold}.")
         self.threshold = threshold
         self.metric_name = metric_name
         self._counts: dict[int, Tensor] = {}

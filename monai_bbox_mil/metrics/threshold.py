@@ -46,8 +46,10 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
         >>> best_threshold(torch.tensor([[0.0, 0.0, torch.nan]]), (0.1, 0.2, 0.3))
         [0.5]
     """
-    if box_iou.ndim != 2 or box_iou.shape[1] != len(thresholds):
-        raise ValueError(f"box_iou must have the shape (C, {len(thresholds)}), got {tuple(box_iou.shape)}.")
+    if box_iou.ndim != 2 or box_iou.shape[1] != len(thresholds) or not len(thresholds):
+        raise ValueError(
+            f"box_iou must have the shape (C, {len(thresholds)}), with a threshold, got {tuple(box_iou.shape)}."
+        )
     chosen = []
     for scores in torch.nan_to_num(box_iou, nan=0.0):
         best = (scores >= scores.max() - 1e-9).nonzero().flatten().tolist()

@@ -80,7 +80,7 @@ CPU = torch.device("cpu")
         (lambda: scale_box_tensor(TARGET[0], (8, 8), (4, 4)), "target"),
         (lambda: BoxIoUMetric(thresholds=()), "thresholds"),
         (lambda: BoxIoUMetric(thresholds=(0.5, nan)), "thresholds"),
-        (lambda: best_threshold(zeros(1, 0), ()), "threshold"),
+        (lambda: best_threshold(zeros(1, 0), ()), "thresholds"),
         (lambda: VolumeDice(threshold=nan), "threshold"),
         (lambda: RandAffineInferer(rotate_deg=nan), "rotate_deg"),
         (lambda: SharedLabels([zeros(1), zeros(1).long()]), "labels"),

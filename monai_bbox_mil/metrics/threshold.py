@@ -40,16 +40,19 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
         one threshold per class; 0.5 where no prediction meets a given box at any threshold (all 0 or NaN), as for a
         class that no image holds: there is nothing to choose by.
 
+    Raises:
+        ValueError: when there is no threshold, or the shapes do not fit.
+
     Example:
         >>> best_threshold(torch.tensor([[0.2, 0.8, 0.8, 0.8], [0.9, 0.1, 0.1, 0.1]]), (0.2, 0.4, 0.6, 0.8))
         [0.6, 0.2]
         >>> best_threshold(torch.tensor([[0.0, 0.0, torch.nan]]), (0.1, 0.2, 0.3))
         [0.5]
     """
-    if box_iou.ndim != 2 or box_iou.shape[1] != len(thresholds) or not len(thresholds):
-        raise ValueError(
-            f"box_iou must have the shape (C, {len(thresholds)}), with a threshold, got {tuple(box_iou.shape)}."
-        )
+    if not len(thresholds):
+        raise ValueError("thresholds must hold at least one number, got none.")
+    if box_iou.ndim != 2 or box_iou.shape[1] != len(thresholds):
+        raise ValueError(f"box_iou must have the shape (C, {len(thresholds)}), got {tuple(box_iou.shape)}.")
     chosen = []
     for scores in torch.nan_to_num(box_iou, nan=0.0):
         best = (scores >= scores.max() - 1e-9).nonzero().flatten().tolist()

@@ -50,7 +50,7 @@ def write_table(path: str | os.PathLike[str], table: pd.DataFrame, float_format:
     texts = [number for number, dtype in enumerate(table.dtypes) if not is_numeric_dtype(dtype)]
     safe = table.rename(columns=_escape)
     for number in texts:
-        safe.isetitem(number, table.iloc[:, number].map(_escape))
+        safe.isetitem(number, table.iloc[:, number].map(_escape).array)
     # The writer puts in quotes what holds a character that ends a line.
     end = "\r\n" if any("\r" in str(value) for number in texts for value in safe.iloc[:, number]) else "\n"
     with replacing(path) as unfinished:

@@ -17,7 +17,7 @@ CURVE_COLUMNS = ("epoch", "iteration", "metric", "value")
 _PER_ITERATION = "train_iteration_loss"
 
 
-def read_curves(folder: str | os.PathLike) -> pd.DataFrame:
+def read_curves(folder: str | os.PathLike[str]) -> pd.DataFrame:
     """Read the event files in a folder into one row an epoch and metric, ordered by both.
 
     The loss of each iteration (``train_iteration_loss``) becomes its mean over the epoch, ``train_loss``, where the
@@ -41,7 +41,7 @@ def read_curves(folder: str | os.PathLike) -> pd.DataFrame:
     length = max(per_iteration, default=0) / epochs if epochs else 0
     if per_iteration and length and "train_loss" not in scalars:
         losses = pd.Series(per_iteration).groupby(lambda step: int((step - 1) // length) + 1).mean()
-        scalars["train_loss"] = losses.to_dict()
+        scalars["train_loss"] = dict(zip(losses.index.tolist(), losses.tolist()))
     rows = [
         (epoch, round(epoch * length) if length else None, metric, value)
         for metric, series in scalars.items()

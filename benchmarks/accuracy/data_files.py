@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy.mistakes import ExperimentError
 from monai_bbox_mil.runs.files import UNFINISHED
@@ -33,14 +34,14 @@ class DataHashes:
         False
     """
 
-    def __init__(self, cache: str | os.PathLike | None) -> None:
+    def __init__(self, cache: str | os.PathLike[str] | None) -> None:
         self._cache = None if cache is None else Path(cache)
-        self._known: dict[str, list] = {}
+        self._known: dict[str, list[Any]] = {}
         if self._cache is not None and self._cache.is_file():
             self._known = json.loads(self._cache.read_text(encoding="utf-8"))
         self._changed = False
 
-    def of_folder(self, folder: str | os.PathLike, extra_files: Iterable[str] = ()) -> str:
+    def of_folder(self, folder: str | os.PathLike[str], extra_files: Iterable[str] = ()) -> str:
         """Hash of all files in a folder; hidden ones do not count.
 
         Args:

@@ -28,7 +28,7 @@ class EarlierResults:
         >>> known = EarlierResults(None)
     """
 
-    def __init__(self, path: str | os.PathLike | None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self._scores: dict[str, pd.DataFrame] = {}
         self._curves: dict[str, pd.DataFrame] = {}
         if path is not None:

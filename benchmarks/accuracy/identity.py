@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "monai": monai.__version__}
 
 
-def source_hash(folder: str | os.PathLike = PACKAGE) -> str:
+def source_hash(folder: str | os.PathLike[str] = PACKAGE) -> str:
     """Hash of all Python files under ``folder`` that can change a result, without comments and docstrings.
 
     Those of ``apps`` and ``check_boxes`` and the drawing of pictures cannot.

@@ -92,7 +92,7 @@ class ExperimentMatrix:
         return [key for key in self.runs if key.dataset in datasets and key.system in systems]
 
 
-def load_matrix(path: str | os.PathLike) -> ExperimentMatrix:
+def load_matrix(path: str | os.PathLike[str]) -> ExperimentMatrix:
     """Read a matrix file; the schema is in the documentation of :mod:`benchmarks.accuracy`.
 
     Args:

@@ -31,7 +31,7 @@ def draw_pictures(
     view: ViewSpec,
     dataset: str,
     jobs: Sequence[RunJob],
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
 ) -> bool:
     """Draw the grid of one data set from the slices that the runs of its lowest seed kept.
 

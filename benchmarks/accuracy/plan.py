@@ -79,7 +79,7 @@ class RunJob:
 
 
 def plan_runs(
-    matrix: ExperimentMatrix, keys: Sequence[RunKey], out: str | os.PathLike, data: str | os.PathLike | None
+    matrix: ExperimentMatrix, keys: Sequence[RunKey], out: str | os.PathLike[str], data: str | os.PathLike[str] | None
 ) -> list[RunJob]:
     """A job for each run, with its hash.
 
@@ -146,12 +146,12 @@ def stale_folders(jobs: Iterable[RunJob]) -> list[Path]:
     )
 
 
-def write_json(path: str | os.PathLike, content: Any) -> None:
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON so that the file is there whole or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | os.PathLike) -> Any:
+def read_json(path: str | os.PathLike[str]) -> Any:
     """Read what :func:`write_json` wrote."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

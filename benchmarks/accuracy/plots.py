@@ -37,7 +37,9 @@ _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e
 
 
 @literal_texts
-def plot_patients(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
+def plot_patients(
+    results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike[str]
+) -> bool:
     """A point for each patient (mean of its seeds), a box for the quartiles, a panel for each data set.
 
     Returns:
@@ -70,7 +72,7 @@ def plot_patients(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpe
 
 
 @literal_texts
-def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
+def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike[str]) -> bool:
     """A metric over epochs or iterations: the mean over seeds and folds as a line, their range as a band.
 
     Returns:
@@ -101,7 +103,7 @@ def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec
 
 
 @literal_texts
-def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
+def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike[str]) -> bool:
     """A score against the variants' ``x``, a panel for each series and a line for each system; bars: standard errors.
 
     Returns:
@@ -147,7 +149,7 @@ def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, 
     return drawn
 
 
-def shrink_png(path: str | os.PathLike) -> None:
+def shrink_png(path: str | os.PathLike[str]) -> None:
     """Store a PNG with 256 colours, a third of the bytes."""
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
@@ -173,6 +175,6 @@ def _short(label: str) -> str:
     return textwrap.fill(label, 34)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     figure.savefig(path, dpi=100)
     shrink_png(path)

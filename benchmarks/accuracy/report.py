@@ -27,9 +27,9 @@ __all__ = ["write_report"]
 
 def write_report(
     matrix: ExperimentMatrix,
-    results: str | os.PathLike,
-    report_dir: str | os.PathLike,
-    curves: str | os.PathLike | None = None,
+    results: str | os.PathLike[str],
+    report_dir: str | os.PathLike[str],
+    curves: str | os.PathLike[str] | None = None,
     jobs: Sequence[RunJob] = (),
 ) -> Path:
     """Write ``results.md`` and PNG files.

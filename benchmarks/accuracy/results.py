@@ -63,7 +63,7 @@ def gather_results(
 
 def write_results(
     jobs: Sequence[RunJob],
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     metrics: Sequence[str],
     command: str,
     earlier: EarlierResults | None = None,

@@ -242,7 +242,7 @@ class MatrixFile(_Entry):
     report: Annotated[tuple[SectionEntry, ...], _Listed] = ()
 
 
-def read_matrix_file(path: str | os.PathLike) -> MatrixFile:
+def read_matrix_file(path: str | os.PathLike[str]) -> MatrixFile:
     """Read a matrix file and check its form; whether its names fit together is not looked at.
 
     Args:

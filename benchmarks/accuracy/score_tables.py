@@ -39,7 +39,7 @@ TEXT_COLUMNS = (
 """Columns that hold names, whatever they look like."""
 
 
-def read_results(path: str | os.PathLike) -> pd.DataFrame:
+def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read ``results.csv`` or ``curves.csv``; names stay texts, an absent variant is an empty one.
 
     Raises:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 
@@ -99,7 +99,7 @@ def compare(scores: pd.DataFrame, reference: pd.DataFrame) -> PairedDifference:
     difference = both["own"] - both["other"]
     return PairedDifference(
         mean=float(difference.mean()),
-        standard_error=float(difference.sem()),
+        standard_error=float(cast(float, difference.sem())),
         percent=float(100 * both["own"].mean() / both["other"].mean()),
         num_patients=len(both),
     )

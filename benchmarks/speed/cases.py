@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from monai.losses import DiceFocalLoss
@@ -29,7 +29,7 @@ class Case(NamedTuple):
     """Smallest and largest side of a box, in pixels."""
     goal: float
     """Largest time, and largest memory, in parts of the pixel-wise loss's."""
-    options: dict = {}
+    options: dict[str, Any] = {}
     all_systems: bool = False
 
 

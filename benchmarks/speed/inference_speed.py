@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks.speed.bundle_parts import bundle_parser
 from benchmarks.speed.measure import resident_mib, synchronize
 
-VARIANTS: dict[str, tuple[dict[str, Any], bool, AbstractContextManager]] = {
+VARIANTS: dict[str, tuple[dict[str, Any], bool, AbstractContextManager[None]]] = {
     # name: overrides, channels last, and what the run happens in
     **{f"batch_size {n}": ({"batch_size": n}, False, nullcontext()) for n in (1, 4, 16, 64)},
     "batch_size 16, channels_last": ({"batch_size": 16}, True, nullcontext()),
@@ -51,7 +51,7 @@ def inference_speed(folder: Path, device: str, overrides: dict[str, Any], rounds
 
 
 def _segment(
-    parser: ConfigParser, device: str, channels_last: bool, context: AbstractContextManager
+    parser: ConfigParser, device: str, channels_last: bool, context: AbstractContextManager[None]
 ) -> dict[str, float]:
     evaluator = parser.get_parsed_content("evaluator")
     network = parser.get_parsed_content("network")

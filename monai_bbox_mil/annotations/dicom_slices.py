@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from monai_bbox_mil.annotations.dicom_headers import DISTINGUISHING_TAGS, DicomError, Header
@@ -35,8 +36,8 @@ class DicomSlice:
 
     path: Path
     frame: int | None
-    position: np.ndarray | None
-    orientation: np.ndarray | None
+    position: NDArray[np.float64] | None
+    orientation: NDArray[np.float64] | None
     spacing_mm: tuple[float, float] | None
     rescale: tuple[float, float] | None
     tags: dict[str, Any]
@@ -111,7 +112,7 @@ def _place_frames(header: Header, frames: list[dict[str, Any]]) -> None:
         frame["ImageOrientationPatient"] = list(orientation.ravel())
 
 
-def _frame_steps(header: Header) -> np.ndarray | None:
+def _frame_steps(header: Header) -> NDArray[np.float64] | None:
     """How far each frame lies from the first along the normal, mm; ``None`` where the file does not say."""
     tags, count = header.tags, header.frames
     offsets = _numbers(tags.get("GridFrameOffsetVector"), count, "GridFrameOffsetVector", header.path)
@@ -131,14 +132,14 @@ def _frame_steps(header: Header) -> np.ndarray | None:
         if [int(each) for each in pointers if each is not None] not in ([], [_SLICE_VECTOR]):
             return None
         order = _numbers(tags.get("SliceVector"), count, "SliceVector", header.path)
-        return spacing[0] * (np.arange(count) if order is None else order - 1)
+        return np.asarray(spacing[0] * (np.arange(count) if order is None else order - 1))
     if spacing[0] < 0:
         raise DicomError(
             f"{header.path}: expected frames with positions of their own, or SpacingBetweenSlices above 0, got "
             f"{spacing[0]:g}, which does not say to which side the frames follow each other. Convert the file with "
             "software that knows its maker's meaning."
         )
-    return spacing[0] * np.arange(count)
+    return np.asarray(spacing[0] * np.arange(count))
 
 
 def _slice(header: Header, frame: int | None, tags: dict[str, Any]) -> DicomSlice:
@@ -169,7 +170,7 @@ def _rescale(tags: dict[str, Any], path: Path) -> tuple[float, float] | None:
     return 1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0])
 
 
-def _orientation(value: Any, path: Path) -> np.ndarray | None:
+def _orientation(value: Any, path: Path) -> NDArray[np.float64] | None:
     """Unit vectors ``(2, 3)`` along a row and a column."""
     numbers = _numbers(value, 6, "ImageOrientationPatient", path)
     if numbers is None:
@@ -180,10 +181,10 @@ def _orientation(value: Any, path: Path) -> np.ndarray | None:
         raise DicomError(
             f"{path}: expected two unit vectors at right angles in ImageOrientationPatient, got {numbers.tolist()}."
         )
-    return directions / lengths[:, None]
+    return np.asarray(directions / lengths[:, None])
 
 
-def _numbers(value: Any, count: int, name: str, path: Path) -> np.ndarray | None:
+def _numbers(value: Any, count: int, name: str, path: Path) -> NDArray[np.float64] | None:
     """``count`` finite float64, ``None`` where the tag is absent or empty."""
     if value is None or value == "" or (isinstance(value, Sequence) and len(value) == 0):
         return None

@@ -34,7 +34,7 @@ def image_columns(frame: ImageFrame) -> list[int]:
 def matrix_to_image(space: str, annotation: Annotation) -> Tensor:
     """Matrix ``(4, 4)`` from the annotation's space to the edges of the image's voxels as they are now."""
     frame = annotation.frame
-    to_image = torch.linalg.inv(edge_affine(frame.affine))
+    to_image: Tensor = torch.linalg.inv(edge_affine(frame.affine))
     if space == "index":
         to_image = to_image @ edge_affine(annotation.original_affine())
     return to_image

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from monai_bbox_mil.bags.inputs import check_batch
 from monai_bbox_mil.bags.ragged import ceil_div, ragged_arange, starts
 from monai_bbox_mil.boxes import PADDING, unpack_boxes
 
@@ -52,6 +53,9 @@ class BoxBands:
     def __init__(self, box_tensor: Tensor, shape: Sequence[int], width: int, device: torch.device) -> None:
         num_classes, spatial = shape[1], tuple(shape[2:])
         dims = len(spatial)
+        check_batch(box_tensor, shape)
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}.")
         image = (box_tensor[..., -1] != PADDING).nonzero()[:, 0]
         boxes, channel, ignored = unpack_boxes(box_tensor.flatten(0, 1))
         order = ignored.int().argsort(stable=True)

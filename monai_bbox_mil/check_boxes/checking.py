@@ -76,7 +76,8 @@ def check_items(
 def _path(item: Mapping[str, Any]) -> str:
     """Absolute path of the image's file, or of the first of several files."""
     path = item["image"]
-    return os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
+    absolute: str = os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
+    return absolute
 
 
 def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:

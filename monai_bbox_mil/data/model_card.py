@@ -20,7 +20,7 @@ _MODEL, _CARD = "model.pt", "model_card.json"
 
 
 def save_model_card(
-    ckpt_dir: str | os.PathLike,
+    ckpt_dir: str | os.PathLike[str],
     classes: Sequence[str],
     training_images: int,
     validation_images: int,
@@ -63,7 +63,7 @@ def save_model_card(
         )
 
 
-def describe_model(ckpt_dir: str | os.PathLike) -> str:
+def describe_model(ckpt_dir: str | os.PathLike[str]) -> str:
     """Which model lies in a folder, and what it was trained on, as far as its card says; one line.
 
     Raises:
@@ -78,7 +78,7 @@ def describe_model(ckpt_dir: str | os.PathLike) -> str:
     return f"{', '.join(parts)} on {images}. Classes: {', '.join(card['classes'])}."
 
 
-def announce_model(ckpt_dir: str | os.PathLike, others: Sequence[str | os.PathLike] = ()) -> None:
+def announce_model(ckpt_dir: str | os.PathLike[str], others: Sequence[str | os.PathLike[str]] = ()) -> None:
     """Print which model a run uses, and what it was trained on.
 
     Args:
@@ -110,7 +110,7 @@ def announce_model(ckpt_dir: str | os.PathLike, others: Sequence[str | os.PathLi
             print(f"A training of your own left another: {describe_model(folder)} To use it: --ckpt_dir {folder}")
 
 
-def _load(ckpt_dir: str | os.PathLike) -> dict[str, Any] | None:
+def _load(ckpt_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The card, if there is one of these very weights."""
     path = Path(ckpt_dir, _CARD)
     if not path.is_file():

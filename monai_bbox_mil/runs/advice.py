@@ -75,7 +75,9 @@ class FaultAdvice:
         the memory of this machine is used up at iteration 1 (epoch 1). To need less: make batch_size (now 64) smaller.
     """
 
-    def __init__(self, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike] = ()) -> None:
+    def __init__(
+        self, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike[str]] = ()
+    ) -> None:
         self.options = dict(options or {})
         self.folders = tuple(folders)
 
@@ -93,7 +95,7 @@ class FaultAdvice:
 
 
 def fault_advice(
-    error: BaseException, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike] = ()
+    error: BaseException, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike[str]] = ()
 ) -> tuple[str, str] | None:
     """What an error means for who runs a training, and what to do about it.
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 
 __all__ = ["BufferBroadcaster"]
@@ -46,8 +47,7 @@ class BufferBroadcaster:
         buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
         if idist.get_world_size() == 1 or not buffers:
             return
-        # One call instead of one a buffer.
-        values = torch.cat([buffer.flatten() for buffer in buffers])
-        dist.broadcast(values, 0)
+        # One call instead of one per buffer.
+        values: Any = idist.broadcast(torch.cat([buffer.flatten() for buffer in buffers]), 0)
         for buffer, value in zip(buffers, values.split([buffer.numel() for buffer in buffers])):
             buffer.copy_(value.view_as(buffer))

@@ -47,7 +47,7 @@ def training_folder(bundle_root: str) -> str:
     return f"{bundle_root}/{'trained' if isinstance(bundle_root, _Found) else 'models'}"
 
 
-def check_scores_folder(output_dir: str | os.PathLike, dataset_dir: str | os.PathLike) -> None:
+def check_scores_folder(output_dir: str | os.PathLike[str], dataset_dir: str | os.PathLike[str]) -> None:
     """Refuse to write scores into the folder of the images, where ``cases.csv`` is the table of parts and patients.
 
     Raises:

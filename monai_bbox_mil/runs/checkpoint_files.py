@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["latest_checkpoint"]
 
 
-def latest_checkpoint(folder: str | os.PathLike) -> str:
+def latest_checkpoint(folder: str | os.PathLike[str]) -> str:
     """The complete checkpoint of the highest epoch that MONAI's ``CheckpointSaver`` left in a folder.
 
     A file that ends early, of a saver that was killed or a disk that was full, is passed over with a warning.

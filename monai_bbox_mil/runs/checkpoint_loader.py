@@ -110,7 +110,7 @@ def _check_whole(path: Path) -> None:
         )
 
 
-def read_checkpoint(path: str | os.PathLike) -> Any:
+def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """What a checkpoint holds: weights, which are read from the file only when they are used, and never code.
 
     Args:

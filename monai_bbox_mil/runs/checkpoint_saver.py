@@ -58,7 +58,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
         ['checkpoint_epoch=3.pt']
     """
 
-    def __init__(self, save_dir: str, save_dict: dict, **kwargs: Any) -> None:
+    def __init__(self, save_dir: str, save_dict: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(save_dir, save_dict, **kwargs)
         self._prefix = f"{kwargs['file_prefix']}_" if kwargs.get("file_prefix") else ""
         self._best_filename: str | None = kwargs.get("key_metric_filename")
@@ -118,7 +118,7 @@ class _AtomicDiskSaver(DiskSaver):
         self.filename = filename
         self._outdated: set[str] = set()
 
-    def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
+    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
         if idist.get_rank() != self.save_on_rank:
             return
         filename = self.filename or filename

@@ -17,8 +17,8 @@ __all__ = ["set_aside_earlier_run"]
 
 
 def set_aside_earlier_run(
-    ckpt_dir: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    ckpt_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
     results: Sequence[str] = ("model.pt", "threshold.json", "image_settings.json", "model_card.json"),
     logs: Sequence[str] = ("events.out.tfevents.*",),
 ) -> Path | None:

@@ -32,7 +32,7 @@ UNFINISHED = ".unfinished_"
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file under another name beside its place, and move it there once it is complete and on the disk.
 
     A process that is killed, or a machine that loses its power, leaves the former file or the new one, never a part.
@@ -68,7 +68,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_group(path: str | os.PathLike) -> Iterator[Path]:
+def replacing_group(path: str | os.PathLike[str]) -> Iterator[Path]:
     """As :func:`replacing`, for a file that others belong to, such as an image's header and its data.
 
     All that is written beside the yielded path is moved to its place, the file itself last: where it is, all are.
@@ -101,7 +101,7 @@ def replacing_group(path: str | os.PathLike) -> Iterator[Path]:
         _to_disk(target.parent)
 
 
-def clear_unfinished(folder: str | os.PathLike) -> None:
+def clear_unfinished(folder: str | os.PathLike[str]) -> None:
     """Delete what processes left half-written in a folder when they were killed; none may be writing there now.
 
     Args:
@@ -115,7 +115,7 @@ def clear_unfinished(folder: str | os.PathLike) -> None:
             path.unlink()
 
 
-def find_files(folder: str | os.PathLike, patterns: Sequence[str]) -> list[Path]:
+def find_files(folder: str | os.PathLike[str], patterns: Sequence[str]) -> list[Path]:
     """Files of a folder whose names match any of some patterns, each once, sorted; none where there is no folder.
 
     Example:
@@ -125,7 +125,7 @@ def find_files(folder: str | os.PathLike, patterns: Sequence[str]) -> list[Path]
     return sorted({path for pattern in patterns for path in Path(folder).glob(pattern) if path.is_file()})
 
 
-def free_bytes(folder: str | os.PathLike) -> str:
+def free_bytes(folder: str | os.PathLike[str]) -> str:
     """How much room the disk of a folder has, in words for a message about a file that could not be written.
 
     Example:
@@ -163,7 +163,7 @@ def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
-def same_place(path: str | os.PathLike) -> Path:
+def same_place(path: str | os.PathLike[str]) -> Path:
     """A path that is equal for two names of one place: links of folders are followed, a link in the place is not.
 
     Example:

@@ -43,7 +43,7 @@ class LogRewinder:
         '1,0.5'
     """
 
-    def __init__(self, folder: str | os.PathLike, patterns: Sequence[str] = ("events.out.tfevents.*",)) -> None:
+    def __init__(self, folder: str | os.PathLike[str], patterns: Sequence[str] = ("events.out.tfevents.*",)) -> None:
         self.folder = Path(folder)
         self.patterns = tuple(patterns)
         self._earlier = find_files(self.folder, self.patterns)

@@ -17,7 +17,7 @@ from monai_bbox_mil.runs.settings import SettingsRecord, as_typed, changed_setti
 __all__ = ["check_resume"]
 
 
-def check_resume(folder: str | os.PathLike, settings: SettingsRecord) -> None:
+def check_resume(folder: str | os.PathLike[str], settings: SettingsRecord) -> None:
     """Compare the settings of a run with those of the checkpoint that it is going to resume from.
 
     Settings that a resumed run obeys are reported where they have changed; with a checkpoint that holds none, of an

@@ -16,6 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler
 __all__ = ["ResumedSchedule"]
 
 _COUNTERS = {"last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"}
+_Name = tuple[Any, ...]
+"""Where a value stands: the keys and places on the way to it."""
+_Schedule = tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]
+"""Options of each optimizer's groups, and the state of each scheduler."""
 
 
 class ResumedSchedule:
@@ -91,11 +95,11 @@ class ResumedSchedule:
         self._restore(loaded)
         return False
 
-    def _state(self) -> tuple[list[list[dict]], list[dict]]:
+    def _state(self) -> _Schedule:
         groups = [[{k: v for k, v in g.items() if k != "params"} for g in o.param_groups] for o in self.optimizers]
         return deepcopy(groups), [deepcopy(scheduler.state_dict()) for scheduler in self.schedulers]
 
-    def _restore(self, state: tuple[list[list[dict]], list[dict]]) -> None:
+    def _restore(self, state: _Schedule) -> None:
         groups, schedules = deepcopy(state)
         for optimizer, values in zip(self.optimizers, groups):
             for group, value in zip(optimizer.param_groups, values):
@@ -114,12 +118,12 @@ class ResumedSchedule:
         )
 
 
-def _follows(name: tuple, values: Mapping[tuple, Any]) -> bool:
+def _follows(name: _Name, values: Mapping[_Name, Any]) -> bool:
     """Whether it is the learning rate of the moment, which a scheduler takes from another one."""
     return name[-1] == "lr" and (*name[:-1], "initial_lr") in values
 
 
-def _flat(value: Any, name: tuple = ()) -> dict[tuple, Any]:
+def _flat(value: Any, name: _Name = ()) -> dict[_Name, Any]:
     if isinstance(value, Mapping):
         parts: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, (list, tuple)):

@@ -42,7 +42,9 @@ class RunLock:
         []
     """
 
-    def __init__(self, folders: str | os.PathLike | Sequence[str | os.PathLike], name: str = "training") -> None:
+    def __init__(
+        self, folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], name: str = "training"
+    ) -> None:
         if isinstance(folders, (str, os.PathLike)):
             folders = [folders]
         if not all(os.fspath(folder) for folder in folders):

@@ -120,11 +120,11 @@ class StepSeeder:
 class _Rest:
     """A loader that the first time passes over its first batches."""
 
-    def __init__(self, loader: Iterable, passed: int) -> None:
+    def __init__(self, loader: Iterable[Any], passed: int) -> None:
         self.loader = loader
         self.passed = passed
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[Any]:
         iterator, passed = iter(self.loader), self.passed
         self.passed = 0
         for _ in range(passed):

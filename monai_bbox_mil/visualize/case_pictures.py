@@ -33,7 +33,7 @@ class CasePicture(NamedTuple):
     """Whether axis 1 runs downward."""
 
 
-def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) -> None:
+def save_pictures(path: str | os.PathLike[str], pictures: Mapping[str, CasePicture]) -> None:
     """Save pictures as arrays, with grey values from the 1st to the 99.5th percentile in eight bits.
 
     Args:
@@ -52,7 +52,7 @@ def save_pictures(path: str | os.PathLike, pictures: Mapping[str, CasePicture]) 
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def load_pictures(path: str | os.PathLike) -> dict[str, CasePicture]:
+def load_pictures(path: str | os.PathLike[str]) -> dict[str, CasePicture]:
     """Load the pictures that :func:`save_pictures` wrote, by name of the case."""
     with np.load(path) as arrays:
         return {

@@ -24,7 +24,9 @@ _COLUMN = 2.6  # inches
 
 
 @literal_texts
-def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], class_names: Sequence[str]) -> None:
+def save_picture_grid(
+    path: str | os.PathLike[str], pictures: Sequence[CasePicture], class_names: Sequence[str]
+) -> None:
     """Draw one row per case and save the grid as PNG.
 
     Args:
@@ -48,7 +50,7 @@ def save_picture_grid(path: str | os.PathLike, pictures: Sequence[CasePicture], 
 
 @literal_texts
 def save_comparison_grid(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     cases: Sequence[tuple[str, Mapping[str, CasePicture]]],
     class_names: Sequence[str],
     dpi: int = 80,
@@ -134,7 +136,9 @@ def _any_ignored(pictures: Sequence[CasePicture]) -> bool:
     return any((picture.boxes[:, 4] < -1).any() for picture in pictures)
 
 
-def _save(figure: Figure, path: str | os.PathLike, class_names: Sequence[str], ignored: bool, dpi: int = 110) -> None:
+def _save(
+    figure: Figure, path: str | os.PathLike[str], class_names: Sequence[str], ignored: bool, dpi: int = 110
+) -> None:
     handles = [Patch(color=class_color(i), label=str(i)) for i in range(len(class_names))]
     if ignored:
         handles.append(Patch(fill=False, edgecolor="black", linestyle=":", label="region to ignore"))

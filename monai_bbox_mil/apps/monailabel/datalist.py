@@ -40,7 +40,9 @@ def labelled_items(datastore: Datastore) -> list[dict[str, Any]]:
     return items
 
 
-def split_items(items: list[dict[str, Any]], validation_fraction: float) -> tuple[list[dict], list[dict]]:
+def split_items(
+    items: list[dict[str, Any]], validation_fraction: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Training and validation items, by patient. Where nothing is left for validation it is the training part again.
 
     Raises:

@@ -89,7 +89,7 @@ class _BundleTask(BundleInferTask):
         super().__init__(str(bundle.root), conf, type=type, load_strict=True)
         self.bundle = bundle
 
-    def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
+    def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
         transforms = list(super().post_transforms(data))
         if self.type != InferType.DEEPGROW:
             return transforms

@@ -83,7 +83,8 @@ class PlainNames:
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         if image_id:
             _check_id("image", image_id)
-        return super().add_image(image_id, image_filename, image_info)  # type: ignore[misc]
+        added: str = super().add_image(image_id, image_filename, image_info)  # type: ignore[misc]
+        return added
 
     def remove_image(self, image_id: str) -> None:
         _check_id("id", image_id)
@@ -91,17 +92,20 @@ class PlainNames:
 
     def get_image_uri(self, image_id: str) -> str:
         _check_id("image", image_id)
-        return super().get_image_uri(image_id)  # type: ignore[misc]
+        uri: str = super().get_image_uri(image_id)  # type: ignore[misc]
+        return uri
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, *args: Any, **options: Any) -> str:
         _check_id("image", image_id)
         _check_tag(label_tag)
-        return super().save_label(image_id, label_filename, label_tag, *args, **options)  # type: ignore[misc]
+        saved: str = super().save_label(image_id, label_filename, label_tag, *args, **options)  # type: ignore[misc]
+        return saved
 
     def get_label_uri(self, label_id: str, label_tag: str, *args: Any, **options: Any) -> str:
         _check_id("label", label_id)
         _check_tag(label_tag)
-        return super().get_label_uri(label_id, label_tag, *args, **options)  # type: ignore[misc]
+        uri: str = super().get_label_uri(label_id, label_tag, *args, **options)  # type: ignore[misc]
+        return uri
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         _check_id("id", label_id)

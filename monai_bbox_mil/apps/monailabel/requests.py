@@ -60,7 +60,7 @@ def check_device(name: str, value: object) -> str:
     if found and chosen.startswith("cuda") and not gpus:
         return "cpu"
     if found and int(found[1] or 0) < max(1, len(gpus)) and (chosen != "mps" or torch.backends.mps.is_available()):
-        return chosen
+        return found[0]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     raise invalid(name, f"one of {['cpu', *mps, *cards, *(f'cuda:{i}' for i in range(len(gpus)))]}", value)
 

@@ -53,7 +53,7 @@ class BoxTrainTask(BundleTrainTask):
 
     def _partition_datalist(
         self, datalist: list[dict[str, Any]], request: dict[str, Any], shuffle: bool = False
-    ) -> tuple[tuple[dict, ...], tuple[dict, ...]]:
+    ) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
         training, validation = split_items(datalist, request.get("val_split", 0.2))
         # A list would become a part of the configuration, and a name in it that begins with "$" would be run.
         return tuple(training), tuple(validation)

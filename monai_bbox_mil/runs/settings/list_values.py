@@ -53,7 +53,7 @@ class ListOf(Values):
     distinct: bool = False
     also: int | None = None
 
-    def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> list:
+    def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> list[Any]:
         if isinstance(value, (np.ndarray, torch.Tensor)):
             value = value.tolist()
         if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or not value:

@@ -182,11 +182,11 @@ def test_annotations_of_images_that_are_not_listed_are_told(tmp_path):
 
 
 REFUSED = {
-    "one id for two images": (coco([(1, "case1"), ("1", "b.png")], []), r"images\[1\]: expected an id of its own"),
+    "one id for two images": (coco([(1, "case1"), ("1", "b.png")], []), r"images\[1\]: expected a unique id"),
     "one file twice": (coco([(1, "case1.nii"), (2, "case1.nii")], []), "once among the images, got 2 of 2"),
     "one category id for two names": (
         coco([(1, "case1")], [], categories=[{"id": 0, "name": "a"}, {"id": "0", "name": "b"}]),
-        r"categories\[1\]: expected an id of its own, got '0'",
+        r"categories\[1\]: expected a unique id, got '0'",
     ),
 }
 

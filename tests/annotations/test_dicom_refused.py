@@ -127,7 +127,7 @@ def test_wrong_files_are_refused(series, tmp_path):
     for group in (*file.SharedFunctionalGroupsSequence, *file.PerFrameFunctionalGroupsSequence):
         group.pop("SegmentIdentificationSequence", None)
     file.save_as(tmp_path / "part.dcm")
-    with pytest.raises(ValueError, match=r"part\.dcm: expected a SEG that follows the standard, got one that raises KeyError"):
+    with pytest.raises(ValueError, match=r"part\.dcm: expected a SEG that follows the standard, .* raises KeyError"):
         read_boxes(tmp_path / "part.dcm", image, CLASSES)
     with pytest.raises(FileNotFoundError, match=r"none\.dcm"):
         read_boxes(tmp_path / "none.dcm", image, CLASSES)

@@ -298,25 +298,26 @@ def test_nothing_is_advised_that_cannot_be_done():
         (
             {"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1},
             1.0,
-            "lower learning_rate (now 0.001) and do without half precision. The latest checkpoint is from before: go "
-            "on from it with --resume True --learning_rate 0.0001 --amp False",
-            "begin anew",
+            "lower learning_rate (now 0.001) and turn half precision off. The latest checkpoint is older than this "
+            "error: resume from it with --resume True --learning_rate 0.0001 --amp False",
+            "start over",
         ),
         (
             {"learning_rate": 0.001, "amp": False, "checkpoint_interval": 0},
             1.0,
-            "lower learning_rate (now 0.001). No checkpoint is kept (checkpoint_interval 0), so begin anew with "
+            "lower learning_rate (now 0.001). No checkpoint is kept (checkpoint_interval 0), so start over with "
             "--learning_rate 0.0001",
             "half precision",
         ),
         (
             {"learning_rate": 0.1, "amp": False, "checkpoint_interval": 1},  # the optimizer was given another one
             1.0,
-            "lower the learning rate. The latest checkpoint is from before: go on from it with --resume True",
+            "lower the learning rate. The latest checkpoint is older than this error: resume from it with "
+            "--resume True",
             "--learning_rate",
         ),
-        ({"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1}, float("nan"), "Mend these images", "--amp"),
-        ({}, 1.0, "do without half precision. No checkpoint was touched.", "--resume"),
+        ({"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1}, float("nan"), "Repair these images", "--amp"),
+        ({}, 1.0, "turn half precision off. No checkpoint was touched.", "--resume"),
     ],
 )
 def test_after_nan_only_what_works_is_advised(options, value, told, not_told):

@@ -113,12 +113,12 @@ def test_sigterm_to_one_rank_stops_all_after_the_same_step(phantom, reference_of
 
 
 def assert_one_process_goes_on(folder, phantom):
-    """It tells what differs, and the epoch that had begun begins again, with all of its slices."""
+    """It reports what differs, and the unfinished epoch starts again with all of its slices."""
     process = runs.start(runs.train, folder, phantom, batch_size=ranks.TRAINING["batch_size"])
     assert runs.finish(process) == 0, log_of(folder)[-3000:]
     assert re.search(
-        r"epoch=2\.pt: written by a training with 4 steps an epoch, and this one has 8, as with another number of "
-        r"processes, .* It goes on from the beginning of epoch 2, to other weights",
+        r"epoch=2\.pt: written by a training with 4 steps per epoch, but this one has 8, because of another number of "
+        r"processes, .* It goes on from the beginning of epoch 2, and its weights",
         log_of(folder),
     )
     ended = torch.load(latest_checkpoint(folder / "models"), weights_only=True)

@@ -171,7 +171,7 @@ def test_names_of_folders_that_mean_something_to_monai(tmp_path, name, as_path):
 
 @pytest.mark.parametrize("value", ["$no_such_thing", "@no_such_thing"])
 def test_an_expression_that_fails_names_its_setting(value):
-    with pytest.raises(ValueError, match=rf"dataset_dir: expected .*MONAI computes, and cannot.*\./\{value}$"):
+    with pytest.raises(ValueError, match=rf"dataset_dir: expected .*that MONAI cannot compute .*\./\{value}$"):
         checked("train", dataset_dir=value)
 
 

@@ -176,7 +176,7 @@ def test_results_of_another_configuration_are_never_mixed_in(driven, data_root, 
     assert set(read_results(out / "results.csv")["system"]) == {"full"}
     assert main(["plan", *settings(matrix, data_root, out)]) == 0
     told = capsys.readouterr()
-    assert "1 earlier runs of other code, configurations, data or library versions are left alone" in told.err
+    assert "1 earlier runs with other code, configurations, data or library versions are left alone" in told.err
     assert str(stale) in told.err
     assert "2 runs, 1 to do." in told.out
 

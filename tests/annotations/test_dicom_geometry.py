@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the slices of a DICOM image lie, and what is refused because nobody can know."""
+"""Where the slices of a DICOM image lie, and which series raise an error because their geometry is unknown."""
 
 from __future__ import annotations
 

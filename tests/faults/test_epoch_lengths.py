@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A trainer that goes on from a checkpoint of one whose epochs were longer or shorter."""
+"""A trainer resumes from a checkpoint whose epochs were longer or shorter."""
 
 from __future__ import annotations
 

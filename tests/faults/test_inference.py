@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A prediction that is killed goes on where it stopped."""
+"""A killed prediction resumes where it stopped."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings that are killed and go on: the same in the end, bit for bit, as one that nobody disturbed."""
+"""Killed trainings resume and end bit for bit like an uninterrupted one."""
 
 from __future__ import annotations
 

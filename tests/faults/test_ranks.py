@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings by several processes, some or all of which end before their time."""
+"""Trainings with several processes, some or all of which end early."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def log_of(folder):
 
 @pytest.fixture(scope="module")
 def reference_of_two(phantom, reference, tmp_path_factory):
-    """Folder of a run that nobody disturbed, and the seconds it took."""
+    """Return the folder of an uninterrupted run, and the seconds it took."""
     folder, began = tmp_path_factory.mktemp("two"), time.monotonic()
     assert_completes(folder, phantom)
     return folder, time.monotonic() - began

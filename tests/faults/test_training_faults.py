@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that come from outside: told with what to do about them, and trainings go on as if nothing had been."""
+"""Faults from outside raise an error that says what to do, and the training resumes as if it had never stopped."""
 
 from __future__ import annotations
 

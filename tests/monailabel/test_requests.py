@@ -30,7 +30,7 @@ NIFTI = {"result_extension": ".nii.gz"}
 
 
 def code(place, value="'cpu'"):
-    """A text that is Python where it is run: it tells where and gives a fitting value."""
+    """A text that is Python code: where it is executed, it records that and returns a valid value."""
     return f"$open('ran_{place}', 'w') and {value}"
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Annotation files that nobody means: each ends in an error that names it, at once, and the next image is read."""
+"""Hostile annotation files: each raises an error that names it, at once, and the next image is still read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a matrix file says, and what is told of a wrong one."""
+"""What a matrix file may say, and the errors of an invalid one."""
 
 from __future__ import annotations
 

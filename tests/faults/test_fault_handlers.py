@@ -218,7 +218,7 @@ def test_signals_are_heard_in_the_main_thread_and_given_back(tmp_path):
     signal.signal(signal.SIGTERM, former)
 
 
-def test_unknown_signals_are_told():
+def test_unknown_signals_are_reported():
     with pytest.raises(ValueError, match=r"names such as SIGTERM, got \['SIGNOTHING'\]"):
         StopOnSignal(["SIGNOTHING"])
 
@@ -277,7 +277,7 @@ def wrapped(error):
         ),
     ],
 )
-def test_errors_of_other_libraries_are_told_with_what_to_do(error, what, to_do):
+def test_errors_of_other_libraries_are_reported_with_what_to_do(error, what, to_do):
     options = {"batch_size": 8, "image_size": [96, 96], "amp": False, "cache_rate": 1.0, "num_workers": 4}
     told = fault_advice(error, options, ["/no/such/folder"])
     assert told is not None

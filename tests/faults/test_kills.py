@@ -67,7 +67,7 @@ def test_killed_in_the_middle_of_a_save(phantom, reference, tmp_path, number):
 
 
 @pytest.mark.parametrize("iteration", [2, 5])
-def test_sigterm_saves_in_the_middle_of_an_epoch_and_resume_goes_on_there(phantom, reference, tmp_path, iteration):
+def test_sigterm_saves_in_the_middle_of_an_epoch_and_resume_continues_there(phantom, reference, tmp_path, iteration):
     process = runs.start(runs.train_and_signal, tmp_path, phantom, iteration)
     assert runs.finish(process) == 128 + signal.SIGTERM, (tmp_path / "log.txt").read_text()[-3000:]
     assert "SIGTERM received" in (tmp_path / "log.txt").read_text()

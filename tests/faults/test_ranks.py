@@ -47,7 +47,7 @@ def assert_goes_on(folder, phantom, reference_of_two):
     runs.assert_same_run(folder, reference_of_two[0])
 
 
-def test_one_rank_killed_ends_the_other_and_resume_goes_on(phantom, reference_of_two, tmp_path):
+def test_one_rank_killed_ends_the_other_and_resume_continues(phantom, reference_of_two, tmp_path):
     """In the second of four steps of the second epoch."""
     killed = (runs.train_and_signal, 6, signal.SIGKILL)
     codes = ranks.finish(ranks.start(tmp_path, phantom, [TRAIN, killed]), timeout=60)

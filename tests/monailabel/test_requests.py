@@ -92,7 +92,7 @@ def test_a_training_takes_no_code(server, params, message):
         train_now(server, **params)
 
 
-def test_a_training_that_was_refused_tells_why_in_its_log(server):
+def test_a_training_that_was_refused_logs_the_reason(server):
     status, details = server.train(device=code("device"))
     assert status == "ERROR"
     assert "device: expected one of" in details

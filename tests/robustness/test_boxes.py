@@ -212,6 +212,6 @@ def test_box_tensors_are_packed_whole_or_not_at_all(case):
         PackBoxes()(torch.tensor(boxes), torch.tensor([0]), (8, 8))
 
 
-def test_the_loss_tells_a_class_that_the_network_has_no_channel_for():
+def test_the_loss_names_a_class_that_the_network_has_no_channel_for():
     with pytest.raises(ValueError, match=r"target\[0, 0\] must hold a class in 0\.\.0, .* got \[1.*, 3\.0\]"):
         GeneralizedMILLoss()(torch.zeros(1, 1, 8, 8), torch.tensor([[[1.0, 1, 4, 4, 3]]]))

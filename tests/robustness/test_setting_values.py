@@ -175,7 +175,7 @@ def test_an_expression_that_fails_names_its_setting(value):
         checked("train", dataset_dir=value)
 
 
-def test_several_faults_are_told_together_and_none_that_only_follows():
+def test_several_faults_are_reported_together_and_none_that_only_follows():
     with pytest.raises(ValueError) as error:
         checked("train", device="gpu", max_epochs="six", resume="no")
     assert [line.split(":")[0] for line in str(error.value).splitlines()] == ["device", "resume", "max_epochs"]

@@ -311,7 +311,7 @@ def test_a_run_of_other_code_than_planned_is_refused(driven, data_root, tmp_path
         (["report", "--matrix", "{matrix}", "--results", "x.csv", "--report", "x"], "error: results x.csv: expected a"),
     ],
 )
-def test_wrong_arguments_are_told_in_one_line(driven, tmp_path, monkeypatch, capsys, arguments, message):
+def test_wrong_arguments_are_reported_in_one_line(driven, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main([text.format(matrix=driven / "matrix.yaml") for text in arguments]) == 2
     told = capsys.readouterr().err

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a run safe: locks, checkpoints, resume, signals, faults, settings. Nothing here knows of boxes."""
+"""What keeps a run safe: locks, checkpoints, resume, signals, faults, settings. Nothing here depends on boxes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: files and locks need no MONAI.
+    # Loaded on first use: files and locks do not need MONAI.
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,7 +82,7 @@ FILES = [
     ("d.csv", TABLE + "5,6,15,20,0\n5,6,15,20,2\n", "unknown_class", "got 2"),
     ("d.csv", TABLE + "5,6,15,20,0\n,6,15,20,0\n", "not_finite", "finite numbers"),
     ("d.csv", "a,b\n1,2\n", "unreadable_boxes", "expected the columns x_min"),
-    ("d.txt", "0 0.5 0.5 0.25 0.25\n0 20 15 5 5\n", "malformed_box", "parts of the image between 0 and 1"),
+    ("d.txt", "0 0.5 0.5 0.25 0.25\n0 20 15 5 5\n", "malformed_box", "fractions of the image between 0 and 1"),
     ("d.json", "{", "unreadable_boxes", "error in line 1"),
     ("d.xml", "<box/>", "unreadable_boxes", "expected the extension"),
     ("d.json", json.dumps({"images": [{"id": 1, "file_name": "d.nii.gz"}], "annotations": [

@@ -144,7 +144,7 @@ def test_a_file_is_read_again_when_its_size_or_time_changed(tmp_path, monkeypatc
     assert [path.name for path in cache.parent.iterdir()] == ["hashes.json"]
 
 
-def test_what_cannot_be_merged_is_told(tmp_path):
+def test_what_cannot_be_merged_is_reported(tmp_path):
     with pytest.raises(ExperimentError, match="override nothing#inside: does not fit the configuration"):
         merged_config([str(CONFIGS / "paper.yaml")], {"nothing#inside": 1})
     (tmp_path / "bad.yaml").write_text("a: [1")

@@ -5,6 +5,7 @@
 from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
 from monai_bbox_mil.data.collate import pad_box_collate
 from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
+from monai_bbox_mil.data.default_images import phantom_or_datalist
 from monai_bbox_mil.data.image_files import find_images
 from monai_bbox_mil.data.image_settings import ReadImageSettings, load_image_settings, save_image_settings
 from monai_bbox_mil.data.mask_plan import plan_masks
@@ -12,7 +13,6 @@ from monai_bbox_mil.data.model_card import announce_model, describe_model, finis
 from monai_bbox_mil.data.object_counts import check_objects
 from monai_bbox_mil.data.parts import images_of_part
 from monai_bbox_mil.data.phantom import make_phantom
-from monai_bbox_mil.data.phantom_or_datalist import phantom_or_datalist
 from monai_bbox_mil.data.promise12 import PROMISE12_VALIDATION, promise12_datalist
 from monai_bbox_mil.data.shared_labels import SharedLabels
 from monai_bbox_mil.data.slices import SliceDataset

@@ -188,6 +188,7 @@ def test_every_hyperparameter_has_a_comment(path):
     bare = [
         line
         for line in path.read_text().splitlines()
-        if re.match(r"[a-z_0-9#]+: *(?!{_target_)[^ &\"$#][^#]*$", line) and not line.startswith(("in_channels", "seed"))
+        if re.match(r"[a-z_0-9#]+: *(?!{_target_)[^ &\"$#][^#]*$", line)
+        and not line.startswith(("in_channels", "seed"))
     ]
     assert [line for line in bare if not line.rstrip().endswith(":")] == []

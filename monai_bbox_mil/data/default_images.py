@@ -23,7 +23,7 @@ def phantom_or_datalist(
 
     Args:
         dataset_dir: folder of the images.
-        datalist: their data list (JSON), if ``dataset_dir`` holds none under a known name. With one, no phantom is made.
+        datalist: their data list (JSON), if ``dataset_dir`` holds none under a known name; then no phantom is made.
         phantom_dir: the ``dataset_dir`` for which the phantom is made.
         progress: whether making the phantom shows a progress bar.
 

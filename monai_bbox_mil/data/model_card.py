@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
+
+from monai_bbox_mil.data.image_settings import save_image_settings
 from monai_bbox_mil.runs.files import replacing
 
-__all__ = ["announce_model", "describe_model", "save_model_card"]
+__all__ = ["announce_model", "describe_model", "finish_training", "save_model_card"]
 
-_MODEL, _CARD = "model.pt", "model_card.json"
+_MODEL, _CARD, _IMAGE_SETTINGS = "model.pt", "model_card.json", "image_settings.json"
 
 
 def save_model_card(
@@ -61,6 +64,43 @@ def save_model_card(
         unfinished.write_text(
             json.dumps({key: value for key, value in card.items() if value is not None}, indent=2) + "\n"
         )
+
+
+def finish_training(
+    ckpt_dir: str | os.PathLike[str],
+    classes: Sequence[str],
+    spacing_mm: Sequence[float] | None,
+    image_size: Sequence[int],
+    training_images: int,
+    validation_images: int,
+) -> None:
+    """Write ``image_settings.json`` and ``model_card.json`` beside the weights ``model.pt`` of a training that ended.
+
+    Of several processes the first one writes, and the others wait for it: afterwards each can read the best model.
+
+    Args:
+        ckpt_dir: folder of the weights.
+        classes: names of the classes.
+        spacing_mm: spacing after resampling; ``None`` where images kept their own.
+        image_size: pixels after padding or cropping.
+        training_images: images, not slices, that the weights were learned from.
+        validation_images: those that chose the epoch and the threshold.
+
+    Raises:
+        FileNotFoundError: when there is no ``model.pt``.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "model.pt").write_bytes(b"weights")
+        ...     finish_training(folder, ["prostate"], None, [96, 96], 40, 10)
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['image_settings.json', 'model.pt', 'model_card.json']
+    """
+    if idist.get_rank() == 0:
+        save_image_settings(Path(ckpt_dir, _IMAGE_SETTINGS), spacing_mm, image_size)
+        save_model_card(ckpt_dir, classes, training_images, validation_images)
+    idist.barrier()
 
 
 def describe_model(ckpt_dir: str | os.PathLike[str]) -> str:

@@ -78,6 +78,8 @@ class DeepCut:
             the image's size; for the state of other data.
     """
 
+    checkpoint_name = "deepcut"  # see monai_bbox_mil.runs.complete_checkpoint
+
     def __init__(
         self,
         dataset: _Relabelable,

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor
 
 from monai_bbox_mil.runs.files import replacing
 
-__all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
+__all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_fixed_threshold", "save_threshold"]
 
 MODEL_NAME = "model.pt"
 """The weights that a threshold belongs to, in the same folder."""
@@ -73,6 +74,26 @@ def save_threshold(path: str | os.PathLike[str], threshold: Sequence[float], **d
     content = {"threshold": list(threshold), **details, "model_sha256": _model_hash(path)}
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def save_fixed_threshold(path: str | os.PathLike[str], num_classes: int) -> None:
+    """Write a threshold of 0.5 for each class, where there are no boxes to calibrate by, or no need to.
+
+    Of several processes the first one writes.
+
+    Args:
+        path: file to write, see :func:`save_threshold`.
+        num_classes: number of classes.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_fixed_threshold(f"{folder}/threshold.json", 2)
+        ...     load_threshold(f"{folder}/threshold.json")
+        [0.5, 0.5]
+    """
+    if idist.get_rank() == 0:
+        save_threshold(path, [0.5] * num_classes, calibrated_from="nothing")
 
 
 def load_threshold(path: str | os.PathLike[str]) -> list[float]:

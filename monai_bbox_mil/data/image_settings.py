@@ -72,7 +72,7 @@ def load_image_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
 class ReadImageSettings:
     """Image settings for a pipeline that lives longer than its model, as on a server that trains.
 
-    The file is read when first asked for, so there is none to miss where both settings are given otherwise.
+    The file is read on first use. It may be missing where both settings are given in another way.
 
     Args:
         path: file that :func:`save_image_settings` wrote.

@@ -46,8 +46,8 @@ def make_phantom(
     """Write a phantom data set in PROMISE12's layout, or reuse the one that is there.
 
     ``CaseNN.mhd/.raw`` (int16), ``CaseNN_segmentation.mhd/.raw`` (uint8), a ``cases.csv`` that makes the last quarter
-    of the patients the validation part, and ``phantom.json`` with the parameters, which is marked complete last of
-    all: a phantom that is not complete is written anew. Files are renamed into place whole, so several processes may
+    of the patients the validation part, and ``phantom.json`` with the parameters, which is marked complete last.
+    An incomplete phantom is written again. Files are renamed into place whole, so several processes may
     call this at once for one folder. The same parameters give the same bytes on the same machine and libraries.
 
     Args:
@@ -57,12 +57,12 @@ def make_phantom(
         image_size: voxels along x and y, each at least 48.
         num_slices: fewest and most slices of a volume, at least 6; each patient draws a number between, ends included.
         spacing_mm: along x, y and z.
-        overwrite: whether to write anew even where a complete phantom lies, whatever its parameters.
+        overwrite: whether to replace even a complete phantom, whatever its parameters.
         progress: whether to show a progress bar.
 
     Returns:
-        ``{"training": [...], "validation": [...]}``, a dictionary a patient of ``image``, ``mask`` (absolute paths) and
-        ``patient``: what :func:`monai_bbox_mil.data.datalists.get_datalist` reads from the folder.
+        ``{"training": [...], "validation": [...]}``, one dictionary per patient with ``image``, ``mask`` (absolute
+        paths) and ``patient``, as :func:`monai_bbox_mil.data.datalists.get_datalist` reads them from the folder.
 
     Raises:
         ValueError: for arguments out of range; where the folder holds a phantom of other parameters and ``overwrite``

@@ -39,7 +39,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
         transform: volume transforms; their leading deterministic part is cached, as in MONAI's ``CacheDataset``.
-        slice_transform: transforms of each slice's dictionary, run anew every time.
+        slice_transform: transforms of each slice's dictionary, run on every access.
         keys: what is cut, where it is there: channel-first images and masks ``(C, H, W, Z)`` to ``(C, H, W)``, and box
             tensors ``(N, 7)`` to ``(N', 5)``.
         slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
@@ -245,7 +245,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
 
 
 def _may_draw(transform: Callable[..., Any] | None) -> bool:
-    if isinstance(transform, Compose):  # which counts as random whatever it holds
+    if isinstance(transform, Compose):  # Compose is always Randomizable, whatever it contains
         return any(map(_may_draw, transform.transforms))
     return transform is not None and (isinstance(transform, Randomizable) or not isinstance(transform, Transform))
 

@@ -36,12 +36,12 @@ class MaskToBoxTensor(Transform):
     Args:
         label_values: values of a label map (one channel) that become the classes 0, 1, ... in this order; other values
             are background. ``None`` takes a one-channel mask as binary and refuses values other than 0 and 1. A mask
-            of several channels is one-hot, one class a channel, and needs none.
+            of several channels is one-hot, one class per channel, and needs none.
         connectivity: how far apart neighbours of one component may be, in axis steps: 1 (4 neighbours in 2D, 6 in 3D)
             up to the number of axes. At 1 every crossing line of a tight box surely meets its object. At 0 each voxel
             is a component with a box of its own: then nothing is left open, and a loss from boxes is one from masks.
-        margin: voxels by which boxes are loosened on each side, one number or one an axis; clipped to the image. Losses
-            snap what is no whole number outward.
+        margin: voxels by which boxes are loosened on each side, one number or one per axis; clipped to the image.
+            Losses round fractions outward.
         margin_seed: ``None`` loosens every side by the whole ``margin``; with a number each side of each box is
             loosened by its own draw from 0 to ``margin``, always the same one for the same box and seed, as if an
             annotator had drawn it loosely once.
@@ -191,7 +191,7 @@ class LoadBoxes(Transform):
 class PackBoxes(Transform):
     """Boxes and their classes, as ``LoadBoxes`` or MONAI's detection transforms leave them, to a box tensor.
 
-    Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
+    Corners are snapped outward to whole voxels and clipped to the image; boxes that end up empty are dropped.
 
     Raises:
         ValueError: when a corner is NaN, a minimum lies above its maximum, or the boxes' type cannot hold the image's

@@ -22,14 +22,14 @@ _META_KEY = "crop_count"
 
 
 class CropCount(NamedTuple):
-    """What became of an image's boxes when it was cropped."""
+    """Counts of the boxes that a crop kept, cut and lost."""
 
     total: int
     """Boxes of the whole image."""
     cut: int
-    """Those of which a part is left."""
+    """Boxes of which only a part is left."""
     lost: int
-    """Those of which nothing is left."""
+    """Boxes that the crop removed entirely."""
     size: tuple[int, ...]
     """``D`` voxels, the smallest crop of the image about its centre that holds all its boxes."""
 

@@ -106,7 +106,7 @@ def make_phantom(
 def _check_parameters(
     num_patients: int, seed: int, image_size: Sequence[int], num_slices: Sequence[int], spacing_mm: Sequence[float]
 ) -> dict[str, Any]:
-    """Parameters in the form that JSON gives them back in, so that they can be compared with a manifest."""
+    """Convert parameters as JSON does, so that they can be compared with a manifest."""
     if not 1 <= num_patients <= 100:
         raise ValueError(f"num_patients must be from 1 to 100, got {num_patients}.")
     if seed < 0:
@@ -128,7 +128,7 @@ def _check_parameters(
 
 
 def _is_complete(folder: Path, parameters: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the folder holds the wanted phantom; raises where writing one would destroy something else."""
+    """Return whether the folder has the wanted phantom; raise if writing one would destroy other files."""
     manifest = _read_manifest(folder)
     if manifest is None:
         cases = sorted(path.name for path in folder.glob("Case*.mhd"))

@@ -29,7 +29,7 @@ __all__ = ["SliceDataset"]
 
 
 class SliceDataset(TorchDataset[dict[str, Any]]):
-    """Every slice of every volume, once an epoch.
+    """Every slice of every volume, once per epoch.
 
     Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
     it is asked for, and says by ``volume_index`` and ``slice_index`` where it comes from. Being map-style it can be
@@ -39,7 +39,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
         transform: volume transforms; their leading deterministic part is cached, as in MONAI's ``CacheDataset``.
-        slice_transform: transforms of each slice's dictionary, run every time it is asked for.
+        slice_transform: transforms of each slice's dictionary, run on every access.
         keys: what is cut, where it is there: channel-first images and masks ``(C, H, W, Z)`` to ``(C, H, W)``, and box
             tensors ``(N, 7)`` to ``(N', 5)``.
         slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
@@ -110,10 +110,11 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
 
     def seed_items(self, seed: int) -> None:
-        """From now on, let random MONAI transforms draw for a slice what ``seed`` and the slice's index say.
+        """Seed random MONAI transforms for each slice, from ``seed`` and the slice's index, from now on.
 
-        Here and in all workers of a loader, persisting ones too; so neither their number nor the order of the slices
-        matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.runs.StepSeeder` does).
+        This applies here and in all workers of a loader, even persistent ones. So neither the number of workers nor
+        the order of the slices matters. Call it before each epoch with another seed
+        (:class:`~monai_bbox_mil.runs.StepSeeder` does).
 
         Args:
             seed: at least 0.
@@ -129,7 +130,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         self._item_seed.fill_(seed)
 
     def case_names(self, batch: Mapping[str, Any]) -> list[str]:
-        """Where the slices of a collated batch come from: the volumes' file or patient, and the number of the slice.
+        """Name the origin of each slice of a collated batch: file or patient of its volume, and slice number.
 
         A file is named with its folder where others of its name are in other folders.
         """
@@ -151,7 +152,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         return None if path is None else Path(path)
 
     def plain(self, index: int) -> dict[str, Any]:
-        """One slice's dictionary before ``slice_transform``, with the label that it has by now.
+        """Return one slice's dictionary before ``slice_transform``, with its current label.
 
         Raises:
             IndexError: when there is no such slice.
@@ -245,13 +246,13 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
 
 
 def _may_draw(transform: Callable[..., Any] | None) -> bool:
-    if isinstance(transform, Compose):  # always counts as random
+    if isinstance(transform, Compose):  # Compose is always Randomizable, whatever it contains
         return any(map(_may_draw, transform.transforms))
     return transform is not None and (isinstance(transform, Randomizable) or not isinstance(transform, Transform))
 
 
 def _select(volume: torch.Tensor, dim: int, index: int) -> torch.Tensor:
-    """One slice as a tensor of its own; a ``MetaTensor`` keeps its case and the slice's place in the world."""
+    """Copy one slice of a volume; a ``MetaTensor`` keeps its file name and the slice's affine."""
     pixels = torch.as_tensor(volume).as_subclass(torch.Tensor).select(dim + 1, index).clone()
     if not isinstance(volume, MetaTensor):
         return pixels

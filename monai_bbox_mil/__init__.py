@@ -20,6 +20,7 @@ __all__ = [
     "runs",
     "smooth_max",
     "transforms",
+    "visualize",
 ]
 
 __version__ = "0.1.0"

@@ -1,9 +1,9 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables as CSV files that keep every name as it is, and that a spreadsheet only shows.
+"""Read and write CSV tables that keep every name as it is and that a spreadsheet cannot execute.
 
-What pandas alone would do: take a patient called ``NA`` for an absent value and one called ``007`` for the number 7,
-write ``=cmd|...`` so that a spreadsheet runs it, and fail on the name of a file that is no UTF-8.
+pandas alone would read a patient called ``NA`` as a missing value and one called ``007`` as the number 7. It would
+write ``=cmd|...`` so that a spreadsheet executes it, and fail on a file name that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from monai_bbox_mil.runs.files import printable, replacing
 
 __all__ = ["read_table", "write_table"]
 
-# What makes a spreadsheet take a cell for a formula, the characters that East Asian ones take for the same included. A
-# further apostrophe keeps apart the texts that have one already.
+# Characters that make a spreadsheet read a cell as a formula, including their East Asian full-width forms. A text that
+# has an apostrophe before such a character already gets another one, so that reading restores it.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 _ABSENT = ["", "nan", "NaN", "NA"]
 
 
 def write_table(path: str | os.PathLike[str], table: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a table as CSV, whole or not at all, without its index.
+    """Write a table as CSV, completely or not at all, without its index.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe, which :func:`read_table` takes off
-    again. Numbers stay as they are, negative ones and those that stand in a column of texts included.
+    A text that a spreadsheet would read as a formula gets an apostrophe in front, which :func:`read_table` removes
+    again. Numbers stay as they are, including negative ones and those in a column of texts.
 
     Args:
-        path: file to write; its folder is made if it is not there.
-        table: column names are escaped as texts are.
-        float_format: of columns of floats, such as ``"%.5g"``.
+        path: file to write; its folder is created if needed.
+        table: column names are escaped like texts.
+        float_format: for columns of floats, such as ``"%.5g"``.
 
     Example:
         >>> import tempfile
@@ -50,25 +50,25 @@ def write_table(path: str | os.PathLike[str], table: pd.DataFrame, float_format:
     texts = [number for number, dtype in enumerate(table.dtypes) if not is_numeric_dtype(dtype)]
     safe = table.rename(columns=_escape)
     for number in texts:
-        safe.isetitem(number, table.iloc[:, number].map(_escape))
-    # The writer puts in quotes what holds a character that ends a line.
+        safe.isetitem(number, table.iloc[:, number].map(_escape).array)
+    # The writer only quotes cells that contain a character of its line terminator.
     end = "\r\n" if any("\r" in str(value) for number in texts for value in safe.iloc[:, number]) else "\n"
     with replacing(path) as unfinished:
         safe.to_csv(unfinished, index=False, float_format=float_format, encoding="utf-8", lineterminator=end)
 
 
 def read_table(path: str | os.PathLike[str], texts: Collection[str]) -> pd.DataFrame:
-    """Read a table as :func:`write_table` writes it.
+    """Read a table that :func:`write_table` wrote.
 
     Args:
         path: CSV file.
-        texts: columns that hold names. They stay texts, whatever they look like, and an empty cell is an empty text. In
-            all other columns pandas decides, and an empty cell is NaN.
+        texts: columns of names. They stay texts, whatever they look like, and an empty cell is an empty text. For all
+            other columns pandas decides, and an empty cell is NaN.
 
     Raises:
         OSError: when the file cannot be opened.
         pandas.errors.EmptyDataError: when it is empty.
-        pandas.errors.ParserError, UnicodeDecodeError: when it is no such table.
+        pandas.errors.ParserError, UnicodeDecodeError: when it is not such a table.
 
     Example:
         >>> import tempfile
@@ -103,5 +103,5 @@ def _unescape(value: Any) -> Any:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a spreadsheet shows a text as a number that it does not have to compute."""
+    """Return whether a spreadsheet shows a text as a number, without computing anything."""
     return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII) is not None

@@ -23,6 +23,16 @@ REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
 
+# Where there is no GPU the summary counts what was not run on one.
+_NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=_NO_CUDA)])
+def device(request) -> torch.device:
+    """Each device that tensors may be on."""
+    return torch.device(request.param)
+
+
 @pytest.fixture
 def repository() -> Path:
     return REPOSITORY

@@ -32,7 +32,7 @@ def test_unpack_is_the_inverse_of_pack(rows):
     ("boxes", "classes", "message"),
     [
         (torch.zeros(2, 5), torch.zeros(2), r"boxes must have the shape \(N, 4\) or \(N, 6\), got \(2, 5\)"),
-        (torch.zeros(2, 4), torch.zeros(3), r"classes must hold one value a box \(2\), got 3"),
+        (torch.zeros(2, 4), torch.zeros(3), r"classes must hold one value per box \(2\), got 3"),
         (torch.zeros(1, 4), torch.tensor([-1]), "classes must be 0-based output channels, got -1"),
     ],
 )

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Command line of :mod:`benchmarks.accuracy`; the trainings themselves are started by Snakemake."""
+"""Command line of :mod:`benchmarks.accuracy`; Snakemake starts the trainings themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.accuracy.mistakes import ExperimentError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Report what is to be done, or write tables or a page; returns the exit status."""
+    """Report what there is to do, or write tables or a page; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
@@ -31,22 +31,22 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    plan = commands.add_parser("plan", help="print how far each run is, and run nothing")
+    plan = commands.add_parser("plan", help="print how far each run is, without running anything")
     plan.set_defaults(command=_plan)
-    tables = commands.add_parser("tables", help="write the tables, and with report=DIR the page, of what is done")
+    tables = commands.add_parser("tables", help="write the tables of finished runs, and with report=DIR the page")
     tables.set_defaults(command=_tables)
     for command in (plan, tables):
-        command.add_argument("config", metavar="KEY=VALUE", nargs="+", help="what Snakemake is given by --config")
-    report = commands.add_parser("report", help="write results.md and its pictures from tables of any day")
+        command.add_argument("config", metavar="KEY=VALUE", nargs="+", help="as for Snakemake's --config")
+    report = commands.add_parser("report", help="write results.md and its pictures from existing tables")
     report.set_defaults(command=_report)
     report.add_argument("--results", metavar="CSV", required=True, help="table of scores")
-    report.add_argument("--report", metavar="DIR", required=True, help="where results.md goes")
-    report.add_argument("--matrix", metavar="FILE", help="what is shown (the published comparison)")
-    report.add_argument("--curves", metavar="CSV", help="table of curves (curves.csv beside the scores)")
+    report.add_argument("--report", metavar="DIR", required=True, help="folder of results.md")
+    report.add_argument("--matrix", metavar="FILE", help="what to show (default: the published comparison)")
+    report.add_argument("--curves", metavar="CSV", help="table of curves (default: curves.csv beside the scores)")
     return parser
 
 
-# The functions import late: the arguments are checked before seconds go into importing MONAI.
+# The functions import late, so that the arguments are checked before seconds are spent on importing MONAI.
 def _open(config: Sequence[str]) -> accuracy.Experiment:
     pairs = [text.partition("=") for text in config]
     for key, sign, _ in pairs:
@@ -63,8 +63,8 @@ def _plan(options: argparse.Namespace) -> None:
     stale = experiment.stale
     if stale:
         print(
-            f"{len(stale)} earlier runs of other code, configurations, data or library versions are left alone and are "
-            f"in no table, such as {stale[0]}. Delete these folders to free the space.",
+            f"{len(stale)} earlier runs with other code, configurations, data or library versions are left alone "
+            f"and are in no table, such as {stale[0]}. Delete these folders to free the space.",
             file=sys.stderr,
         )
 

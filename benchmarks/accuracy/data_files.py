@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The content of data sets as a hash, which costs seconds once and milliseconds after that."""
+"""Hash the content of data sets, in seconds the first time and in milliseconds after that."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy.mistakes import ExperimentError
 from monai_bbox_mil.runs.files import UNFINISHED
@@ -18,11 +19,11 @@ __all__ = ["DataHashes"]
 
 
 class DataHashes:
-    """Hashes of data sets by the names and the content of their files, wherever they lie.
+    """Hashes of data sets by the names and contents of their files, independent of their location.
 
     Args:
-        cache: JSON file of the contents that are known by path, size and time of change; a file that keeps all three is
-            not read again. ``None`` reads every file once per object.
+        cache: JSON file of known contents by path, size and modification time; a file that keeps all three is not read
+            again. With ``None``, every file is read once per object.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -33,22 +34,22 @@ class DataHashes:
         False
     """
 
-    def __init__(self, cache: str | os.PathLike | None) -> None:
+    def __init__(self, cache: str | os.PathLike[str] | None) -> None:
         self._cache = None if cache is None else Path(cache)
-        self._known: dict[str, list] = {}
+        self._known: dict[str, list[Any]] = {}
         if self._cache is not None and self._cache.is_file():
             self._known = json.loads(self._cache.read_text(encoding="utf-8"))
         self._changed = False
 
-    def of_folder(self, folder: str | os.PathLike, extra_files: Iterable[str] = ()) -> str:
-        """Hash of all files in a folder; hidden ones do not count.
+    def of_folder(self, folder: str | os.PathLike[str], extra_files: Iterable[str] = ()) -> str:
+        """Return the hash of all files in a folder, without hidden ones.
 
         Args:
             folder: of the data set.
-            extra_files: files elsewhere, such as a data list, by their content.
+            extra_files: files elsewhere, such as a data list, which are hashed by content.
 
         Raises:
-            ExperimentError: when there is no such folder or it holds no file.
+            ExperimentError: when there is no such folder or it has no file.
         """
         folder = Path(os.path.abspath(folder))
         paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
@@ -63,7 +64,7 @@ class DataHashes:
         return hashlib.sha256(json.dumps([named, extra]).encode()).hexdigest()
 
     def save(self) -> None:
-        """Write the cache, whole or not at all; of several processes that do so at once the last one wins."""
+        """Write the cache completely or not at all; if several processes do so at once, the last one wins."""
         if self._cache is None or not self._changed:
             return
         self._cache.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Results of runs whose folders are not here any more: of an earlier day, or of another machine."""
+"""Look up results of runs whose folders no longer exist here: older ones, or those of another machine."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["EarlierResults"]
 
 
 class EarlierResults:
-    """Tables written by :func:`~benchmarks.accuracy.write_results`, asked for single runs by their hash.
+    """Tables from :func:`~benchmarks.accuracy.write_results`, in which single runs are found by their hash.
 
     Args:
-        path: ``results.csv``; ``curves.csv`` beside it is read too. ``None`` is a table that holds nothing.
+        path: ``results.csv``; ``curves.csv`` beside it is read too. ``None`` means no table.
 
     Raises:
-        ExperimentError: when a table is not there or is none.
+        ExperimentError: when a table is missing or invalid.
 
     Example:
         >>> known = EarlierResults(None)
     """
 
-    def __init__(self, path: str | os.PathLike | None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self._scores: dict[str, pd.DataFrame] = {}
         self._curves: dict[str, pd.DataFrame] = {}
         if path is not None:
@@ -36,15 +36,15 @@ class EarlierResults:
             self._curves = _by_hash(read_results(Path(path).with_name("curves.csv")))
 
     def holds(self, job: RunJob) -> bool:
-        """Whether the curves and the scores of all evaluations of a run are there, under its present hash."""
+        """Return whether there are curves and scores of all evaluations of a run with its current hash."""
         return job.hash in self._curves and all(name in self._scores for name in job.score_hashes)
 
     def curves_of(self, job: RunJob) -> pd.DataFrame:
-        """Rows of ``curves.csv``."""
+        """Return the run's rows of ``curves.csv``."""
         return self._curves[job.hash]
 
     def scores_of(self, job: RunJob) -> pd.DataFrame:
-        """Rows of ``results.csv``."""
+        """Return the run's rows of ``results.csv``."""
         return pd.concat([self._scores[name] for name in job.score_hashes])
 
 

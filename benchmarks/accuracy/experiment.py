@@ -1,8 +1,8 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A matrix with its folders: what is to be run, what is done, and the tables and pages made of it.
+"""A matrix with its folders: what to run, what is done, and the tables and pages made from it.
 
-The Snakefile and the command line are two doors to this.
+Both the Snakefile and the command line use this module.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ __all__ = ["Experiment", "Settings", "finish", "open_experiment"]
 
 
 def _as_names(value: Any) -> Any:
-    """``a,b`` is a list of two."""
+    """Split ``a,b`` into a list of two."""
     return [name for name in value.split(",") if name] if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
-    """What Snakemake is given by ``--config``."""
+    """The settings given to Snakemake with ``--config``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     out: Path
     """Folder of the runs, ``results.csv`` and ``curves.csv``."""
     data: Path = Path(".")
-    """Folder that holds the data sets' folders."""
+    """Folder that contains the data sets' folders."""
     matrix: Path = DEFAULT_MATRIX
     only: Annotated[list[str], BeforeValidator(_as_names)] = []
     """Systems and data sets; all when empty."""
     earlier: Path | None = None
-    """A ``results.csv`` beside its ``curves.csv``, of another machine say: runs of the same hash are not done again."""
+    """A ``results.csv`` beside its ``curves.csv``, such as another machine's: its runs of the same hash are reused."""
     report: Path | None = None
     """Folder for ``results.md``, its pictures and its tables."""
     threads: int = Field(1, ge=1)
-    """Of each run; the order of sums, and with it the last digits, depend on it."""
+    """Threads of each run. They decide the order of sums, and so the last digits of a result."""
     gpu: int = Field(0, ge=0)
-    """GPUs that each run asks a cluster for, and that count against ``--resources gpu=N`` elsewhere."""
+    """GPUs that each run requests from a cluster, or that count towards ``--resources gpu=N`` elsewhere."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Settings:
         """Check Snakemake's ``config``.
 
         Raises:
-            ExperimentError: for an unknown key, a missing one, or a value of another type.
+            ExperimentError: for an unknown key, a missing key, or a value of another type.
 
         Example:
             >>> Settings.read({"out": "runs", "only": "recommended,full_ce"}).only
@@ -71,7 +71,7 @@ class Settings(BaseModel):
 
     @property
     def command(self) -> str:
-        """The command for others: the folders of this machine would tell them nothing."""
+        """Return the command to show to others, without this machine's folders."""
         own = self.matrix if not self.matrix.is_absolute() else Path(self.matrix.name)
         matrix = "" if self.matrix.resolve() == DEFAULT_MATRIX else f" matrix={own}"
         threads = "" if self.threads == 1 else f" threads={self.threads}"
@@ -81,28 +81,28 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Experiment:
-    """What :func:`open_experiment` found."""
+    """The runs of a matrix, as :func:`open_experiment` planned them."""
 
     settings: Settings
     matrix: ExperimentMatrix
     chosen: list[RunJob]
-    """The runs that are asked for."""
+    """The runs that were selected."""
     others: list[RunJob]
-    """The other runs of the matrix: those that are done belong in the tables all the same."""
+    """The other runs of the matrix: those that are done belong in the tables, too."""
     earlier: EarlierResults
 
     @property
     def wanted(self) -> list[RunJob]:
-        """Runs whose results must be in ``out``, done or not."""
+        """Return the runs whose results must be in ``out``, done or not."""
         return [job for job in self.chosen if not self.earlier.holds(job)]
 
     @property
     def stale(self) -> list[Path]:
-        """Folders of runs with other code, configurations, data or library versions."""
+        """Return the folders of runs with other code, configurations, data or library versions."""
         return stale_folders(self.chosen + self.others)
 
     def state(self, job: RunJob) -> str:
-        """How far a run is, in words."""
+        """Describe how far a run is."""
         if job.done:
             return "done"
         if self.earlier.holds(job):
@@ -110,18 +110,18 @@ class Experiment:
         return "trained, to be evaluated" if job.trained else "to be run"
 
     def write_tables(self) -> Path:
-        """Write the scores and curves of all current runs that are done; returns the path of ``results.csv``."""
+        """Write the scores and curves of all finished current runs; return the path of ``results.csv``."""
         jobs, settings = self.chosen + self.others, self.settings
         settings.out.mkdir(parents=True, exist_ok=True)
-        # Of two machines that end at the same moment, the second one writes what both have done.
+        # If two machines finish at the same moment, the second one writes the results of both.
         with FileLock(settings.out / ".tables.lock"):
             return write_results(jobs, settings.out, self.matrix.curve_metrics, settings.command, self.earlier)
 
     def write_report(self, results: Path) -> Path | None:
-        """Write the page, where one is asked for and there is anything to show; returns its path.
+        """Write the page if one is requested and there is something to show; return its path.
 
         Args:
-            results: what :meth:`write_tables` returned; it is copied beside the page that is made from it.
+            results: result of :meth:`write_tables`; it is copied beside the page that is made from it.
         """
         folder, jobs = self.settings.report, self.chosen + self.others
         if folder is None or not any(job.done or self.earlier.holds(job) for job in jobs):
@@ -150,7 +150,7 @@ def open_experiment(settings: Settings) -> Experiment:
         settings: which matrix, where its data are and where its runs go.
 
     Raises:
-        ExperimentError: when the matrix or a table is wrong, or the data of a run that is asked for are not there.
+        ExperimentError: when the matrix or a table is invalid, or the data of a selected run are missing.
     """
     matrix = load_matrix(settings.matrix)
     selected, earlier = matrix.select(settings.only), EarlierResults(settings.earlier)
@@ -160,6 +160,6 @@ def open_experiment(settings: Settings) -> Experiment:
         left = [key for key in matrix.runs if key.dataset == dataset and key not in keys]
         try:
             others += plan_runs(matrix, left, settings.out, settings.data)
-        except ExperimentError as error:  # its data are not here, which hinders nobody today
+        except ExperimentError as error:  # its data are missing, but no run needs them today
             print(f"Without {dataset} in the tables: {error}", file=sys.stderr)
     return Experiment(settings, matrix, chosen, others, earlier)

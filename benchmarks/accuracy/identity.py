@@ -1,8 +1,9 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a result depends on beside its data: code, configuration and library versions.
+"""Identify what a result depends on besides its data: code, configuration and library versions.
 
-Code counts without comments and docstrings, configurations as merged: what cannot change a result changes no hash.
+Code is compared without comments and docstrings, and configurations after merging: what cannot change a result does not
+change its hash.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ __all__ = ["PACKAGE", "merged_config", "source_hash", "stable_hash", "versions"]
 PACKAGE = Path(monai_bbox_mil.__file__).parent
 """Folder of the package whose code the runs execute."""
 
-# What runs, draws and writes about the runs, but computes no score.
-_WITHOUT_INFLUENCE = ("apps/", "check_boxes/", "handlers/picture_grid.py")
+# Code that runs, draws and writes about the runs, but computes no score.
+_WITHOUT_INFLUENCE = ("apps/", "check_boxes/", "visualize/")
 
 
 def stable_hash(content: Any, length: int = 12) -> str:
-    """Hexadecimal hash of anything JSON can hold; the order of a mapping's keys does not matter.
+    """Return a hexadecimal hash of any JSON content; the order of a mapping's keys does not matter.
 
     Example:
         >>> stable_hash({"a": 1, "b": [2.5]}) == stable_hash({"b": [2.5], "a": 1})
@@ -47,14 +48,14 @@ def stable_hash(content: Any, length: int = 12) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that compute the results."""
+    """Return the versions of the libraries that compute the results."""
     return {"torch": torch.__version__, "monai": monai.__version__}
 
 
-def source_hash(folder: str | os.PathLike = PACKAGE) -> str:
-    """Hash of all Python files under ``folder`` that can change a result, without comments and docstrings.
+def source_hash(folder: str | os.PathLike[str] = PACKAGE) -> str:
+    """Return the hash of all Python files under ``folder`` that can change a result, without comments and docstrings.
 
-    Those of ``apps`` and ``check_boxes`` and the drawing of pictures cannot.
+    ``apps``, ``check_boxes`` and the drawing of pictures cannot change one.
     """
     folder = Path(folder)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
@@ -65,7 +66,7 @@ def _code_of(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            # A text that is a statement of its own documents something and does nothing.
+            # A string on its own is documentation and does nothing.
             node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
     return ast.dump(tree)
 
@@ -76,7 +77,7 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def merged_config(files: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration that MONAI makes of the files and overrides, before anything in it is evaluated.
+    """Return the configuration that MONAI merges from the files and overrides, before anything in it is evaluated.
 
     Raises:
         ExperimentError: for a file or an override that cannot be merged.
@@ -102,6 +103,6 @@ def merged_config(files: Sequence[str], overrides: Mapping[str, Any]) -> dict[st
 def _read(file: str, _changed: int) -> dict[str, Any]:
     try:
         content = ConfigParser.load_config_file(file)
-    except Exception as error:  # whatever the YAML or JSON reader raises
+    except Exception as error:  # the YAML or JSON reader may raise anything
         raise ExperimentError(f"config {file}: cannot be read: {' '.join(str(error).split())}") from error
     return content or {}

@@ -28,12 +28,12 @@ DEFAULT_MATRIX = Path(__file__).with_name("matrix.yaml")
 
 
 class RunKey(NamedTuple):
-    """One training: what the products of the matrix are made of, and the name of its folder."""
+    """One training: an element of the matrix's products, and the source of its folder's name."""
 
     dataset: str
     system: str
     variant: str
-    """Empty where there is none."""
+    """Empty if there is none."""
     fold: str
     seed: int
 
@@ -53,7 +53,7 @@ class RunKey(NamedTuple):
 
 @dataclass(frozen=True)
 class ExperimentMatrix:
-    """What :func:`load_matrix` read, checked."""
+    """A checked matrix, read by :func:`load_matrix`."""
 
     path: Path
     base: tuple[str, ...]
@@ -70,21 +70,21 @@ class ExperimentMatrix:
     report: tuple[Section, ...]
 
     def train_files(self, key: RunKey) -> list[str]:
-        """Config files of a training, later ones over earlier ones: base, data set, system."""
+        """Return the config files of a training, later ones over earlier ones: base, data set, system."""
         return [*self.base, *self.datasets[key.dataset].configs, *self.systems[key.system].configs]
 
     def train_overrides(self, key: RunKey) -> dict[str, Any]:
-        """Overrides of a training, later ones over earlier ones: all runs', data set's, system's, variant's, fold's."""
+        """Return the overrides of a training, later ones last: all runs', data set's, system's, variant's, fold's."""
         source = self.datasets[key.dataset]
         variant = self.variants[key.variant].overrides if key.variant else {}
         parts = (self.overrides, source.overrides, self.systems[key.system].overrides, variant, source.folds[key.fold])
         return {**{k: v for part in parts for k, v in part.items()}, "seed": key.seed}
 
     def select(self, only: Sequence[str] = ()) -> list[RunKey]:
-        """Runs of the named systems and data sets; where only one kind is named, of all of the other.
+        """Return the runs of the named systems and data sets; if only one kind is named, all of the other kind.
 
         Raises:
-            ExperimentError: for a name that is neither.
+            ExperimentError: for a name that is neither a system nor a data set.
         """
         check_names(only, [*self.datasets, *self.systems], "only")
         datasets = [name for name in only if name in self.datasets] or list(self.datasets)
@@ -92,14 +92,14 @@ class ExperimentMatrix:
         return [key for key in self.runs if key.dataset in datasets and key.system in systems]
 
 
-def load_matrix(path: str | os.PathLike) -> ExperimentMatrix:
-    """Read a matrix file; the schema is in the documentation of :mod:`benchmarks.accuracy`.
+def load_matrix(path: str | os.PathLike[str]) -> ExperimentMatrix:
+    """Read a matrix file; its schema is in the documentation of :mod:`benchmarks.accuracy`.
 
     Args:
         path: YAML file.
 
     Raises:
-        ExperimentError: for a file that is missing or is no YAML, unknown keys and names, missing config files, and a
+        ExperimentError: for a file that is missing or not YAML, unknown keys and names, missing config files, and a
             matrix without runs.
     """
     file = read_matrix_file(path)
@@ -148,7 +148,7 @@ def _files(names: Iterable[str], where: str, root: Path) -> tuple[str, ...]:
 
 
 def _products(file: MatrixFile, where: str) -> Iterator[RunKey]:
-    """The entries' products, in their order."""
+    """Yield the products of all entries, in their order."""
     for number, entry in enumerate(file.runs):
         here = f"{where}[{number}]"
         check_names(entry.datasets, file.datasets, f"{here}: datasets")
@@ -157,7 +157,7 @@ def _products(file: MatrixFile, where: str) -> Iterator[RunKey]:
         for dataset in entry.datasets:
             there = file.datasets[dataset].folds
             check_names(entry.folds, there, f"{here}: folds of {dataset}")
-            # Seeds outermost: every system has its first seed before any has its second.
+            # The seed varies slowest: every system has its first seed before any has its second.
             for seed, system, variant, fold in itertools.product(
                 entry.seeds, entry.systems, entry.variants or ("",), entry.folds or tuple(there)
             ):

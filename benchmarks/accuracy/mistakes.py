@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Mistakes of the person who wrote a file or a command, in one plain line each."""
+"""Describe mistakes in a file or a command, each in one plain line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ExperimentError", "explain"]
 
 
 class ExperimentError(ValueError):
-    """Something in the matrix file or on the command line that the person who wrote it can mend."""
+    """A mistake in the matrix file or on the command line that its author can correct."""
 
 
 _EXPECTED = {
@@ -27,16 +27,16 @@ _EXPECTED = {
     "int_parsing": "whole numbers",
     "greater_than_equal": "whole numbers of at least {ge}",
 }
-"""What pydantic found missing, in the words of the file."""
+"""What pydantic expected, in the words of a matrix file."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], content: Any, source: str) -> str:
-    """Say in one line what is wrong first, with the place, what is expected and what came.
+    """Describe the first mistake in one line: the place, what was expected and what came.
 
     Args:
-        error: what pydantic raised.
-        model: what was expected.
-        content: what was checked.
+        error: raised by pydantic.
+        model: the expected model.
+        content: the content that was checked.
         source: file or option that the content is from.
     """
     first = error.errors(include_url=False)[0]
@@ -64,7 +64,7 @@ def explain(error: ValidationError, model: type[BaseModel], content: Any, source
 
 
 def _model_at(model: type[BaseModel], place: list[Any]) -> type[BaseModel]:
-    """The model that describes a place of the file."""
+    """Return the model that describes a place in the file."""
     for step in place:
         if step in model.model_fields:
             found = _models_in(model.model_fields[step].annotation)
@@ -79,7 +79,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _place(source: str, place: list[Any], content: Any) -> str:
-    """``source: runs[0]: seeds``: numbers where the file has a list of mappings there."""
+    """Return ``source: runs[0]: seeds``, with numbers where the file has a list of mappings."""
     text = source
     for step in place:
         content = content.get(step) if isinstance(content, Mapping) else content

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions of several systems side by side, for the best, the median and the worst case of the reference."""
+"""Draw predictions of several systems side by side, for the best, the median and the worst case of the reference."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmarks.accuracy.plots import shrink_png
 from benchmarks.accuracy.sections import TableRow, ViewSpec
 from benchmarks.accuracy.statistics import select_rows
 from benchmarks.accuracy.tables import pick_reference, row_label
-from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_comparison_grid
+from monai_bbox_mil.visualize import CasePicture, load_pictures, save_comparison_grid
 
 __all__ = ["draw_pictures"]
 
-# Pictures are kept in the repository: a grid of many systems gets smaller until it fits.
+# The repository stores the pictures, so a grid of many systems is made smaller until it fits.
 _MAX_BYTES = 300_000
 _DPI = (90, 75, 62, 50, 40)
 
@@ -31,23 +31,23 @@ def draw_pictures(
     view: ViewSpec,
     dataset: str,
     jobs: Sequence[RunJob],
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
 ) -> bool:
-    """Draw the grid of one data set from the slices that the runs of its lowest seed kept.
+    """Draw the grid of one data set from the slices that the runs of its lowest seed saved.
 
     Args:
         results: scores.
         matrix: for labels.
         view: a ``pictures`` view.
         dataset: its name.
-        jobs: runs whose folders hold ``pictures.npz``.
+        jobs: runs whose folders have a ``pictures.npz``.
         path: PNG to write.
 
     Returns:
         whether there was anything to draw.
     """
     reference = pick_reference(results, matrix, view, dataset) or view.rows[0]
-    # A fold knows its own images alone, so those of two folds may have one name.
+    # Each fold names its own images, so images of two folds may have the same name.
     kept: dict[TableRow, dict[tuple[str, str], CasePicture]] = {}
     dice: dict[TableRow, pd.Series] = {}
     for row in dict.fromkeys([*view.rows, reference]):
@@ -56,7 +56,7 @@ def draw_pictures(
         dice[row] = rows.groupby(["fold", "case"])["dice"].mean()
         kept[row] = _load(jobs, dataset, row, None if rows.empty else int(rows["seed"].min()))
     shown = [row for row in view.rows if len(dice[row])]
-    # A row whose run is elsewhere would be missing from the grid: none is better, or the one drawn over there.
+    # A row whose run is elsewhere would be missing. Then draw no grid, and keep the one drawn over there.
     common = [case for case in dice[reference].index if all(case in kept[row] for row in shown)]
     if not shown or not common:
         return False
@@ -80,7 +80,7 @@ def draw_pictures(
 
 
 def _load(jobs: Sequence[RunJob], dataset: str, row: TableRow, seed: int | None) -> dict[tuple[str, str], CasePicture]:
-    """Pictures of all folds by fold and name of the case."""
+    """Load the pictures of all folds by fold and name of the case."""
     pictures: dict[tuple[str, str], CasePicture] = {}
     for job in jobs:
         if (job.key.dataset, job.key.system, job.key.variant, job.key.seed) == (dataset, row.system, row.variant, seed):

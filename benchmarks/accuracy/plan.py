@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From the matrix to jobs: what each run executes, in which folder, under which hash, and what of it is done."""
+"""Turn the matrix into jobs: what each run executes, in which folder, under which hash, and what is already done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monai_bbox_mil.runs.files import replacing
 __all__ = ["EvaluationJob", "RunJob", "plan_runs", "read_json", "stale_folders", "write_json"]
 
 TRAINED, EVALUATED = "trained.json", "done.json"
-"""Marks of a finished training and of a finished evaluation, written last of all."""
+"""Files that mark a finished training and a finished evaluation; they are written last."""
 
 _QUIET = {"progress": False}
 _PICTURES = {"keep_pictures": True}
@@ -37,7 +37,7 @@ class EvaluationJob:
 
     @property
     def done(self) -> bool:
-        """Whether its scores are complete."""
+        """Return whether its scores are complete."""
         return (self.folder / EVALUATED).is_file()
 
 
@@ -54,43 +54,43 @@ class RunJob:
 
     @property
     def score_hashes(self) -> list[str]:
-        """The hash in the rows of ``results.csv``, for each evaluation."""
+        """Return the hash in the rows of ``results.csv``, for each evaluation."""
         return [f"{self.hash}-{evaluation.hash}" for evaluation in self.evaluations]
 
     @property
     def mark(self) -> Path:
-        """File that is there when all is complete; other evaluations have another one."""
+        """Return the file that exists when everything is complete; other evaluations have another one."""
         return self.folder / f"complete_{stable_hash([evaluation.hash for evaluation in self.evaluations], 8)}.json"
 
     @property
     def log(self) -> Path:
-        """What the run printed."""
+        """Return the file with the output of the run."""
         return self.folder / "log.txt"
 
     @property
     def trained(self) -> bool:
-        """Whether the training is complete."""
+        """Return whether the training is complete."""
         return (self.folder / TRAINED).is_file()
 
     @property
     def done(self) -> bool:
-        """Whether the training and all evaluations are complete."""
+        """Return whether the training and all evaluations are complete."""
         return self.trained and all(evaluation.done for evaluation in self.evaluations)
 
 
 def plan_runs(
-    matrix: ExperimentMatrix, keys: Sequence[RunKey], out: str | os.PathLike, data: str | os.PathLike | None
+    matrix: ExperimentMatrix, keys: Sequence[RunKey], out: str | os.PathLike[str], data: str | os.PathLike[str] | None
 ) -> list[RunJob]:
-    """A job for each run, with its hash.
+    """Plan a job for each run, with its hash.
 
     Args:
         matrix: what is to be run.
         keys: runs of the matrix.
-        out: folder of all runs; what is known of the data's content is kept there.
+        out: folder of all runs, and of the cache of data hashes.
         data: folder of the data sets; the working folder when ``None``.
 
     Raises:
-        ExperimentError: when a data set is not there, or configurations do not fit together.
+        ExperimentError: when a data set is missing, or configurations do not fit together.
     """
     code, libraries = source_hash(), versions()
     hashes, fingerprints = DataHashes(Path(out) / "data_hashes.json"), {}
@@ -105,7 +105,7 @@ def plan_runs(
                 fingerprints[folder, extra] = hashes.of_folder(folder, extra)
                 hashes.save()
             fingerprint = fingerprints[folder, extra]
-        # Folders stay out of the hash: the same experiment on another machine is the same experiment.
+        # Folders are not part of the hash: the same experiment on another machine is the same experiment.
         config = merged_config(files, overrides)
         run_hash = stable_hash([code, libraries, fingerprint, config])
         place = Path(os.path.abspath(out)) / "runs" / key.folder / run_hash
@@ -124,7 +124,7 @@ def _plan_evaluation(
     matrix: ExperimentMatrix, key: RunKey, name: str, overrides: dict[str, Any], place: Path, run_hash: str
 ) -> EvaluationJob:
     files = [*matrix.train_files(key), *matrix.evaluate]
-    # What the evaluation's own files set, they set on purpose: a training's override must not undo it.
+    # The evaluation's own files set these values on purpose: a training's override must not undo them.
     evaluate = merged_config(matrix.evaluate, {})
     set_there = {k.lstrip("+").split("#")[0].split("::")[0] for k in evaluate}
     kept = {k: v for k, v in overrides.items() if k.split("#")[0].split("::")[0] not in set_there}
@@ -136,7 +136,7 @@ def _plan_evaluation(
 
 
 def stale_folders(jobs: Iterable[RunJob]) -> list[Path]:
-    """Folders beside those of the jobs, left by other code, configurations, data or library versions."""
+    """Return folders beside those of the jobs, left by other code, configurations, data or library versions."""
     return sorted(
         folder
         for job in jobs
@@ -146,12 +146,12 @@ def stale_folders(jobs: Iterable[RunJob]) -> list[Path]:
     )
 
 
-def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write JSON so that the file is there whole or not at all."""
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON completely or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read what :func:`write_json` wrote."""
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a file that :func:`write_json` wrote."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

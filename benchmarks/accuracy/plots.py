@@ -20,25 +20,27 @@ from benchmarks.accuracy.matrix import ExperimentMatrix
 from benchmarks.accuracy.sections import ViewSpec
 from benchmarks.accuracy.statistics import patient_scores, select_rows, summarize
 from benchmarks.accuracy.tables import pick_reference, row_label
-from monai_bbox_mil.handlers.picture_grid import literal_texts
+from monai_bbox_mil.visualize import literal_texts
 
 __all__ = ["METRIC_NAMES", "SCORE_NAMES", "plot_curve", "plot_learning", "plot_patients", "shrink_png"]
 
 SCORE_NAMES = {"dice": "3D Dice", "hd95_mm": "HD95, mm", "box_iou": "box IoU"}
-"""What the axes call the scores."""
+"""Names of the scores on the axes."""
 
 METRIC_NAMES = {
     "val_dice": "validation Dice at 0.5",
     "train_loss": "training loss",
     "val_loss": "validation loss",
 }
-"""What the axes call the curves."""
+"""Names of the curves on the axes."""
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 
 
 @literal_texts
-def plot_patients(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
-    """A point for each patient (mean of its seeds), a box for the quartiles, a panel for each data set.
+def plot_patients(
+    results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike[str]
+) -> bool:
+    """Draw a point per patient (mean of its seeds) and a box for the quartiles, with a panel per data set.
 
     Returns:
         whether there was anything to draw.
@@ -56,7 +58,7 @@ def plot_patients(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpe
             panel.boxplot(scores, positions=[place], orientation="horizontal", widths=0.6, showfliers=False,
                           medianprops={"color": "black"}, boxprops={"color": color}, whiskerprops={"color": color},
                           capprops={"color": color})  # fmt: skip
-            # Spread evenly instead of at random, so that the same table gives the same picture.
+            # Spread evenly, not at random, so that the same table gives the same picture.
             shift = (np.arange(len(scores)) * 0.618 % 1 - 0.5) * 0.4
             panel.scatter(scores, place + shift, s=10, color=color, alpha=0.6, linewidths=0)
             panel.scatter([scores.mean()], [place], marker="D", s=28, color="white", edgecolors="black", zorder=5)
@@ -70,8 +72,8 @@ def plot_patients(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpe
 
 
 @literal_texts
-def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
-    """A metric over epochs or iterations: the mean over seeds and folds as a line, their range as a band.
+def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike[str]) -> bool:
+    """Draw a metric over epochs or iterations: the mean over seeds and folds as a line, their range as a band.
 
     Returns:
         whether there was anything to draw.
@@ -101,8 +103,8 @@ def plot_learning(curves: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec
 
 
 @literal_texts
-def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike) -> bool:
-    """A score against the variants' ``x``, a panel for each series and a line for each system; bars: standard errors.
+def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, path: str | os.PathLike[str]) -> bool:
+    """Draw a score against the variants' ``x``, a panel per series and a line per system; bars are standard errors.
 
     Returns:
         whether there was anything to draw.
@@ -113,7 +115,7 @@ def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, 
     drawn = False
     if not shown:
         return False
-    # Scores of several data sets have ranges of their own.
+    # Scores of different data sets have different ranges.
     figure, panels = _new_figure(len(shown), height=4.2, sharey=len(datasets) == 1)
     for panel, (dataset, group) in zip(panels, shown):
         points = {v.x: name for name, v in matrix.variants.items() if name in view.variants and v.series == group}
@@ -147,8 +149,8 @@ def plot_curve(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, 
     return drawn
 
 
-def shrink_png(path: str | os.PathLike) -> None:
-    """Store a PNG with 256 colours, a third of the bytes."""
+def shrink_png(path: str | os.PathLike[str]) -> None:
+    """Store a PNG with 256 colours, which takes a third of the bytes."""
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
@@ -161,7 +163,7 @@ def _new_figure(num_panels: int, height: float, sharey: bool = False) -> tuple[F
 
 
 def _legend(figure: Figure, panels: Sequence[Any]) -> None:
-    """One legend for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     entries = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels())}
     columns = max(1, len(panels))
     figure.legend(
@@ -173,6 +175,6 @@ def _short(label: str) -> str:
     return textwrap.fill(label, 34)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     figure.savefig(path, dpi=100)
     shrink_png(path)

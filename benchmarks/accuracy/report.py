@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The page ``results.md`` and its pictures, from the tables of scores alone."""
+"""Write the page ``results.md`` and its pictures, from the tables of scores alone."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ __all__ = ["write_report"]
 
 def write_report(
     matrix: ExperimentMatrix,
-    results: str | os.PathLike,
-    report_dir: str | os.PathLike,
-    curves: str | os.PathLike | None = None,
+    results: str | os.PathLike[str],
+    report_dir: str | os.PathLike[str],
+    curves: str | os.PathLike[str] | None = None,
     jobs: Sequence[RunJob] = (),
 ) -> Path:
     """Write ``results.md`` and PNG files.
 
     Args:
         matrix: sections and labels.
-        results: ``results.csv``; ``results.json`` beside it tells what the computation took.
-        report_dir: folder to write to, made where absent.
-        curves: ``curves.csv``; beside ``results`` when ``None``, where it is.
-        jobs: runs that kept pictures; without them the pictures that are in ``report_dir`` stay.
+        results: ``results.csv``; ``results.json`` beside it says what the computation took.
+        report_dir: folder to write to, created if needed.
+        curves: ``curves.csv``; with ``None``, the one beside ``results`` if it exists.
+        jobs: runs that saved pictures; without them, the pictures in ``report_dir`` stay.
 
     Returns:
         path of the page.
 
     Raises:
-        ExperimentError: when a table is missing or holds no row.
+        ExperimentError: when a table is missing or has no row.
     """
     table = read_results(results)
     if table.empty:
@@ -70,7 +70,7 @@ def write_report(
 
 
 def _head(table: pd.DataFrame, matrix: ExperimentMatrix, facts: dict[str, Any]) -> list[str]:
-    """How the figures came about."""
+    """Return the lines that say how the figures were obtained."""
     lines = []
     if "command" in facts:
         lines += ["Made by", "", "```bash", facts["command"], "```", ""]
@@ -152,7 +152,7 @@ def _picture(file: str, caption: str) -> list[str]:
 
 
 def _matrix(path: Path) -> str:
-    """What chooses the matrix, as one would type it in the repository, never a path of this machine alone."""
+    """Return the option that selects the matrix, as typed in the repository, never a path of this machine."""
     if path.resolve() == DEFAULT_MATRIX:
         return ""
     try:

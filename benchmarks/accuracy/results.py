@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Gathers the scores of current runs, and of those alone, in one tidy table."""
+"""Gather the scores of current runs, and of no others, in one tidy table."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _OF_TRAINING = ("peak_memory_mb", "num_parameters", "num_threads", "device")
 def gather_results(
     jobs: Sequence[RunJob], metrics: Sequence[str], earlier: EarlierResults | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores and curves of the jobs that are trained, with those evaluations that are done.
+    """Return scores and curves of the trained jobs, with the finished evaluations.
 
     Args:
         jobs: all current runs of the matrix.
-        metrics: names of the curves that are kept.
+        metrics: names of the curves to include.
         earlier: where to look for runs that are not complete here.
 
     Returns:
@@ -63,17 +63,17 @@ def gather_results(
 
 def write_results(
     jobs: Sequence[RunJob],
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     metrics: Sequence[str],
     command: str,
     earlier: EarlierResults | None = None,
 ) -> Path:
-    """Write ``results.csv``, ``curves.csv`` and ``results.json``, each whole or not at all.
+    """Write ``results.csv``, ``curves.csv`` and ``results.json``, each completely or not at all.
 
     Args:
         jobs, metrics, earlier: as in :func:`gather_results`.
         out: folder.
-        command: that made them, for the report.
+        command: the command that made them, for the report.
 
     Returns:
         path of ``results.csv``.

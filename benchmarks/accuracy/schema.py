@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What may be written in a matrix file."""
+"""The schema of a matrix file."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ SCORES = ("dice", "hd95_mm", "box_iou")
 
 
 def _as_tuple(value: Any) -> Any:
-    """A single value counts as a list of one."""
+    """Read a single value as a list of one."""
     if value is None:
         return ()
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _as_mapping(value: Any) -> Any:
-    """Nothing counts as an empty mapping; keys that YAML reads as numbers are names all the same."""
+    """Read nothing as an empty mapping; keys that YAML parses as numbers become names."""
     if value is None:
         return {}
     return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else value
@@ -81,7 +81,7 @@ _Score = Literal["dice", "hd95_mm", "box_iou"]
 
 
 class _Entry(BaseModel):
-    """A mapping of the matrix file."""
+    """A mapping in the matrix file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -110,11 +110,11 @@ class SystemSpec(_Entry):
     overrides: _Overrides = {}
     evaluations: _Names = ()
     yardstick: bool = False
-    """Whether it sees more than boxes, so that it never counts as the best of those that do not."""
+    """Whether it sees more than boxes, so that it never counts as the best of the others."""
 
 
 class VariantSpec(_Entry):
-    """A change that is made to several systems alike, a point of a curve where it has an ``x``."""
+    """A change that is made to several systems; with an ``x``, a point of a curve."""
 
     overrides: _Overrides = {}
     x: float | None = None
@@ -132,7 +132,7 @@ class RunProduct(_Entry):
 
 
 class RowEntry(_Entry):
-    """A row of a table or a line of a plot; a system's name alone is enough."""
+    """A row of a table or a line of a plot; a system's name is enough."""
 
     system: _Text
     variant: _Text = ""
@@ -146,7 +146,7 @@ class RowEntry(_Entry):
 
 
 class ViewEntry(_Entry):
-    """What all kinds of tables and plots have."""
+    """The settings that all kinds of tables and plots have."""
 
     rows: Annotated[tuple[RowEntry, ...], _Listed] = ()
     datasets: _Names = ()
@@ -164,7 +164,7 @@ class TableEntry(_ScoreEntry):
 
 
 class PatientsEntry(_ScoreEntry):
-    """A point for each patient."""
+    """One point per patient."""
 
     score: _Score = "dice"
 
@@ -180,7 +180,7 @@ class CurveEntry(_ScoreEntry):
 
 
 class LearningEntry(ViewEntry):
-    """Courses of trainings."""
+    """Curves of trainings."""
 
     metric: _Text = "val_dice"
     x: Literal["epoch", "iteration"] = "epoch"
@@ -193,11 +193,11 @@ class PicturesEntry(_ScoreEntry):
 
 
 VIEW_KINDS = ("table", "patients", "curve", "learning", "pictures")
-"""Keys of a section that hold what is shown."""
+"""Keys of a section that define views."""
 
 
 class SectionEntry(_Entry):
-    """A heading, a text, and what is shown under it in the order in which it is written."""
+    """A heading, a text, and the views below it in the order of the file."""
 
     title: str
     text: str = ""
@@ -213,14 +213,14 @@ class SectionEntry(_Entry):
     def _keep_order(cls, value: Any, check: ModelWrapValidatorHandler[SectionEntry]) -> SectionEntry:
         if not isinstance(value, Mapping):
             return check(value)
-        # "table:" with nothing behind it is a table with the default settings.
+        # "table:" without a value is a table with the default settings.
         section = check({key: {} if item is None and key in VIEW_KINDS else item for key, item in value.items()})
         section._order = tuple(key for key in value if key in VIEW_KINDS)
         return section
 
     @property
     def views(self) -> list[tuple[str, ViewEntry]]:
-        """Kind and settings of each view, as they follow each other in the file."""
+        """Return kind and settings of each view, in the order of the file."""
         return [(kind, view) for kind in self._order for view in getattr(self, kind)]
 
 
@@ -242,15 +242,15 @@ class MatrixFile(_Entry):
     report: Annotated[tuple[SectionEntry, ...], _Listed] = ()
 
 
-def read_matrix_file(path: str | os.PathLike) -> MatrixFile:
-    """Read a matrix file and check its form; whether its names fit together is not looked at.
+def read_matrix_file(path: str | os.PathLike[str]) -> MatrixFile:
+    """Read a matrix file and check its form, but not yet whether its names fit together.
 
     Args:
         path: YAML file.
 
     Raises:
-        ExperimentError: when the file is missing, is no YAML or has another form. The message names the place in the
-            file, what is expected there and what came.
+        ExperimentError: when the file is missing, is not YAML or has another form. The message names the place in the
+            file, what was expected there and what came.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of scores and curves that are kept: their columns, and how they are read."""
+"""The stored tables of scores and curves: their columns, and how they are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULT_COLUMNS = (
     "train_seconds", "train_cpu_seconds", "peak_memory_mb", "num_parameters", "num_threads", "device",
     "evaluate_seconds", "evaluate_cpu_seconds", "hash",
 )  # fmt: skip
-"""Columns of ``results.csv``; what a training and an evaluation took is the same in all of their rows."""
+"""Columns of ``results.csv``. The costs of a training and an evaluation are the same in all of their rows."""
 
 CURVE_KEYS = ("dataset", "system", "variant", "seed", "fold")
 TEXT_COLUMNS = (
@@ -36,14 +36,14 @@ TEXT_COLUMNS = (
     "device",
     "metric",
 )
-"""Columns that hold names, whatever they look like."""
+"""Columns with names, whatever they look like."""
 
 
-def read_results(path: str | os.PathLike) -> pd.DataFrame:
-    """Read ``results.csv`` or ``curves.csv``; names stay texts, an absent variant is an empty one.
+def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read ``results.csv`` or ``curves.csv``; names stay texts, and a missing variant is an empty text.
 
     Raises:
-        ExperimentError: when the file is not there, is no such table or is empty.
+        ExperimentError: when the file is missing, empty or not such a table.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``report`` part of a matrix, resolved: which rows each table, plot and picture shows."""
+"""Resolve the ``report`` part of a matrix: which rows each table, plot and picture shows."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class ViewSpec:
     rows: tuple[TableRow, ...]
     datasets: tuple[str, ...]
     reference: tuple[str, ...] = ()
-    """Systems of which the best on each data set is what the others are compared with."""
+    """Systems; the others are compared with the best of them on each data set."""
     columns: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     base_x: float | None = None
-    """Where the runs without a variant are drawn."""
+    """The x at which the runs without a variant are drawn."""
     xlabel: str = ""
     score: str = "dice"
     metric: str = "val_dice"
@@ -60,7 +60,7 @@ class Section:
 
 
 class _Known(NamedTuple):
-    """All that a view may name."""
+    """All names that a view may use."""
 
     datasets: Mapping[str, object]
     systems: Mapping[str, SystemSpec]
@@ -90,10 +90,10 @@ def read_sections(
     variants: Mapping[str, VariantSpec],
     evaluations: Mapping[str, object],
 ) -> tuple[Section, ...]:
-    """The sections as written; one table of everything where there are none.
+    """Return the sections as written; without any, one table of everything.
 
     Raises:
-        ExperimentError: for a name that the matrix does not have.
+        ExperimentError: for a name that is not in the matrix.
     """
     known = _Known(datasets, systems, variants, evaluations)
     written = entries or [SectionEntry.model_validate({"title": "All systems", "table": {}})]
@@ -131,9 +131,9 @@ def _row(entry: RowEntry, where: str, known: _Known, asked: str | None) -> Table
     system = known.systems[entry.system]
     if entry.evaluation is not None:
         check_names([entry.evaluation], system.evaluations, f"{where}: evaluation of {entry.system}")
-    # The evaluation that the view asks for is that of every row whose system has it.
+    # Every row whose system has the view's evaluation uses it.
     evaluation = entry.evaluation or (asked if asked in system.evaluations else system.evaluations[0])
     label = entry.label
-    if not label and entry.evaluation is not None:  # asked for by name, as there may be a row of another one
+    if not label and entry.evaluation is not None:  # named in the file, so there may be another row of the same system
         label = ", ".join(part for part in (system.label, entry.variant, evaluation) if part)
     return TableRow(entry.system, entry.variant, str(evaluation), label)

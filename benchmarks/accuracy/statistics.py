@@ -1,10 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of patients, and how two systems differ on the same patients."""
+"""Compute scores of patients, and the difference of two systems on the same patients."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 
@@ -39,7 +39,7 @@ class PairedDifference(NamedTuple):
 
 
 def select_rows(results: pd.DataFrame, dataset: str, row: TableRow) -> pd.DataFrame:
-    """The part of ``results.csv`` that belongs to a row of a table on one data set."""
+    """Return the rows of ``results.csv`` that belong to a row of a table on one data set."""
     wanted = {"dataset": dataset, "system": row.system, "variant": row.variant, "evaluation": row.evaluation}
     chosen = pd.Series(True, index=results.index)
     for column, value in wanted.items():
@@ -48,7 +48,7 @@ def select_rows(results: pd.DataFrame, dataset: str, row: TableRow) -> pd.DataFr
 
 
 def patient_scores(rows: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
-    """Mean score of each patient under each seed, over the patient's cases and classes.
+    """Return the mean score of each patient for each seed, over the patient's cases and classes.
 
     Args:
         rows: of one system on one data set, see :func:`select_rows`.
@@ -66,7 +66,7 @@ def patient_scores(rows: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
 
 
 def summarize(scores: pd.DataFrame) -> ScoreSummary:
-    """Mean and spread of :func:`patient_scores`.
+    """Return mean and spread of :func:`patient_scores`.
 
     Example:
         >>> found = summarize(pd.DataFrame({0: [0.6, 0.8], 1: [0.8, 1.0]}, index=["a", "b"]))
@@ -85,7 +85,7 @@ def summarize(scores: pd.DataFrame) -> ScoreSummary:
 
 
 def compare(scores: pd.DataFrame, reference: pd.DataFrame) -> PairedDifference:
-    """Difference to a reference, paired by patient, seeds averaged first; patients that only one of them has are out.
+    """Return the difference to a reference, paired by patient, after averaging the seeds; only patients in both count.
 
     Example:
         >>> table = [pd.DataFrame({0: values}, index=["a", "b"]) for values in ([0.6, 0.7], [0.8, 0.8])]
@@ -99,7 +99,7 @@ def compare(scores: pd.DataFrame, reference: pd.DataFrame) -> PairedDifference:
     difference = both["own"] - both["other"]
     return PairedDifference(
         mean=float(difference.mean()),
-        standard_error=float(difference.sem()),
+        standard_error=float(cast(float, difference.sem())),
         percent=float(100 * both["own"].mean() / both["other"].mean()),
         num_patients=len(both),
     )

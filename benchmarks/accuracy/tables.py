@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown tables: one that has all data sets side by side, and for each data set one with all there is to know."""
+"""Write Markdown tables: one with all data sets side by side, and a detailed one per data set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTHING = "–"
 
 
 def row_label(matrix: ExperimentMatrix, row: TableRow) -> str:
-    """What a row is called: its own label, or its system's, with the variant's name."""
+    """Return the name of a row: its own label, or its system's label with the variant's name."""
     label = row.label or matrix.systems[row.system].label
     return label if row.label or not row.variant else f"{label}, {row.variant}"
 
@@ -28,9 +28,9 @@ def row_label(matrix: ExperimentMatrix, row: TableRow) -> str:
 def pick_reference(
     results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, dataset: str, score: str = "dice"
 ) -> TableRow | None:
-    """The best of the view's reference systems on a data set; ``None`` where none of them has results.
+    """Return the best of the view's reference systems on a data set; ``None`` if none of them has results.
 
-    A reference that is among the view's rows is taken as it stands there, else under its first evaluation.
+    A reference that is among the view's rows uses that row's evaluation, otherwise its first one.
     """
     found: dict[TableRow, float] = {}
     for system in view.reference:
@@ -43,7 +43,7 @@ def pick_reference(
 
 
 def table_view(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec) -> list[str]:
-    """Lines of Markdown for a ``table`` view."""
+    """Return the lines of Markdown for a ``table`` view."""
     datasets = [name for name in view.datasets if len(results[results["dataset"] == name])]
     missing = [matrix.datasets[name].title for name in view.datasets if name not in datasets]
     lines = _overview(results, matrix, view, datasets) if len(datasets) > 1 else []
@@ -120,7 +120,7 @@ def _caption(
 
 
 def _best(results: pd.DataFrame, matrix: ExperimentMatrix, view: ViewSpec, dataset: str) -> TableRow | None:
-    """The best row that is not a yardstick; none where there are not two to choose from."""
+    """Return the best row that is not a yardstick; ``None`` if there are not two to choose from."""
     means = {}
     for row in view.rows:
         scores = patient_scores(select_rows(results, dataset, row))

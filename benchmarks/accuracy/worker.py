@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One run, in a process of its own: training, then each evaluation, through MONAI's bundle workflow."""
+"""Execute one run in a process of its own: the training, then each evaluation, through MONAI's bundle workflow."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _TAIL = 15  # lines of a failed run's log that are shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do one run of a matrix, as the Snakefile asks for it; returns the exit status."""
+    """Execute one run of a matrix for the Snakefile; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.worker", description=__doc__)
     parser.add_argument("--matrix", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--run", required=True, help="folder of the run under out/runs, without its hash")
-    parser.add_argument("--mark", required=True, help="file that is there when all is complete")
+    parser.add_argument("--mark", required=True, help="file that exists when everything is complete")
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--driver", type=int, help="process that this one ends with")
+    parser.add_argument("--driver", type=int, help="id of a process; this one ends when that one does")
     options = parser.parse_args(arguments)
     if options.driver is not None:
         threading.Thread(target=_end_with, args=(options.driver,), daemon=True).start()
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find_job(options: argparse.Namespace) -> RunJob:
-    """Plan the run anew: this process may have imported other code than the one that asked for it."""
+    """Plan the run again: this process may have imported other code than the one that requested it."""
     matrix = load_matrix(options.matrix)
     keys = [key for key in matrix.runs if key.folder.as_posix() == options.run]
     jobs = plan_runs(matrix, keys, options.out, options.data)
@@ -70,20 +70,20 @@ def _find_job(options: argparse.Namespace) -> RunJob:
 
 
 def run_job(job: RunJob, num_threads: int) -> int:
-    """Train and evaluate; what is already complete is left alone, a half-done training is started from scratch.
+    """Train and evaluate. Completed parts are left alone; an unfinished training starts again from scratch.
 
-    Redirects the output of this process to ``log.txt`` in the run's folder. How the run ended is printed where the
-    output went before.
+    Redirects the output of this process to ``log.txt`` in the run's folder. The outcome of the run is printed to the
+    original output.
 
     Args:
         job: what to do.
-        num_threads: of PyTorch's operations; the order of sums, and with it the last digits, depend on it.
+        num_threads: of PyTorch's operations; they decide the order of sums, and so the last digits.
 
     Returns:
-        exit status: 1 where something failed.
+        exit status: 1 if something failed.
 
     Raises:
-        FolderInUseError: when another process does the same run.
+        FolderInUseError: when another process executes the same run.
     """
     started = _Stopwatch()
     with RunLock(job.folder.parent, f"run_{job.hash}"):
@@ -161,7 +161,7 @@ def _run_workflow(workflow: ConfigWorkflow) -> None:
 
 
 class _Stopwatch:
-    """Wall and processor seconds since it was made, those of data loading processes included once they have ended."""
+    """Wall and processor seconds since its creation, including those of finished data loader processes."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), self._cpu_seconds()
@@ -181,10 +181,10 @@ class _Stopwatch:
 
 
 def _redirect_output(path: Path) -> Any:
-    """Send all that is printed or logged, by libraries in C too, to the end of a file.
+    """Append everything that is printed or logged, even by C libraries, to a file.
 
     Returns:
-        a function that prints a text where the errors went before.
+        a function that prints a text to the original error output.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -202,13 +202,13 @@ def _redirect_output(path: Path) -> Any:
 
 
 def _end_with(driver: int) -> None:
-    """End this process when its parent is gone, however that went: Snakemake does not when it is killed."""
+    """End this process when its parent is gone: a killed Snakemake does not end its children."""
     while os.getppid() == driver:
         time.sleep(0.5)
     os._exit(1)
 
 
 if __name__ == "__main__":
-    # A Ctrl-C in a terminal reaches all processes of it; one line by Snakemake is enough.
+    # Ctrl-C in a terminal reaches all of its processes; one line from Snakemake is enough.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main())

@@ -1,17 +1,17 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the loss, a training step and inference cost on this machine.
+"""Measure what the loss, a training step and inference cost on this machine.
 
-    python -m benchmarks.speed loss               time and memory in parts of a pixel-wise loss's
+    python -m benchmarks.speed loss               time and memory relative to a pixel-wise loss
     python -m benchmarks.speed growth             how the loss grows with pixels, angles, boxes and classes (PNG)
     python -m benchmarks.speed training           where the time of a training step goes
     python -m benchmarks.speed inference          volumes per second
-    python -m benchmarks.speed scaling            an epoch by one process and by several
+    python -m benchmarks.speed scaling            an epoch with one process and with several
     python -m benchmarks.speed load               memory over many volumes, with a run that is killed (PNG)
     python -m benchmarks.speed large              memory and time of one large volume
 
-Tables are printed and written to --out as CSV. Names of values of the bundle's configurations can be overridden by
-NAME=VALUE, for example dataset_dir=IMAGES image_size=[128,128]; in large, spacing_mm=[2,2] resamples.
+Tables are printed and written to --out as CSV. NAME=VALUE overrides a value of the bundle's configurations, for example
+dataset_dir=IMAGES image_size=[128,128]; for large, spacing_mm=[2,2] resamples.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (all but loss and growth)")
     parser.add_argument("--out", type=Path, default=Path("benchmark_results"), help="folder (%(default)s)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--rounds", type=int, default=15, help="timed rounds after those that warm up (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="timed rounds after the warm-up (%(default)s)")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES), help="cases of the loss (all)")
     parser.add_argument(
         "--network", default="bundle", choices=["bundle", "residual_unet"], help="to train (%(default)s)"
@@ -118,7 +118,7 @@ def _inference(arguments: argparse.Namespace, overrides: dict[str, Any]) -> None
 
 
 def _scaling(arguments: argparse.Namespace, overrides: dict[str, Any]) -> None:
-    del overrides["device"]  # each process takes its own
+    del overrides["device"]  # each process has a device of its own
     with TemporaryDirectory() as folder:
         overrides.setdefault("phantom_dir", f"{folder}/phantom")
         _show(scaling(arguments.processes, arguments.device, overrides, arguments.rounds, arguments.out))

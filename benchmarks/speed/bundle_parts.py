@@ -15,7 +15,7 @@ BUNDLE = Path(__file__).parents[2] / "bundle"
 
 
 def bundle_parser(*names: str, **overrides: object) -> ConfigParser:
-    """Parser of the named configurations, as ``monai.bundle run`` would read them."""
+    """Return a parser of the named configurations, as ``monai.bundle run`` would read them."""
     if str(BUNDLE) not in sys.path:
         sys.path.insert(1, str(BUNDLE))
     parser = ConfigParser(ConfigParser.load_config_files([str(BUNDLE / "configs" / f"{name}.yaml") for name in names]))
@@ -24,7 +24,7 @@ def bundle_parser(*names: str, **overrides: object) -> ConfigParser:
 
 
 def overrides_of(arguments: list[str]) -> dict[str, Any]:
-    """``["batch_size=16", "network_def#features=[8,8]"]`` as a dictionary; what is no Python literal is text."""
+    """Parse ``["batch_size=16", "network_def#features=[8,8]"]`` ; a value that is not a Python literal is text."""
     overrides = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")

@@ -1,12 +1,12 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The batches that the loss is timed on, and who takes part."""
+"""The batches on which losses are timed, and the losses to compare."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from monai.losses import DiceFocalLoss
@@ -24,12 +24,12 @@ class Case(NamedTuple):
     what: str
     shape: tuple[int, ...]
     boxes: int
-    """Boxes of each class in each image."""
+    """Boxes per class and image."""
     size: tuple[int, int]
     """Smallest and largest side of a box, in pixels."""
     goal: float
-    """Largest time, and largest memory, in parts of the pixel-wise loss's."""
-    options: dict = {}
+    """Largest time and largest memory, relative to the pixel-wise loss."""
+    options: dict[str, Any] = {}
     all_systems: bool = False
 
 
@@ -40,7 +40,7 @@ CASES = {
     "M": Case("4 images of 512x512, 50 small boxes each, 200 in all", (4, 1, 512, 512), 50, (8, 32), 1.5),
     "M4": Case("4 images of 512x512, 200 small boxes each, 800 in all", (4, 1, 512, 512), 200, (8, 32), 1.5),
     "V": Case("2 volumes of 96x96x96, four boxes each", (2, 1, 96, 96, 96), 4, (16, 48), 1.5),
-    "C": Case("8 images of 256x256, 8 classes, three boxes a class", (8, 8, 256, 256), 3, (20, 80), 1.2),
+    "C": Case("8 images of 256x256, 8 classes, three boxes per class", (8, 8, 256, 256), 3, (20, 80), 1.2),
 }  # fmt: skip
 
 SYSTEMS: dict[str, Callable[..., torch.nn.Module]] = {
@@ -48,13 +48,13 @@ SYSTEMS: dict[str, Callable[..., torch.nn.Module]] = {
     "alpha_quasimax": partial(GeneralizedMILLoss, smooth_max="alpha_quasimax"),
     "max": partial(GeneralizedMILLoss, smooth_max="max"),
     "MIL baseline": lambda **_: GeneralizedMILLoss("max", angles_deg=(0,), unary="bce", negatives="lines"),
-    "global constraint": lambda **_: GlobalConstraintLoss(),  # a case's options are angles, which it has none of
+    "global constraint": lambda **_: GlobalConstraintLoss(),  # a case's options are angles, which it does not use
 }
 OTHER_SYSTEMS_GOAL = 1.5
 
 
 def random_boxes(shape: tuple[int, ...], boxes: int, size: tuple[int, int], seed: int) -> Tensor:
-    """Box tensor with ``boxes`` boxes of each class in each image, uniform in side and place."""
+    """Return a box tensor with ``boxes`` boxes per class and image, uniform in side and position."""
     generator = torch.Generator().manual_seed(seed)
     batch, classes, *spatial = shape
     sides = torch.randint(size[0], size[1] + 1, (batch, classes * boxes, len(spatial)), generator=generator)
@@ -65,7 +65,7 @@ def random_boxes(shape: tuple[int, ...], boxes: int, size: tuple[int, int], seed
 
 
 def batch_of(case: Case, device: str, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, box tensor, and the mask for the pixel-wise loss (the filled boxes)."""
+    """Return logits, box tensor, and the mask for the pixel-wise loss (the filled boxes)."""
     box_tensor = random_boxes(case.shape, case.boxes, case.size, seed)
     mask = boxes_to_mask(box_tensor, case.shape[2:], case.shape[1]).float()
     logits = torch.randn(case.shape, generator=torch.Generator().manual_seed(seed))
@@ -73,7 +73,7 @@ def batch_of(case: Case, device: str, seed: int = 0) -> tuple[Tensor, Tensor, Te
 
 
 def contenders(case: Case, device: str, seed: int = 0) -> dict[str, Callable[[], None]]:
-    """Forward and backward pass of the pixel-wise loss and of ours, on the same logits."""
+    """Return functions for the forward and backward pass of the pixel-wise loss and of ours, on the same logits."""
     logits, box_tensor, mask = batch_of(case, device, seed)
 
     def both_passes(loss: torch.nn.Module, target: Tensor) -> Callable[[], None]:

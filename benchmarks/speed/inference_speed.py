@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes per second of ``inference.yaml`` over a whole folder, and its memory."""
+"""Measure volumes per second of ``inference.yaml`` over a whole folder, and its memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tqdm import tqdm
 from benchmarks.speed.bundle_parts import bundle_parser
 from benchmarks.speed.measure import resident_mib, synchronize
 
-VARIANTS: dict[str, tuple[dict[str, Any], bool, AbstractContextManager]] = {
-    # name: overrides, channels last, and what the run happens in
+VARIANTS: dict[str, tuple[dict[str, Any], bool, AbstractContextManager[None]]] = {
+    # name: overrides, channels last, and the context of the run
     **{f"batch_size {n}": ({"batch_size": n}, False, nullcontext()) for n in (1, 4, 16, 64)},
     "batch_size 16, channels_last": ({"batch_size": 16}, True, nullcontext()),
     "batch_size 16, inference_mode": ({"batch_size": 16}, False, torch.inference_mode()),
@@ -30,9 +30,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], bool, AbstractContextManager]] = {
 
 
 def inference_speed(folder: Path, device: str, overrides: dict[str, Any], rounds: int, out: Path) -> pd.DataFrame:
-    """Segment a folder in several ways with an untrained network; written to ``out/inference_speed.csv``.
+    """Segment a folder in several ways with an untrained network; write ``out/inference_speed.csv``.
 
-    Every round runs all variants once, so that a slow moment of the machine hits all alike.
+    Every round runs each variant once, so that a slow moment of the machine affects all of them.
     """
     with TemporaryDirectory() as models:
         network = bundle_parser("inference", **overrides).get_parsed_content("network")
@@ -43,7 +43,7 @@ def inference_speed(folder: Path, device: str, overrides: dict[str, Any], rounds
             for name, (options, channels_last, context) in VARIANTS.items():
                 parser = bundle_parser("inference", **{**overrides, **places, **options, "threshold": 0.5})
                 runs[name].append(_segment(parser, device, channels_last, context))
-    # The first round warms up.
+    # The first round is the warm-up.
     table = pd.DataFrame([pd.DataFrame(found[1:]).median() for found in runs.values()], index=list(runs))
     table.insert(1, "speed_ratio", table.volumes_per_s / table.volumes_per_s["batch_size 1"])
     table.to_csv(out / "inference_speed.csv", float_format="%.4g")
@@ -51,7 +51,7 @@ def inference_speed(folder: Path, device: str, overrides: dict[str, Any], rounds
 
 
 def _segment(
-    parser: ConfigParser, device: str, channels_last: bool, context: AbstractContextManager
+    parser: ConfigParser, device: str, channels_last: bool, context: AbstractContextManager[None]
 ) -> dict[str, float]:
     evaluator = parser.get_parsed_content("evaluator")
     network = parser.get_parsed_content("network")

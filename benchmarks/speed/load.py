@@ -1,8 +1,8 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Many volumes through ``inference.yaml`` and ``evaluate.yaml``, one of them killed in between; and one large volume.
+"""Run many volumes through ``inference.yaml``, with a kill, and ``evaluate.yaml``; and run one large volume.
 
-Each phase is a process of its own, which writes down its memory after every volume.
+Each phase is a process of its own, which records its memory after every volume.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _PROCESSES = multiprocessing.get_context("spawn")
 
 
 def load(volumes: int, overrides: dict[str, Any], folder: Path, out: Path) -> pd.DataFrame:
-    """Segment and score ``volumes`` small volumes; ``out/load.csv``, ``load_memory.csv`` and ``load.png``.
+    """Segment and score ``volumes`` small volumes; write ``out/load.csv``, ``load_memory.csv`` and ``load.png``.
 
-    The first prediction is killed (``SIGKILL``) after half of the masks and goes on with ``resume``.
+    The first prediction is killed (``SIGKILL``) after half of the masks and resumed with ``resume``.
 
     Returns:
-        a row a phase: volumes, speed, memory after a tenth of them, after the last, at most, and how it grows.
+        a row per phase: volumes, speed, memory after a tenth of them, after the last, the maximum, and its growth.
 
     Raises:
-        RuntimeError: when a mask is missing, one that was finished is written again, or a case has no score.
+        RuntimeError: when a mask is missing, a finished one is written again, or a case has no score.
     """
     images, models, masks = folder / "images", folder / "models", folder / "masks"
     names = make_volumes(images, volumes)
@@ -85,12 +85,12 @@ def load(volumes: int, overrides: dict[str, Any], folder: Path, out: Path) -> pd
 
 
 def large_volume(shape: Sequence[int], overrides: dict[str, Any], folder: Path, out: Path) -> pd.DataFrame:
-    """Segment one volume of ``shape`` (int16, NIfTI, 1x1x4 mm); ``out/large_volume.csv``.
+    """Segment one volume of ``shape`` (int16, NIfTI, 1x1x4 mm); write ``out/large_volume.csv``.
 
-    It is cropped if ``overrides`` say so, by ``image_size``, and resampled if they hold a ``spacing_mm``.
+    It is cropped by ``image_size`` and resampled by ``spacing_mm``, if ``overrides`` has them.
 
     Returns:
-        one row: voxels, the settings, seconds, memory before the volume and at most.
+        one row: voxels, the settings, seconds, memory before the volume and the maximum.
     """
     images = folder / "images"
     images.mkdir()
@@ -127,7 +127,7 @@ def large_volume(shape: Sequence[int], overrides: dict[str, Any], folder: Path, 
 
 
 def make_volumes(folder: Path, number: int) -> list[str]:
-    """Blobs in noise, in Decathlon's layout; all are validation cases but one."""
+    """Write blobs in noise in Decathlon's layout; all but one are validation cases."""
     (folder / "imagesTr").mkdir(parents=True)
     (folder / "labelsTr").mkdir()
     names = [f"case{index:05d}" for index in range(number)]
@@ -153,7 +153,7 @@ def _save_volume(path: Path, shape: Sequence[int], seed: int, mask_path: Path | 
 
 
 def _save_network(models: Path, image_size: Sequence[int], overrides: dict[str, Any]) -> None:
-    """An untrained network and what training leaves beside it."""
+    """Save an untrained network and the files that a training saves beside it."""
     torch.manual_seed(0)
     save_image_settings(models / "image_settings.json", overrides.get("spacing_mm"), image_size)
     parser = bundle_parser("inference", **overrides)
@@ -169,7 +169,7 @@ def _in_a_process(function: Callable[..., None], *arguments: object, killed: boo
 
 
 def _run(configs: Sequence[str], overrides: dict[str, Any], log: Path, stop_after: int) -> None:
-    """What ``monai.bundle run`` does, with a line of memory a volume; killed as it begins one after ``stop_after``."""
+    """Run like ``monai.bundle run``, with a line of memory per volume; the one after ``stop_after`` kills it."""
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", module="monai")
     parser = bundle_parser(*configs, **overrides)

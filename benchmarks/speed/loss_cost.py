@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time and memory of the loss in parts of a pixel-wise loss's."""
+"""Measure time and memory of the loss relative to a pixel-wise loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.speed.measure import all_threads, peak_memory, threads, time_sid
 
 
 def loss_cost(names: list[str], device: str, rounds: int, out: Path) -> pd.DataFrame:
-    """Forward and backward pass of every case with one thread and with all; written to ``out/loss_cost.csv``."""
+    """Time forward and backward pass of every case with one thread and with all; write ``out/loss_cost.csv``."""
     rows = []
     counts = [1] if device == "cuda" else sorted({1, all_threads()})
     for name, count in tqdm([(n, c) for n in names for c in counts], desc="loss_cost", leave=False):

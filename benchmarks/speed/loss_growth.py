@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How the cost of the loss grows with box pixels, angles, boxes and classes."""
+"""Measure how the cost of the loss grows with box pixels, angles, boxes and classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.speed.measure import threads, time_side_by_side
 
 
 def _sweeps() -> dict[str, Iterator[tuple[float, Case]]]:
-    """Each quantity with the cases that differ in it alone."""
+    """Return each quantity with cases that differ in it alone."""
     image = (16, 1, 256, 256)
     return {
         "pixels in boxes": (
@@ -36,11 +36,11 @@ def _sweeps() -> dict[str, Iterator[tuple[float, Case]]]:
 
 
 def loss_growth(device: str, rounds: int, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Time forward and backward with one thread along each sweep; ``out/loss_growth.csv`` and ``.png``.
+    """Time forward and backward with one thread along each sweep; write ``out/loss_growth.csv`` and ``.png``.
 
     Returns:
-        the times, and for each sweep the straight line fitted to them: ms at 0, ms for each unit, and ``r2``. ``power``
-        is the slope between the upper half of the sweep in doubly logarithmic axes: 1 or less is linear growth.
+        the times, and for each sweep the straight line fitted to them: ms at 0, ms per unit, and ``r2``. ``power`` is
+        the slope over the upper half of the sweep in log-log axes: 1 or less is linear growth.
     """
     rows, fits = [], []
     for quantity, sweep in tqdm(_sweeps().items(), desc="loss_growth", leave=False):

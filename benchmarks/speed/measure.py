@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time and memory of several functions side by side, in one process."""
+"""Measure time and memory of several functions side by side, in one process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def machine_line(device: str) -> str:
-    """What the figures were measured on, in one line."""
+    """Describe the machine of the measurement in one line."""
     if device == "cuda":
         machine = torch.cuda.get_device_name()
     else:
@@ -36,7 +36,7 @@ def all_threads() -> int:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads on a CPU."""
+    """Let torch use ``count`` threads on a CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -53,7 +53,7 @@ def synchronize(device: str) -> None:
 def time_side_by_side(
     functions: Mapping[str, Callable[[], object]], device: str, rounds: int, warm_up: int = 3
 ) -> pd.DataFrame:
-    """Call each function once a round, so that a slow moment of the machine hits all alike.
+    """Call each function once per round, so that a slow moment of the machine affects all of them.
 
     Returns:
         a row per function: medians and quartiles in ms of wall time, and the median of CPU time (all threads).
@@ -65,7 +65,7 @@ def time_side_by_side(
     cpu: dict[str, list[float]] = {name: [] for name in functions}
     order = list(functions.items())
     for _ in range(rounds):
-        order.append(order.pop(0))  # none always comes after the same one, whose memory it finds given back or not
+        order.append(order.pop(0))  # rotated, so that no function always finds the memory that the same other one left
         for name, function in order:
             synchronize(device)
             start_wall, start_cpu = time.perf_counter(), time.process_time()
@@ -86,9 +86,9 @@ def time_side_by_side(
 
 
 def peak_memory(function: Callable[[], object], device: str) -> int:
-    """Most bytes of tensors that ``function`` holds at once, beside what was there before.
+    """Return the most bytes of tensors that ``function`` allocates at once.
 
-    On a CPU this adds up what the allocator reports to the profiler, scratch space inside of kernels included.
+    On a CPU this adds up what the allocator reports to the profiler, including scratch space inside of kernels.
     """
     function()
     if device == "cuda":
@@ -106,7 +106,7 @@ def peak_memory(function: Callable[[], object], device: str) -> int:
 
 
 def resident_mib() -> float:
-    """Memory of this process: what it holds now where that is known, else the most it held."""
+    """Return the memory of this process: the current value where it is known, otherwise the maximum so far."""
     statm = Path("/proc/self/statm")
     if statm.is_file():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -114,10 +114,10 @@ def resident_mib() -> float:
 
 
 def peak_resident_mib() -> float:
-    """Most memory that this process has held since it started."""
+    """Return the most memory that this process has used since it started."""
     status = Path("/proc/self/status")
     if status.is_file():
-        # getrusage would count what the process that started this one held.
+        # getrusage would include the memory of the process that started this one.
         lines = status.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -125,7 +125,7 @@ def peak_resident_mib() -> float:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """What torch's profiler itself prints goes past Python to the file descriptor."""
+    """Silence torch's profiler, which prints directly to the file descriptor."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

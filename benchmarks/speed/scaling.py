@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""An epoch of training by several processes beside the same by one."""
+"""Compare an epoch of training with several processes and with one."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from benchmarks.speed.measure import synchronize
 
 
 def scaling(processes: Sequence[int], device: str, overrides: dict[str, Any], rounds: int, out: Path) -> pd.DataFrame:
-    """Time epochs of ``train.yaml`` with one thread a process; written to ``out/scaling.csv``.
+    """Time epochs of ``train.yaml`` with one thread per process; write ``out/scaling.csv``.
 
-    All take the same number of slices a step together, so they do the same training. Numbers of processes take turns,
-    one epoch after one that warms up, so that a slow moment of the machine hits all alike.
+    All use the same total number of slices per step, so they do the same training. Numbers of processes take turns, one
+    epoch each after a warm-up epoch, so that a slow moment of the machine affects all of them.
 
     Args:
-        processes: numbers of processes; the first is what the others are compared with.
-        device: ``"cpu"`` (gloo) or ``"cuda"`` (nccl, one GPU a process).
-        overrides: of ``train.yaml``; its ``batch_size`` is shared out.
-        rounds: epochs timed for each number of processes.
+        processes: numbers of processes; the others are compared with the first one.
+        device: ``"cpu"`` (gloo) or ``"cuda"`` (nccl, one GPU per process).
+        overrides: of ``train.yaml``; its ``batch_size`` is divided among the processes.
+        rounds: timed epochs per number of processes.
         out: folder.
 
     Returns:
-        a row for each number of processes: slices a step of one process, medians and quartiles of an epoch's wall time
-        in s, median of the CPU time of all processes, and the ratios of the medians to the first row's.
+        a row per number of processes: slices per step and process, medians and quartiles of an epoch's wall time in s,
+        median of the CPU time of all processes, and the ratios of the medians to the first row's.
 
     Raises:
-        ValueError: where ``batch_size`` cannot be shared out evenly.
+        ValueError: when ``batch_size`` cannot be divided evenly.
     """
     overrides = {"progress": False, **overrides}
     parser = bundle_parser("train", **overrides)
     batch_size = parser["batch_size"]
-    parser.get_parsed_content("data_items")  # the phantom is there before anyone looks for it
+    parser.get_parsed_content("data_items")  # creates the phantom before any process needs it
     for count in processes:
         if batch_size % count:
             raise ValueError(f"batch_size must be a multiple of the {count} processes, got {batch_size}.")
@@ -77,7 +77,7 @@ def scaling(processes: Sequence[int], device: str, overrides: dict[str, Any], ro
 
 
 def _epoch(count: int, device: str, overrides: dict[str, Any]) -> list[dict[str, float]]:
-    """What each rank measured."""
+    """Return the measurements of each rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -93,7 +93,7 @@ def _work(rank: int, count: int, port: int, device: str, overrides: dict[str, An
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     names = ("train", "multi_gpu_train") if count > 1 else ("train",)
-    # Self-training from the first timed epoch on, where most of a training is; no validation, no checkpoints.
+    # Self-training from the first timed epoch on, as in most of a training; no validation, no checkpoints.
     short = {"max_epochs": 2, "self_training_start": 1, "val_interval": 3, "checkpoint_interval": 0}
     parser = bundle_parser(*names, ckpt_dir=f"{folder}/models", output_dir=f"{folder}/eval", **short | overrides)
     parser.get_parsed_content("initialize")

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of an epoch of ``train.yaml`` goes."""
+"""Measure where the time of an epoch of ``train.yaml`` goes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESIDUAL_UNET = {
 
 
 class StepClock:
-    """Times between the events of a ``SupervisedTrainer``; the backward pass of the loss apart from the network's."""
+    """Times between the events of a ``SupervisedTrainer``; the loss's backward pass is separate from the network's."""
 
     def __init__(self, trainer: Engine, device: str) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
@@ -41,7 +41,7 @@ class StepClock:
             (IterationEvents.MODEL_COMPLETED, "optimizer"),
         ):
             trainer.add_event_handler(event, lambda engine, name=name: self.tick(name))
-        # After ours, so that the hook is there before the backward pass begins.
+        # Added after our own handlers, so that the hook exists before the backward pass begins.
         trainer.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.watch_prediction)
         trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: self.tick("between epochs"))
 
@@ -59,17 +59,17 @@ class StepClock:
 def training_step(
     network: str, steps: int, device: str, overrides: dict[str, Any], out: Path
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Time the steps of one epoch, after one that warms up; written to ``out/training_step_NETWORK.csv``.
+    """Time the steps of one epoch after a warm-up epoch; write ``out/training_step_NETWORK.csv``.
 
     Args:
         network: ``"bundle"`` for ``train.yaml``'s, ``"residual_unet"`` for the paper's.
-        steps: of an epoch; 0 for as many as there are.
+        steps: number of steps of an epoch; 0 for all.
         device: ``"cpu"`` or ``"cuda"``.
         overrides: of ``train.yaml``, as on the command line.
         out: folder.
 
     Returns:
-        a row for each part of a step, and seconds of what happens once or once an epoch.
+        a row for each part of a step, and the seconds of parts that happen once, or once per epoch.
     """
     if network == "residual_unet":
         overrides = {"network_def": RESIDUAL_UNET, **overrides}

@@ -1,13 +1,13 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The image that boxes were made for, carried with them, so that boxes of another image are refused.
+"""Record with boxes which image they were made for, and refuse them for any other image.
 
-A box tensor is a ``MetaTensor`` whose ``meta["box_frame"]`` holds a packed
-:class:`~monai_bbox_mil.boxes.BoxFrame`: how the image lay when the boxes were made, and where they were. Boxes on
-their own have it beside them in the dictionary, under ``box_frame``. Whoever uses boxes with an image compares.
+A box tensor is a ``MetaTensor`` whose ``meta["box_frame"]`` is a packed :class:`~monai_bbox_mil.boxes.BoxFrame`: the
+geometry of the image when the boxes were made, and the coordinates of the boxes. Unpacked boxes have it beside
+them in the dictionary, under ``box_frame``. All code that uses boxes with an image compares the two.
 
-An image that moved is no error by itself: its affine says where each box must have gone, so boxes that went there (by
-MONAI's detection transforms or any other code) are accepted.
+It is no error that an image moved: its affine says where each box must have gone. Boxes that went there are accepted,
+whether MONAI's detection transforms or any other code moved them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from monai_bbox_mil.boxes import BOX_FRAME, PADDING, BoxFrame
 
 __all__ = ["box_frame", "check_box_frame", "check_same_place", "spatial_shape", "with_box_frame"]
 
-# Voxels by which boxes that nobody moved may differ from where the image's affine says they are: rounding.
+# Rounding: how many voxels unmoved boxes may differ from the place that the image's affine gives.
 _ROUNDING = 0.01
-# Voxels, and share of the box's side, by which boxes that somebody moved may differ: they may have been jittered too.
+# For moved boxes, in voxels and as a share of the box's side: they may have been jittered on purpose.
 _JITTER = (2.0, 0.5)
 
 
 class _Place(NamedTuple):
-    """How an image lies: three sizes in voxels, ``(4, 4)`` voxels to world (``None`` when lost), names of its trace."""
+    """An image's geometry: three sizes in voxels, affine ``(4, 4)`` to the world or ``None``, its traced transforms."""
 
     shape: tuple[int, ...]
     affine: np.ndarray | None
@@ -42,7 +42,7 @@ class _Place(NamedTuple):
 
 
 def spatial_shape(image: Any) -> tuple[int, ...]:
-    """Spatial shape of a channel-first image, as it is once transforms that MONAI holds back (lazy) are done.
+    """Return the spatial shape that a channel-first image has after MONAI's pending (lazy) transforms.
 
     Example:
         >>> spatial_shape(torch.zeros(1, 8, 9))
@@ -54,12 +54,12 @@ def spatial_shape(image: Any) -> tuple[int, ...]:
 
 
 def box_frame(boxes: Tensor, image: Any) -> bytes:
-    """Pack which image boxes were made for.
+    """Pack which image the boxes were made for.
 
     Args:
         boxes: ``(N, 2*D)`` boxes or ``(N, 2*D + 1)`` box tensor in voxels of ``image``.
-        image: channel-first ``(C, *spatial)``. One without meta data counts as if it had the identity as affine, as
-            MONAI's transforms do.
+        image: channel-first ``(C, *spatial)``. One without metadata has the identity as its affine, as in MONAI's
+            transforms.
 
     Returns:
         a packed :class:`~monai_bbox_mil.boxes.BoxFrame`.
@@ -75,7 +75,7 @@ def box_frame(boxes: Tensor, image: Any) -> bytes:
 
 
 def with_box_frame(boxes: Tensor, image: Any) -> Tensor:
-    """A box tensor that carries its :func:`box_frame`; a plain one where MONAI does not track meta data.
+    """Return a box tensor with its :func:`box_frame`, or a plain tensor where MONAI does not track metadata.
 
     Args:
         boxes: ``(N, 2*D + 1)`` box tensor in voxels of ``image``.
@@ -89,7 +89,7 @@ def with_box_frame(boxes: Tensor, image: Any) -> Tensor:
     if not get_track_meta():
         return rows
     framed = rows.as_subclass(MetaTensor)
-    MetaObj.__init__(framed)  # not MetaTensor's: what it finds out about images takes twenty times as long
+    MetaObj.__init__(framed)  # MetaTensor's own __init__ also inspects the data, which takes twenty times as long
     framed.meta = {BOX_FRAME: box_frame(rows, image)}
     return framed
 
@@ -97,21 +97,21 @@ def with_box_frame(boxes: Tensor, image: Any) -> Tensor:
 def check_box_frame(
     boxes: Any, image: Any, name: str, image_name: str = "image", packed_frame: bytes | None = None
 ) -> Tensor:
-    """Raise if an image moved since boxes were made for it, and the boxes did not move with it.
+    """Raise if an image moved since boxes were made for it and the boxes did not move with it.
 
     Args:
         boxes: ``(N, 2*D)`` boxes or ``(N, 2*D + 1)`` box tensor.
-        image: channel-first ``(C, *spatial)``. Of one that lost its affine, only the shape is compared.
+        image: channel-first ``(C, *spatial)``. If it lost its affine, only its shape is compared.
         name: key of the boxes, for messages.
         image_name: key of the image, for messages.
-        packed_frame: the :func:`box_frame` of the boxes; by default the one that they carry. Without any, nothing is
-            known and nothing checked.
+        packed_frame: the :func:`box_frame` of the boxes; by default the one in their metadata. Without one, nothing
+            is checked.
 
     Returns:
         the boxes as a plain tensor.
 
     Raises:
-        ValueError: naming both, the shapes, the transforms in between and what to do.
+        ValueError: naming the boxes, the image, both shapes, the transforms in between and the remedy.
 
     Example:
         >>> from monai.transforms import Flip
@@ -133,14 +133,14 @@ def check_box_frame(
     later = place.operations[frame.operations :]
     resized = place.shape != (*frame.shape, 1)[:3]
     turned = place.affine is not None and np.abs(place.affine - frame.affine).max() > 1e-6
-    untold = "Transposed" in later  # the one traced move of which the affine knows nothing
-    if not (resized or turned or untold):
+    untracked = "Transposed" in later  # the one traced transform that does not update the affine
+    if not (resized or turned or untracked):
         return rows
     dims = len(frame.shape)
     now = rows.detach().cpu().numpy()
     if rows.shape[-1] % 2:
         now = now[now[:, -1] != PADDING]
-    moved = None if untold or place.affine is None else _moved(frame, place.affine, place.shape)
+    moved = None if untracked or place.affine is None else _moved(frame, place.affine, place.shape)
     if _followed(now[:, : 2 * dims].astype(np.float64), frame.boxes, moved):
         return rows
     path = getattr(image, "meta", {}).get(ImageMetaKey.FILENAME_OR_OBJ)
@@ -156,12 +156,12 @@ def check_box_frame(
 
 
 def check_same_place(mask: Any, image: Any, mask_name: str, image_name: str) -> None:
-    """Raise if one of a mask and an image was moved since they were loaded, and the other was not.
+    """Raise if a mask or its image was moved after loading and the other was not.
 
-    What counts is how each moved from its own file, so that a mask whose file has another or no affine is accepted.
+    Each is compared with its own file, so a mask whose file has a different affine, or none, is accepted.
 
     Raises:
-        ValueError: naming both and what each went through.
+        ValueError: naming both and the transforms that each went through.
     """
     if not (isinstance(mask, MetaTensor) and isinstance(image, MetaTensor)):
         return
@@ -182,7 +182,7 @@ def check_same_place(mask: Any, image: Any, mask_name: str, image_name: str) -> 
             return
     went = [", ".join(place.operations) or "no transform" for place in places]
     raise ValueError(
-        f"{mask_name} and {image_name} must lie on each other where boxes are cut from {mask_name}, got {mask_name} "
+        f"{mask_name} and {image_name} must be aligned where boxes are cut from {mask_name}, got {mask_name} "
         f"after {went[0]} and {image_name} after {went[1]}. Give both keys to each transform that moves an image."
     )
 
@@ -205,12 +205,12 @@ def _place(image: Any) -> _Place:
 def _sizes(image: MetaTensor) -> tuple[int, ...]:
     if image.pending_operations:
         return tuple(int(size) for size in image.peek_pending_shape())
-    with torch._C.DisableTorchFunctionSubclass():  # MetaTensor's own way to its shape takes forty times as long
+    with torch._C.DisableTorchFunctionSubclass():  # MetaTensor's own shape lookup takes forty times as long
         return tuple(image.shape[1:])
 
 
 def _moved(frame: BoxFrame, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Where boxes ``(N, 2*D)`` lie by the image's affine now, cut to it; ``None`` when that cannot be known."""
+    """Return where the image's affine puts boxes ``(N, 2*D)`` now, clipped; ``None`` when that is unknown."""
     try:
         way = np.linalg.solve(affine, frame.affine)
     except np.linalg.LinAlgError:
@@ -218,7 +218,7 @@ def _moved(frame: BoxFrame, affine: np.ndarray, shape: tuple[int, ...]) -> np.nd
     dims = len(frame.shape)
     low, high = np.zeros((len(frame.boxes), 3)), np.ones((len(frame.boxes), 3))
     low[:, :dims], high[:, :dims] = frame.boxes[:, :dims], frame.boxes[:, dims:]
-    # Interval arithmetic gives the box around the moved corners, which lie half a voxel off the centres of affines.
+    # Interval arithmetic gives the box around the moved corners. Affines map voxel centres, half a voxel off corners.
     centre = ((low + high) / 2 - 0.5) @ way[:3, :3].T + (way[:3, 3] + 0.5)
     half = (high - low) / 2 @ np.abs(way[:3, :3]).T
     found = np.empty((len(frame.boxes), 2 * dims))
@@ -227,7 +227,7 @@ def _moved(frame: BoxFrame, affine: np.ndarray, shape: tuple[int, ...]) -> np.nd
 
 
 def _followed(now: np.ndarray, then: np.ndarray, moved: np.ndarray | None) -> bool:
-    """Whether boxes ``(N, 2*D)`` are where those of before must have gone; of ``moved`` unknown: whether they moved."""
+    """Return whether boxes moved to ``moved``; where ``moved`` is unknown, whether they moved at all."""
     if len(now) == 0:
         return True
     same = (now[:, None] == then[None]).all(axis=2)
@@ -243,17 +243,17 @@ def _followed(now: np.ndarray, then: np.ndarray, moved: np.ndarray | None) -> bo
 
 
 def _check_not_an_image(boxes: MetaTensor, name: str) -> None:
-    """Refuse boxes that went through a transform of images, which takes their columns for voxels."""
+    """Refuse boxes that went through an image transform, which treats their columns as voxels."""
     traced = [str(op.get(TraceKeys.CLASS_NAME)) for op in boxes.applied_operations]
     wrong = [each for each in traced if hasattr(monai.transforms, each) and moves_images(each)]
     if wrong:
         raise ValueError(
-            f"{name}: boxes must not go through transforms of images, got {', '.join(wrong)}, which took their columns "
-            f"for voxels. Leave {name!r} out of its keys, and make the boxes after it (MaskToBoxTensord, LoadBoxesd)."
+            f"{name}: boxes must not go through image transforms, got {', '.join(wrong)}, which treated their columns "
+            f"as voxels. Remove {name!r} from its keys, and make the boxes after it (MaskToBoxTensord, LoadBoxesd)."
         )
 
 
 def _offset(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
-    """Voxels by which a corner of an image lies off the same one by another affine, at most."""
+    """Return the largest distance, in voxels, between an image's corners under two affines."""
     corners = np.array(np.meshgrid(*((0, size - 1) for size in shape), [1], indexing="ij")).reshape(4, -1)
     return float(np.abs(np.linalg.solve(second, first) @ corners - corners).max())

@@ -19,24 +19,24 @@ __all__ = ["FORMAT"]
 
 
 class _Image(NamedTuple):
-    """An image of the file: its size as given, and its annotations with their positions."""
+    """One image of the file: its size as written, and its annotations with their positions."""
 
     size: tuple[Any, Any]
     annotations: list[tuple[int, dict[str, Any]]]
 
 
 class _Index(NamedTuple):
-    """What is needed of a file; outlines, which take most of its memory, only where they say what a box is."""
+    """The parts of a file that reading needs. Outlines take most of its memory, so only the needed ones stay."""
 
     names: ImageNames
     images: tuple[_Image, ...]
     categories: dict[str, Any]
-    strangers: str
-    """What is wrong with the annotations if none is of an image; else empty."""
+    unmatched: str
+    """What is wrong with the annotations if none of them belongs to an image, else empty."""
 
 
 def _index(content: Any, name: str) -> _Index:
-    """Images by their file names, with the annotations of each. Ids are compared as text."""
+    """Index a file: its images by file name, with the annotations of each. Ids are compared as text."""
     images, annotations = values_of(content, ["images", "annotations"], name)
     found: dict[str, tuple[ImageEntry, _Image]] = {}
     for index, image in enumerate(items_of(images, f"{name}, images")):
@@ -45,32 +45,30 @@ def _index(content: Any, name: str) -> _Index:
         entry = ImageEntry(str(file_name))
         known = found.setdefault(label_key(number), (entry, _Image((image.get("width"), image.get("height")), [])))
         if known[0] != entry:
-            raise ValueError(
-                f"{place}: expected an id of its own, got {shown(number)}, which {known[0].words} has already."
-            )
-    strangers = []
+            raise ValueError(f"{place}: expected a unique id, got {shown(number)}, which {known[0].words} already has.")
+    unmatched = []
     for index, entry in enumerate(items_of(annotations, f"{name}, annotations")):
         (number,) = values_of(entry, ["image_id"], f"{name}, annotations[{index}]")
         owner = found.get(label_key(number))
         if owner is None:
-            strangers.append(number)
+            unmatched.append(number)
         else:
             owner[1].annotations.append((index, _needed(entry)))
     names = ImageNames([entry for entry, _ in found.values()])
-    unknown = _tell_strangers(strangers, len(annotations)) if strangers else ""
-    if unknown and len(strangers) < len(annotations):
-        # Beside the images of one part of a data set, a file may have the annotations of all.
+    unknown = _describe_unmatched(unmatched, len(annotations)) if unmatched else ""
+    if unknown and len(unmatched) < len(annotations):
+        # A file may list the images of one part of a data set and the annotations of all.
         warnings.warn(f"{name}: {unknown}; these annotations are left out.", stacklevel=2)
         unknown = ""
     return _Index(names, tuple(image for _, image in found.values()), _categories(content, name), unknown)
 
 
 def _needed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An annotation without its outlines, unless these say what its box is."""
+    """Return an annotation without its outlines, unless only they say what its box is."""
     return {key: value for key, value in entry.items() if key != "segmentation" or needs_outline(entry)}
 
 
-def _tell_strangers(ids: Sequence[Any], count: int) -> str:
+def _describe_unmatched(ids: Sequence[Any], count: int) -> str:
     some = ", ".join(dict.fromkeys(map(shown, ids[:5])))
     return (
         f"expected the image_id of each annotation among the ids of the images, got {len(ids)} of {count} annotations "
@@ -84,14 +82,14 @@ def _categories(content: Mapping[str, Any], name: str) -> dict[str, Any]:
         place = f"{name}, categories[{index}]"
         number, word = values_of(category, ["id", "name"], place)
         if names.setdefault(label_key(number), word) != word:
-            raise ValueError(f"{place}: expected an id of its own, got {shown(number)}, which another one has already.")
+            raise ValueError(f"{place}: expected a unique id, got {shown(number)}, which another one already has.")
     return names
 
 
 def _read(index: _Index, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """COCO; a crowd's box is not tight around one object, so it becomes an ignored region."""
+    """Read the boxes of one image. A crowd's box is not tight around one object, so it becomes an ignored region."""
     image, names = _image(index, annotation), index.categories
-    # Category numbers mostly count from 1, and as channels each would be off by one without a sign of it.
+    # Category ids usually start at 1. Used as channels, each would be off by one, and nobody would notice.
     if annotation.classes is None and names and set(names) != set(map(str, range(len(names)))):
         raise ValueError(
             f"{annotation.name}: without classes the category ids must be 0, 1, .., got {shown(names)}; give classes."
@@ -121,8 +119,8 @@ def _image(index: _Index, annotation: Annotation) -> _Image:
             f"{annotation.name}: expected {path} once among the images, got {len(found)} of {len(index.images)}"
             f"{'' if found else index.names.nearest(path)}."
         )
-    if index.strangers:
-        raise ValueError(f"{annotation.name}: {index.strangers}.")
+    if index.unmatched:
+        raise ValueError(f"{annotation.name}: {index.unmatched}.")
     image, shape = index.images[found[0]], annotation.frame.original_shape
     if shape is not None and None not in image.size:
         given = numbers_of(list(image.size), [2], f"{annotation.name}, width and height of {path}")

@@ -1,13 +1,14 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The box of a COCO annotation, turned ones too.
+"""Find the corners of a COCO annotation's box, rotated boxes included.
 
-COCO itself knows upright boxes, ``[x, y, width, height]`` from the upper left corner. Turned ones come in these ways:
+COCO itself has upright boxes only: ``[x, y, width, height]`` from the upper left corner. Rotated ones come in three
+ways:
 
 * CVAT writes the upright box, and degrees clockwise about its centre in ``attributes: {"rotation": ..}``.
 * detectron2 writes ``bbox_mode`` 4 and ``[centre x, centre y, width, height, degrees]``, counterclockwise.
 * Others write five numbers, or a ``rotation``, ``angle`` or ``theta``, from the corner or the centre, in degrees or
-  radians. Their box is that around the outline in ``segmentation``; without one they are refused.
+  radians. Their box is the one around the outline in ``segmentation``. Without an outline they are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _XYWH, _XYWHA = "1", "4"
 
 
 def needs_outline(entry: Mapping[str, Any]) -> bool:
-    """Whether only the outline of an annotation may say what its box is.
+    """Return whether only the outline of an annotation can say what its box is.
 
     Example:
         >>> needs_outline({"bbox": [1, 2, 3, 4]}), needs_outline({"bbox": [1, 2, 3, 4, 0.5]})
@@ -41,18 +42,18 @@ def needs_outline(entry: Mapping[str, Any]) -> bool:
 
 
 def corners_of(entry: Mapping[str, Any], place: str, frame: ImageFrame) -> Tensor:
-    """The corners of an annotation's box.
+    """Return the corners of an annotation's box.
 
     Args:
         entry: the annotation.
-        place: where it stands, for messages.
+        place: its position in the file, for messages.
         frame: of the image.
 
     Returns:
         ``(8, 3)`` float64, voxels of the image's file.
 
     Raises:
-        ValueError: for a box without extent, or one whose meaning is not known.
+        ValueError: for a box without extent, or one of unknown meaning.
 
     Example:
         >>> from monai.data import MetaTensor
@@ -67,7 +68,7 @@ def corners_of(entry: Mapping[str, Any], place: str, frame: ImageFrame) -> Tenso
     mode = shown(entry.get("bbox_mode", _XYWH))
     turned = next((name for name in _TURNED if _angle(entry.get(name), place)), None)
     if mode.strip("'") not in (_XYWH, _XYWHA):
-        raise ValueError(f"{place}: expected bbox_mode 1 (x, y, width, height) or 4 (turned), got {mode}.")
+        raise ValueError(f"{place}: expected bbox_mode 1 (x, y, width, height) or 4 (rotated), got {mode}.")
     if turned is not None or (len(values) == 5 and mode.strip("'") == _XYWH):
         what = f"{turned} {shown(entry[turned])}" if turned is not None else f"the five numbers {shown(values)}"
         return _corners_of_outline(entry.get("segmentation"), what, place, frame)
@@ -81,7 +82,7 @@ def corners_of(entry: Mapping[str, Any], place: str, frame: ImageFrame) -> Tenso
 
 
 def _angle(value: Any, place: str) -> float:
-    """Degrees; 0 for a word, since an attribute of this name may be the annotator's own and mean something else."""
+    """Return degrees, or 0 for a word: an annotator's own attribute may have this name and mean something else."""
     if value is None or isinstance(value, (bool, list, Mapping)):
         return 0.0
     if isinstance(value, str):
@@ -93,12 +94,12 @@ def _angle(value: Any, place: str) -> float:
 
 
 def _turn(x: float, y: float, width: float, height: float, degrees: float, place: str, frame: ImageFrame) -> Tensor:
-    """Corners of a box that is turned clockwise, as one sees it, about its centre."""
+    """Return the corners of a box turned clockwise, as one sees it, about its centre."""
     corners = volume_corners([x, y], [x + width, y + height], "index", place, frame)
     if degrees % 360 == 0:
         return corners
     angle = math.radians(degrees)
-    # The second axis of the image runs downward, so this matrix turns clockwise.
+    # The image's second axis points down, so this matrix turns clockwise on the screen.
     matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
     centre = torch.tensor([x + width / 2, y + height / 2], dtype=torch.float64)
     corners[:, :2] = (corners[:, :2] - centre) @ matrix.T + centre
@@ -106,7 +107,7 @@ def _turn(x: float, y: float, width: float, height: float, degrees: float, place
 
 
 def _corners_of_outline(outline: Any, what: str, place: str, frame: ImageFrame) -> Tensor:
-    """Corners of the box around polygons, each of them ``x, y, x, y, ..``."""
+    """Return the corners of the box around polygons, each written as ``x, y, x, y, ..``."""
     if not isinstance(outline, list) or not outline:
         raise ValueError(
             f"{place}: expected an upright box, or attributes.rotation as CVAT writes it, or bbox_mode 4 with five "

@@ -22,14 +22,14 @@ _PLANE = ("x_min", "y_min", "x_max", "y_max")
 _DEPTHS = ((), ("slice",), ("z_min", "z_max"))
 _LABELS = ("label", "class")
 _IMAGES = ("image", "case")
-# Of Excel in countries that write decimal commas, and of tables copied out of it.
+# Excel writes semicolons in countries with decimal commas; tables copied out of it have tabs.
 _DELIMITERS = (",", ";", "\t")
 
 _Rows = list[tuple[int, tuple[str, ...]]]
 
 
 class _Table(NamedTuple):
-    """Rows by image, each with its number and its cells, and where the columns stand in them."""
+    """Rows by image, each with its number and its cells, and the positions of the columns."""
 
     columns: dict[str, int]
     sides: tuple[str, ...]
@@ -40,12 +40,12 @@ class _Table(NamedTuple):
 
 
 def _index(content: str, name: str) -> _Table:
-    """Rows by the image that they name; of a table that names none, all in one."""
+    """Group the rows by the image that they name. Without an image column, all rows are one group."""
     delimiter, lines = _split_lines(content)
     try:
         rows = list(csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
-        raise ValueError(f"{name}: expected comma separated values, got an error: {error}.") from error
+        raise ValueError(f"{name}: expected comma-separated values, got an error: {error}.") from error
     if not any(map(any, rows)):
         raise ValueError(f"{name}: expected a header line, got an empty file.")
     header = [cell.strip().lower() for cell in rows[0]]
@@ -75,7 +75,7 @@ def _index(content: str, name: str) -> _Table:
 
 
 def _split_lines(content: str) -> tuple[str, str]:
-    """Delimiter and lines of a table: that one of the usual ones by which its header has our columns."""
+    """Return the delimiter and the lines of a table. The delimiter is the one that finds our columns in the header."""
     first, _, rest = content.partition("\n")
     if first.lower().startswith("sep=") and first[4:5] in _DELIMITERS:
         return first[4], rest
@@ -88,7 +88,7 @@ def _split_lines(content: str) -> tuple[str, str]:
 
 
 def _entry(row: list[str], columns: dict[str, int], image: str, place: str) -> ImageEntry:
-    """Which image a row is of."""
+    """Return which image a row belongs to."""
     text = row[columns[image]].strip()
     if not text:
         raise ValueError(f"{place}: expected an image in the column {image!r}, got none.")
@@ -96,7 +96,7 @@ def _entry(row: list[str], columns: dict[str, int], image: str, place: str) -> I
 
 
 def _read(table: _Table, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """CSV; a row with the image's name and no numbers says that it has no box."""
+    """Read the boxes of one image. A row with the image's name and no numbers says that the image has no box."""
     boxes = []
     for number, row in _rows_of_image(table, annotation):
         cells = {column: row[position] for column, position in table.columns.items()}
@@ -120,7 +120,7 @@ def _read(table: _Table, annotation: Annotation) -> tuple[str, list[FileBox]]:
 
 
 def _rows_of_image(table: _Table, annotation: Annotation) -> _Rows:
-    # A table without rows has no box; one that has only other images' rows was not made for this image.
+    # A table without rows has no boxes. A table with other images' rows only was not made for this image.
     if not table.rows:
         return []
     if table.image is None:

@@ -21,7 +21,7 @@ __all__ = ["FORMAT"]
 
 
 def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """Our own: MONAI detection's keys."""
+    """Read the keys of MONAI's detection transforms."""
     entry = content if isinstance(content, Mapping) else {"box": content}
     rows = items_of(values_of(entry, ["box"], annotation.name)[0], f"{annotation.name}, box")
     space, system = entry.get("space", "index"), entry.get("coordinate_system", "RAS")
@@ -55,13 +55,13 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
 
 
 def _one_per_box(entry: Mapping[str, Any], key: str, count: int, name: str) -> list[Any] | None:
-    """A list that goes with the boxes, ``None`` where there is none."""
+    """Return a list with one value per box, or ``None`` where there is none."""
     values = entry.get(key)
     if values is None:
         return None
     found = items_of(values, f"{name}, {key}")
     if len(found) != count:
-        raise ValueError(f"{name}: expected one {key} a box ({count}), got {len(found)}.")
+        raise ValueError(f"{name}: expected one {key} per box ({count}), got {len(found)}.")
     return found
 
 

@@ -1,9 +1,9 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of a DICOM RTSTRUCT's closed contours, or of the components of a DICOM SEG's frames.
+"""Read boxes from the closed contours of a DICOM RTSTRUCT, or from the components of a DICOM SEG's frames.
 
-Both speak of patient millimetres (LPS) and outline objects slice by slice: each gives a box of one slice. How a contour
-becomes a box is told in :mod:`monai_bbox_mil.annotations.outlines`.
+Both outline objects slice by slice in patient millimetres (LPS), so each outline gives a box in one slice. For how a
+contour becomes a box, see :mod:`monai_bbox_mil.annotations.outlines`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NEEDED = {
 
 
 class _Outline(NamedTuple):
-    """Points ``(K, 3)`` float64 around one object, mm LPS, with its ROI's or segment's number."""
+    """Points ``(K, 3)`` float64 around one object, mm LPS, with its ROI or segment number."""
 
     points: np.ndarray
     number: int
@@ -44,7 +44,7 @@ class _Outline(NamedTuple):
 
 
 def load_dicom(path: Path) -> Any:
-    """Read an RTSTRUCT or SEG.
+    """Read an RTSTRUCT or SEG file.
 
     Args:
         path: of the file.
@@ -53,7 +53,7 @@ def load_dicom(path: Path) -> Any:
         the ``pydicom.Dataset``.
 
     Raises:
-        ValueError: for a file that is no DICOM, is of another modality, or is not complete.
+        ValueError: when the file is not DICOM, has another modality, or is incomplete.
 
     Example:
         >>> import tempfile
@@ -76,17 +76,17 @@ def load_dicom(path: Path) -> Any:
 
 
 def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """Boxes of an RTSTRUCT or SEG that :func:`load_dicom` read.
+    """Return the boxes of an RTSTRUCT or SEG that :func:`load_dicom` read.
 
-    Only ROIs (by name) and segments (by label or number) that are classes count; others are left out with a warning.
-    Without classes there may be one, which becomes channel 0. A component of a SEG of fewer than the annotation's
-    ``min_size`` pixels is a region to ignore. A contour inside another of its ROI and slice is a hole,
-    one inside a hole an object again.
+    ROIs are matched to classes by name, segments by label or number. Others are left out with a warning. Without
+    classes there may be only one, which becomes channel 0. A SEG component of fewer than ``min_size`` pixels becomes a
+    region to ignore. A contour inside another contour of the same ROI and slice is a hole, and one inside a hole is an
+    object again.
 
     Raises:
-        OptionalImportError: without ``highdicom``, for a SEG.
-        ValueError: when the image is of another series or frame of reference, when an outline is not in the plane of a
-            slice, or when nothing is left.
+        OptionalImportError: for a SEG, when ``highdicom`` is not installed.
+        ValueError: when the image belongs to another series or frame of reference, when an outline does not lie in
+            the plane of a slice, or when no outline is left.
 
     Example:
         >>> from monai.data import MetaTensor
@@ -118,16 +118,15 @@ def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]
         outlines.append(outline)
     if not outlines:
         raise ValueError(
-            f"{annotation.name}: expected something outlined in {_names(labels)}, got nothing; an image without "
-            "objects is "
-            "given an empty list of boxes instead of this file."
+            f"{annotation.name}: expected at least one outline in {_names(labels)}, got none. For an image without "
+            "objects, give an empty list of boxes instead of this file."
         )
     to_index = torch.linalg.inv(edge_affine(annotation.original_affine())) @ LPS_TO_RAS
     points = [map_points(torch.as_tensor(outline.points), to_index) for outline in outlines]
     axis = slice_axis(points, annotation.name)
     boxes = [slice_box(p, axis, outline.place) for outline, p in zip(outlines, points, strict=True)]
     slices = [(outline.number, number) for outline, (number, _) in zip(outlines, boxes, strict=True)]
-    # The components of a SEG have no holes of their own: what lies in one is another component.
+    # Components of a SEG need no search for holes: a component inside a hole is one of its own.
     holes = [False] * len(boxes) if is_seg else find_holes([np.delete(p.numpy(), axis, 1) for p in points], slices)
     return "index", [
         FileBox(corners, () if annotation.classes is None else labels[outline.number], outline.place, outline.is_speck)
@@ -141,13 +140,12 @@ def _names(labels: Mapping[int, tuple[Any, ...]]) -> list[str]:
 
 
 def _chosen(labels: Mapping[int, tuple[Any, ...]], kind: str, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
-    """Those of the ROIs or segments that are classes, by their numbers."""
+    """Select the ROIs or segments that are classes, by their numbers."""
     if annotation.classes is None:
         if len(labels) != 1:
             raise ValueError(
                 f"{annotation.name}: without classes expected one {kind}, got {_names(labels)}; give classes in "
-                "the order "
-                "of the channels."
+                "the order of the channels."
             )
         return dict(labels)
     known = {label_key(value) for value in annotation.classes}
@@ -159,7 +157,7 @@ def _chosen(labels: Mapping[int, tuple[Any, ...]], kind: str, annotation: Annota
     others = {number: found for number, found in labels.items() if number not in chosen}
     if others:
         warnings.warn(
-            f"{annotation.name}: left out the {kind}s {_names(others)}, none of the classes "
+            f"{annotation.name}: left out the {kind}s {_names(others)}, which are not among the classes "
             f"{annotation.classes}: they count as "
             "background.",
             stacklevel=5,
@@ -180,7 +178,7 @@ def _rois(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
 
 
 def _segments(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
-    # A label map may list its background as a segment: 0, or what its padding value names.
+    # A label map may list its background as a segment: 0, or the one that its padding value names.
     background = dataset.get("PixelPaddingValue")
     found = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
     labels = {number: (label, number) for number, label in found.items() if number not in (0, background)}
@@ -188,7 +186,7 @@ def _segments(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]
 
 
 def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], list[Any]]:
-    """Frames of reference of the chosen ROIs, and items of the contours' series, as far as an RTSTRUCT names them."""
+    """Return the chosen ROIs' frames of reference and the contours' series items, where an RTSTRUCT names them."""
     rois = [roi for roi in dataset.get("StructureSetROISequence", []) if int(roi.ROINumber) in labels]
     series = [
         series
@@ -200,18 +198,18 @@ def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str
 
 
 def _seg_references(dataset: Any) -> tuple[set[str], list[Any]]:
-    """Frames of reference, and items of the series, of a SEG's frames, as far as it names them."""
+    """Return the frames of reference and the series items of a SEG's frames, where it names them."""
     reference = dataset.get("FrameOfReferenceUID")
     return {reference} if reference else set(), list(dataset.get("ReferencedSeriesSequence", []))
 
 
 def _instances(series: Any) -> Iterable[Any]:
-    """The slices that an item of a series names."""
+    """Return the slices that a series item names."""
     return [*series.get("ReferencedInstanceSequence", []), *series.get("ContourImageSequence", [])]
 
 
 def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotation: Annotation) -> Iterable[_Outline]:
-    """The closed contours of an RTSTRUCT."""
+    """Return the closed contours of an RTSTRUCT."""
     skipped = []
     for roi in dataset.get("ROIContourSequence", []):
         number = int(roi.ReferencedROINumber)
@@ -224,7 +222,7 @@ def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotation: A
                 continue
             values = list(contour.get("ContourData") or [])
             if not values or len(values) % 3:
-                raise ValueError(f"{place}: expected three numbers a point, got {len(values)} numbers.")
+                raise ValueError(f"{place}: expected three numbers per point, got {len(values)} numbers.")
             yield _Outline(np.reshape(numbers_of(values, [len(values)], place), (-1, 3)), number, place)
     if skipped:
         warnings.warn(
@@ -235,16 +233,16 @@ def _contours(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotation: A
 
 
 def _seg_outlines(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotation: Annotation) -> Iterable[_Outline]:
-    """The corners of each 4-connected component of each frame of a SEG."""
+    """Return the corners of each 4-connected component in each frame of a SEG."""
     highdicom = require_dicom("highdicom")
     try:
         seg = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{annotation.name}: expected a SEG as the standard has it, got one where {error!r}."
+            f"{annotation.name}: expected a SEG that follows the standard, got one that raises {error!r}."
         ) from error
     kind = str(seg.SegmentationType)
-    # Of a fractional SEG at least half of a pixel, or of its probability.
+    # A fractional SEG stores the share of each pixel, or its probability; at least one half is inside.
     lowest = (int(seg.MaximumFractionalValue) + 1) // 2 if kind == "FRACTIONAL" else 1
     for frame in range(1, int(seg.NumberOfFrames) + 1):
         of_frame = labels if kind == "LABELMAP" else {_segment_of(seg, frame)} & set(labels)
@@ -263,7 +261,7 @@ def _seg_outlines(dataset: Any, labels: Mapping[int, tuple[Any, ...]], annotatio
 
 
 def _segment_of(seg: Any, frame: int) -> int:
-    """The segment of a frame, counted from 1, that shows one segment only."""
+    """Return the segment, counted from 1, of a frame that shows only one."""
     groups = (seg.PerFrameFunctionalGroupsSequence[frame - 1], *seg.get("SharedFunctionalGroupsSequence", []))
     group = next(group for group in groups if "SegmentIdentificationSequence" in group)
     return int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)

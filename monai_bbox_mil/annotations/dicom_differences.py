@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What tells slices at one position apart, by the tags of their headers."""
+"""Name the header tags that distinguish slices at one position."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MOST_GROUPS = 5
 
 
 def how_they_differ(slices: Sequence[DicomSlice], together: Sequence[DicomSlice]) -> str:
-    """A sentence on what tells the slices at one position apart, and one on what to do; both after a space.
+    """Return a sentence on how slices at one position differ and one on what to do, both after a space.
 
     Args:
-        slices: all of the image.
+        slices: all slices of the image.
         together: those at one position.
 
     Example:
@@ -45,7 +45,7 @@ def how_they_differ(slices: Sequence[DicomSlice], together: Sequence[DicomSlice]
 
 
 def name_groups(groups: Mapping[str, Sequence[str]]) -> str:
-    """The values of a few groups of slices, how many slices each has, and the first ones' names.
+    """List the values of a few groups of slices, with the number of slices and the first names of each.
 
     Example:
         >>> name_groups({"axial": ["1.dcm", "2.dcm", "3.dcm", "4.dcm"], "sagittal": ["5.dcm"]})

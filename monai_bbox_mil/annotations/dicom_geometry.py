@@ -1,10 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the slices of a DICOM image lie: one geometry for images, masks, boxes and prediction.
+"""Find where the slices of a DICOM image lie: one geometry for images, masks, boxes and predictions.
 
-Slices are sorted along the normal of their plane by ``ImagePositionPatient``. They must lie in one orientation, at
-equal distances, one at each position. Where the gantry was tilted they are shifted against each other in their plane,
-and the affine is sheared. A slice that does not fit ends in a :class:`DicomError` with what was measured.
+Slices are sorted along the normal of their plane by ``ImagePositionPatient``. They must have one orientation and equal
+distances, with one slice at each position. Where the gantry was tilted, slices are shifted against each other in their
+plane, and the affine is sheared. A slice that does not fit raises a :class:`DicomError` with the measured values.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from monai_bbox_mil.annotations.dicom_slices import DicomSlice, slices_of
 
 __all__ = ["DicomVolume", "dicom_volume"]
 
-# Headers give positions to about a thousandth of a millimetre; slices are never as close as that.
+# Headers give positions to about a thousandth of a millimetre. Real slices are never that close together.
 _SAME_POSITION_MM = 2e-3
 _SAME_DIRECTION = 2e-3
-# Gaps of 0.6 and 0.7 mm are one of 0.625 mm, rounded to a tenth.
+# Gaps of 0.6 and 0.7 mm are both 0.625 mm, rounded to a tenth.
 _GAP_PART, _GAP_ROUNDED_MM, _GAP_ROUNDED_PART = 0.1, 0.1001, 0.25
 _OFF_LINE_VOX = 0.25
-# Below this, in pixels over the whole volume, a shift of the slices is rounding and not a tilt.
+# A shift below this, in pixels over the whole volume, is rounding and not a tilt.
 _TILT_PIXELS = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class DicomVolume:
-    """Slices of one image in the order of its last axis.
+    """The slices of one image, in the order of its last axis.
 
     Attributes:
         path: folder or file.
-        slices: from low to high along the normal of their plane; frames without positions as in the file.
+        slices: from low to high along the normal of their plane; frames without positions in the order of the file.
         headers: of the files.
         affine: ``(4, 4)`` float64, voxel centres (column, row, slice) to RAS mm.
         shape: columns, rows, slices.
-        placed: whether the slices' positions are known; those of X-rays, ultrasound and secondary captures are not.
+        placed: whether the slices' positions are known. X-rays, ultrasound and secondary captures have none.
     """
 
     path: Path
@@ -59,11 +59,11 @@ def dicom_volume(path: str | os.PathLike[str]) -> DicomVolume:
     """Find out where the slices of a DICOM image lie.
 
     Args:
-        path: a folder with the slices of one series, or one file, of one frame or several.
+        path: a folder with the slices of one series, or one file with one or more frames.
 
     Raises:
         DicomError: when they do not make one image: several series, orientations, pixel sizes or frames of reference;
-            unequal gaps, as where a slice is missing; several slices at one position, as in a time series.
+            unequal gaps, for example where a slice is missing; several slices at one position, as in a time series.
 
     Example:
         >>> import tempfile
@@ -108,18 +108,18 @@ def _one_size(path: Path, headers: Sequence[Header]) -> tuple[int, int]:
 
 
 def _unplaced(path: Path, headers: Sequence[Header]) -> np.ndarray:
-    """Affine of pictures that do not say where in the patient they are: their pixel size, as ITK gives it."""
+    """Return the affine of pictures without a position in the patient: their pixel size, as ITK gives it."""
     if len(headers) > 1:
         names = [header.path.name for header in headers]
         raise DicomError(
             f"{path}: expected slices with positions (ImagePositionPatient), got {len(names)} files without, "
-            f"{_list(names)}. They are pictures and no volume: name each file as an image of its own."
+            f"{_list(names)}. They are separate pictures, not a volume: name each file as an image of its own."
         )
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.diag([*_itk_spacing(headers[0].path), 1.0])
 
 
 def _placed(path: Path, slices: list[DicomSlice], size: tuple[int, int]) -> tuple[list[DicomSlice], np.ndarray]:
-    """Slices in order, and the affine (RAS)."""
+    """Return the slices in order, and the affine (RAS)."""
     spacings = [each.spacing_mm or _itk_spacing(each.path)[1::-1] for each in slices]
     _check_alike(path, slices, spacings)
     row, column = _orientation(slices[0])
@@ -162,7 +162,7 @@ def _one_value(
     spell: Callable[[int], str],
     tolerance: float,
 ) -> None:
-    """Refuse slices whose values differ, with the names of those of each value."""
+    """Refuse slices whose values differ, and name the slices of each value."""
     members: dict[int, list[int]] = {}
     for index, value in enumerate(values):
         same = (first for first in members if np.abs(values[first] - value).max() <= tolerance)
@@ -173,7 +173,7 @@ def _one_value(
 
 
 def _check_gaps(path: Path, slices: Sequence[DicomSlice], positions: np.ndarray, gaps: np.ndarray) -> None:
-    """Refuse slices at one position, and gaps that differ."""
+    """Refuse several slices at one position, and unequal gaps."""
     together = np.flatnonzero(gaps <= _SAME_POSITION_MM)
     if len(together):
         first, second = slices[together[0]], slices[together[0] + 1]
@@ -207,7 +207,7 @@ def _check_gaps(path: Path, slices: Sequence[DicomSlice], positions: np.ndarray,
 def _check_on_line(
     path: Path, slices: Sequence[DicomSlice], affine: np.ndarray, positions: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """Refuse a slice that is not where the affine has it: small differences add up, and slices may lie side by side."""
+    """Refuse a slice that is off the affine's line: small differences add up, and slices may lie side by side."""
     rows, columns = size
     inverse = np.linalg.inv(affine[:3, :3])
     between_rows, between_columns = np.linalg.norm(affine[:3, 1]), np.linalg.norm(affine[:3, 0])
@@ -245,7 +245,7 @@ def _direction(slice_: DicomSlice) -> str:
 
 
 def _itk_spacing(path: Path) -> tuple[float, float, float]:
-    """Distance between columns, rows and slices as ITK takes it from the tags that count for the kind of image."""
+    """Return the distances between columns, rows and slices that ITK reads from the tags for this kind of image."""
     reader = itk.GDCMImageIO.New()
     reader.SetFileName(str(path))
     try:

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Headers of DICOM images: which files of a folder are images, and of which series."""
+"""Read the headers of DICOM images: which files of a folder are images, and of which series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DISTINGUISHING_TAGS = (
     "StackID", "FrameReferenceTime", "AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime",
     "ContentTime", "SeriesNumber", "SeriesDescription", "ImageComments", "InstanceNumber",
 )  # fmt: skip
-"""What may tell slices at one position apart, the more telling tags first."""
+"""Tags by which slices at one position may differ, the more informative ones first."""
 
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "FrameOfReferenceUID", "NumberOfFrames", "Rows",
@@ -35,13 +35,13 @@ _TAGS = [
     "PerFrameFunctionalGroupsSequence", *DISTINGUISHING_TAGS,
 ]  # fmt: skip
 
-# Objects with pixels that lie beside the slices of an image without being slices of it.
+# Objects with pixels that are often stored beside the slices of an image without being slices of it.
 _NO_IMAGES = ("SEG", "RTDOSE")
 _SHOWN = 5
 
 
 class DicomError(ValueError):
-    """A DICOM file or folder that is not one image; the message says why.
+    """A DICOM file or folder is not one image; the message says why.
 
     Example:
         >>> raise DicomError("case: expected the slices of one DICOM series, got 2.")
@@ -55,18 +55,18 @@ class Header(NamedTuple):
 
     path: Path
     tags: Any
-    """``pydicom.Dataset`` of the tags that say where slices lie and what they show."""
+    """``pydicom.Dataset`` with the tags that say where slices lie and what they show."""
 
     @property
     def frames(self) -> int:
-        """How many frames the file has."""
+        """Return how many frames the file has."""
         return max(1, int(self.tags.get("NumberOfFrames") or 1))
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is DICOM by its content, whatever its name.
+    """Return whether a file is DICOM by its content, whatever its name.
 
-    Files without the preamble, as older software writes them, count where they begin with a DICOM tag.
+    Older software writes files without the preamble. They are DICOM too if they begin with a DICOM tag.
 
     Example:
         >>> import tempfile
@@ -78,15 +78,15 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
         start = file.read(132)
     if start[128:] == b"DICM":
         return True
-    # Group 2 or 8, an element of at most 0x18: where a data set without preamble begins.
+    # A data set without a preamble begins with group 2 or 8 and an element of at most 0x18.
     return len(start) == 132 and start[0] in (2, 8) and start[1] == 0 and start[2] <= 0x18 and start[3] == 0
 
 
 def image_headers(path: str | os.PathLike[str]) -> list[Header]:
-    """Headers of the DICOM images in a folder, sorted by name, or that of one file.
+    """Return the headers of the DICOM images in a folder, sorted by name, or the header of one file.
 
-    What lies beside the slices and is none is left out: files of other types, a DICOMDIR, RTSTRUCT or presentation
-    state, which have no pixels, and a SEG or RTDOSE. Hidden files are left out, too.
+    Files that are not slices are left out: other types, files without pixels (DICOMDIR, RTSTRUCT, presentation state),
+    SEG and RTDOSE. Hidden files are left out, too.
 
     Raises:
         DicomError: for a damaged header.
@@ -101,7 +101,7 @@ def image_headers(path: str | os.PathLike[str]) -> list[Header]:
 
 
 def holds_images(folder: str | os.PathLike[str]) -> bool:
-    """Whether a DICOM image lies directly in a folder.
+    """Return whether a folder itself contains a DICOM image; folders below it are not searched.
 
     Example:
         >>> import tempfile
@@ -113,10 +113,10 @@ def holds_images(folder: str | os.PathLike[str]) -> bool:
 
 
 def series_headers(path: str | os.PathLike[str]) -> list[Header]:
-    """Headers of the one DICOM series in a folder, or of one file.
+    """Return the headers of the one DICOM series in a folder, or the header of one file.
 
     Raises:
-        DicomError: when there is none, or are several; the message lists them.
+        DicomError: when there is no series, or more than one; the message lists them.
 
     Example:
         >>> import tempfile
@@ -141,7 +141,7 @@ def series_headers(path: str | os.PathLike[str]) -> list[Header]:
 
 
 def list_series(headers: list[Header]) -> dict[str, list[Header]]:
-    """Headers by their series' UID, in the order of the files.
+    """Group headers by the UID of their series, in the order of the files.
 
     Example:
         >>> list_series([])
@@ -154,7 +154,7 @@ def list_series(headers: list[Header]) -> dict[str, list[Header]]:
 
 
 def _images(path: Path) -> Iterator[Header]:
-    """The files of a folder that are images, or one file, which may be of any kind with pixels."""
+    """Yield the files of a folder that are images; a single file may be of any kind that has pixels."""
     files = [path]
     if path.is_dir():
         files = [name for name in sorted(path.iterdir()) if name.is_file() and not name.name.startswith(".")]
@@ -166,21 +166,21 @@ def _images(path: Path) -> Iterator[Header]:
 
 
 def _read(path: Path) -> Header | None:
-    """Header of a file, ``None`` where it has no pixels."""
+    """Read the header of a file; return ``None`` where it has no pixels."""
     if printable(str(path)) != str(path):
         raise DicomError(f"{str(path)!r}: expected a name in UTF-8, which ITK needs to read DICOM. Rename it.")
     try:
         tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-        # Values are parsed when they are asked for, and a damaged one raises then.
+        # pydicom parses values on access, and a damaged one raises only then.
         has_pixels = bool(tags.get("Rows")) and bool(tags.get("Columns"))
         if has_pixels:
             collections.deque(tags.iterall(), maxlen=0)
             _ = Header(path, tags).frames
         kind = pydicom.uid.UID(tags.file_meta.get("MediaStorageSOPClassUID") or tags.get("SOPClassUID") or "")
-    except Exception as error:  # of a damaged file pydicom passes on whatever its parsing ends in
+    except Exception as error:  # pydicom raises almost any exception for a damaged file
         said = " ".join(str(error).split())
         raise DicomError(
-            f"{path}: expected a DICOM header that can be read, got {type(error).__name__}: {said:.200}"
+            f"{path}: expected a readable DICOM header, got {type(error).__name__}: {said:.200}"
         ) from error
     if has_pixels:
         return Header(path, tags)
@@ -200,7 +200,7 @@ def _describe(uid: str, headers: list[Header]) -> str:
 
 
 def _nothing(path: Path) -> str:
-    """What is there instead of an image."""
+    """Say what is there instead of an image."""
     if not path.is_dir():
         return "expected a DICOM image, got a DICOM file without pixels, such as an RTSTRUCT."
     below = [name.name for name in sorted(path.iterdir()) if name.is_dir() and holds_images(name)]

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a DICOM image lies where its headers say, and whether a DICOM annotation was made on it."""
+"""Check that a DICOM image lies where its headers say, and that a DICOM annotation was made on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["check_dicom_image", "check_series", "require_dicom"]
 
 
 def require_dicom(name: str) -> Any:
-    """A package of the extra ``dicom``.
+    """Import a package of the extra ``dicom``.
 
     Raises:
         OptionalImportError: when it is not installed.
@@ -40,13 +40,13 @@ def require_dicom(name: str) -> Any:
 
 
 def check_dicom_image(frame: ImageFrame) -> None:
-    """Refuse an image whose DICOM slices make no single volume, or are not where its affine has them.
+    """Refuse an image whose DICOM slices do not form one volume, or do not lie where its affine says.
 
     An image of another type, or one in memory, passes.
 
     Raises:
-        DicomError: as :func:`~monai_bbox_mil.annotations.dicom_geometry.dicom_volume`; or when another reader than
-            :class:`~monai_bbox_mil.transforms.LoadCheckedImage` gave it an affine that is wrong.
+        DicomError: as :func:`~monai_bbox_mil.annotations.dicom_geometry.dicom_volume`; or when a reader other than
+            :class:`~monai_bbox_mil.transforms.LoadCheckedImage` gave the image a wrong affine.
 
     Example:
         >>> from monai.data import MetaTensor
@@ -65,19 +65,19 @@ def check_series(
 ) -> None:
     """Refuse annotations that were made on another series than the image.
 
-    An image that is no DICOM file, such as a converted one, does not say where it comes from and passes. Where image
-    and annotations have nothing in common to compare, a warning says that only positions place them.
+    An image that is not DICOM, such as a converted one, does not name its source, and passes. Where image and
+    annotations share nothing that can be compared, a warning says that only coordinates place them.
 
-    An image that was converted to one file of many frames is of a new series, but names the slices it was made of.
+    An image that was converted to one multi-frame file has a new series, but names the slices it was made from.
 
     Args:
-        references: frames of reference of the annotations; none where they do not say.
-        series: instance UIDs of the series that they were made on; none where they do not say.
-        instances: instance UIDs of the slices that they were made on; none where they do not say.
-        annotation: of the image.
+        references: the annotations' frames of reference; empty if they name none.
+        series: instance UIDs of the series that they were made on; empty if they name none.
+        instances: instance UIDs of the slices that they were made on; empty if they name none.
+        annotation: the annotation, which names its image.
 
     Raises:
-        ValueError: when they do not fit the image's.
+        ValueError: when these do not match the image.
 
     Example:
         >>> from monai.data import MetaTensor
@@ -103,15 +103,14 @@ def check_series(
         )
     if not series and not (reference and references):
         warnings.warn(
-            f"{annotation.name}: names neither the series nor the frame of reference that it was made on, so "
-            "nothing tells "
-            f"whether it belongs to {image}; it is placed by its positions in millimetres.",
+            f"{annotation.name}: names neither the series nor the frame of reference that it was made on, so it "
+            f"cannot be checked whether it belongs to {image}. It is placed by its positions in millimetres.",
             stacklevel=4,
         )
 
 
 def _sources(tags: Any) -> set[str]:
-    """Instance UIDs of the slices that a file of many frames was converted from."""
+    """Return the instance UIDs of the slices that a multi-frame file was converted from."""
     return {
         str(source.get("ReferencedSOPInstanceUID"))
         for frame in tags.get("PerFrameFunctionalGroupsSequence") or ()
@@ -124,8 +123,8 @@ def _is_dicom_image(path: str) -> bool:
 
 
 def _check_affine(volume: DicomVolume, frame: ImageFrame) -> None:
-    """Each slice's first pixel must be the first pixel of a slice of the image, whichever way its slices run."""
-    assert frame.original_affine is not None  # looked at by the caller
+    """Check that the first pixel of each slice is where the image has one; its slices may run either way."""
+    assert frame.original_affine is not None  # checked by the caller
     to_index = torch.linalg.inv(edge_affine(frame.original_affine)) @ LPS_TO_RAS
     positions = np.array([each.position for each in volume.slices])
     indices = map_points(torch.as_tensor(positions), to_index).numpy() - 0.5
@@ -134,6 +133,6 @@ def _check_affine(volume: DicomVolume, frame: ImageFrame) -> None:
     off = np.abs(indices).max()
     if off > QUARTER_PIXEL:
         raise DicomError(
-            f"{frame.name}: expected slices where the DICOM headers have them, got an affine that has one {off:.2f} "
-            "voxels from there. Load the image with monai_bbox_mil.transforms.LoadCheckedImage."
+            f"{frame.name}: expected slices where the DICOM headers have them, got an affine that is {off:.2f} "
+            "voxels off. Load the image with monai_bbox_mil.transforms.LoadCheckedImage."
         )

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Slices of DICOM files: each frame with its own position, orientation, pixel size and slope."""
+"""Read slices from DICOM files: each frame with its own position, orientation, pixel size and slope."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from monai_bbox_mil.annotations.dicom_headers import DISTINGUISHING_TAGS, DicomError, Header
@@ -21,37 +22,37 @@ _SLICE_VECTOR = 0x00540080
 
 @dataclass(frozen=True, eq=False)
 class DicomSlice:
-    """One slice: a file, or one frame of it.
+    """One slice: a file, or one frame of a file.
 
     Attributes:
         path: of the file.
-        frame: number of the frame in it, from 0; ``None`` where it is the only one.
+        frame: number of the frame in the file, from 0; ``None`` where there is only one.
         position: ``(3,)`` float64, centre of the first pixel, mm LPS; ``None`` where the file does not say.
         orientation: ``(2, 3)`` float64, unit vectors along a row and along a column; ``None`` where unknown.
         spacing_mm: between rows, and between columns; ``None`` where unknown.
-        rescale: slope and intercept that make values of stored ones; ``None`` where the file has none.
-        tags: what may tell it from other slices at its position.
+        rescale: slope and intercept that turn stored values into real ones; ``None`` where the file has none.
+        tags: tags that may distinguish it from other slices at its position.
     """
 
     path: Path
     frame: int | None
-    position: np.ndarray | None
-    orientation: np.ndarray | None
+    position: NDArray[np.float64] | None
+    orientation: NDArray[np.float64] | None
     spacing_mm: tuple[float, float] | None
     rescale: tuple[float, float] | None
     tags: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """For messages: the file's name, and the frame, counted from 1 as in DICOM."""
+        """Return a name for messages: the file's, or the frame, counted from 1 as in DICOM."""
         return self.path.name if self.frame is None else f"frame {self.frame + 1}"
 
 
 def slices_of(header: Header) -> list[DicomSlice]:
-    """The slices of a file, in the order of its frames.
+    """Return the slices of a file, in the order of its frames.
 
     Raises:
-        DicomError: for tags that cannot be what they must be, such as a position of two numbers.
+        DicomError: for invalid tags, such as a position of two numbers.
 
     Example:
         >>> tags = Dataset()
@@ -86,15 +87,15 @@ def _frame_groups(header: Header) -> list[dict[str, Any]]:
 
 
 def _flat(groups: Dataset) -> dict[str, Any]:
-    """Values of the functional groups of one frame, whatever group they are in."""
+    """Collect the values in one frame's functional groups, whichever group they are in."""
     items = [item for group in groups if group.VR == "SQ" for item in group.value[:1]]
-    # One attribute that tells frames apart lies a level deeper.
+    # One attribute that distinguishes frames lies a level deeper.
     items += [each for item in items for each in (item.get("DiffusionGradientDirectionSequence") or ())[:1]]
     return {element.keyword: element.value for item in items for element in item if element.VR != "SQ"}
 
 
 def _place_frames(header: Header, frames: list[dict[str, Any]]) -> None:
-    """Give frames that have no position of their own the one that the file as a whole gives them, or none."""
+    """Give frames without a position the one that the whole file implies, if any."""
     tags = header.tags
     detector = _flat(tags) if tags.get("Modality") == "NM" else {}
     place = {name: detector.get(name, tags.get(name)) for name in ("ImagePositionPatient", "ImageOrientationPatient")}
@@ -111,34 +112,34 @@ def _place_frames(header: Header, frames: list[dict[str, Any]]) -> None:
         frame["ImageOrientationPatient"] = list(orientation.ravel())
 
 
-def _frame_steps(header: Header) -> np.ndarray | None:
-    """How far each frame lies from the first along the normal, mm; ``None`` where the file does not say."""
+def _frame_steps(header: Header) -> NDArray[np.float64] | None:
+    """Return each frame's distance from the first along the normal, mm; ``None`` where the file does not say."""
     tags, count = header.tags, header.frames
     offsets = _numbers(tags.get("GridFrameOffsetVector"), count, "GridFrameOffsetVector", header.path)
     if offsets is not None:
         if offsets[0] == 0:
             return offsets
-        # Not relative to the first frame: z of an axial dose.
+        # Axial doses may give absolute z positions instead of offsets from the first frame.
         orientation = _orientation(tags.get("ImageOrientationPatient"), header.path)
         return None if orientation is None else (offsets - offsets[0]) * np.cross(*orientation)[2]
     spacing = _numbers(tags.get("SpacingBetweenSlices"), 1, "SpacingBetweenSlices", header.path)
     if spacing is None or spacing[0] == 0:
         return None
     if tags.get("Modality") == "NM":
-        # Only here the sign means a direction (DICOM PS3.3, C.8.4.15), and only if frames are slices, not times.
+        # Only here does the sign give a direction (DICOM PS3.3, C.8.4.15), and only if frames are slices, not times.
         pointer = tags.get("FrameIncrementPointer")
         pointers = list(pointer) if isinstance(pointer, Sequence) else [pointer]
         if [int(each) for each in pointers if each is not None] not in ([], [_SLICE_VECTOR]):
             return None
         order = _numbers(tags.get("SliceVector"), count, "SliceVector", header.path)
-        return spacing[0] * (np.arange(count) if order is None else order - 1)
+        return np.asarray(spacing[0] * (np.arange(count) if order is None else order - 1))
     if spacing[0] < 0:
         raise DicomError(
             f"{header.path}: expected frames with positions of their own, or SpacingBetweenSlices above 0, got "
-            f"{spacing[0]:g}, which does not say to which side the frames follow each other. Convert the file with "
-            "software that knows its maker's meaning."
+            f"{spacing[0]:g}, which does not say in which direction the frames follow each other. Convert the file "
+            "with software that knows how its manufacturer uses the sign."
         )
-    return spacing[0] * np.arange(count)
+    return np.asarray(spacing[0] * np.arange(count))
 
 
 def _slice(header: Header, frame: int | None, tags: dict[str, Any]) -> DicomSlice:
@@ -169,8 +170,8 @@ def _rescale(tags: dict[str, Any], path: Path) -> tuple[float, float] | None:
     return 1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0])
 
 
-def _orientation(value: Any, path: Path) -> np.ndarray | None:
-    """Unit vectors ``(2, 3)`` along a row and a column."""
+def _orientation(value: Any, path: Path) -> NDArray[np.float64] | None:
+    """Return unit vectors ``(2, 3)`` along a row and a column."""
     numbers = _numbers(value, 6, "ImageOrientationPatient", path)
     if numbers is None:
         return None
@@ -180,11 +181,11 @@ def _orientation(value: Any, path: Path) -> np.ndarray | None:
         raise DicomError(
             f"{path}: expected two unit vectors at right angles in ImageOrientationPatient, got {numbers.tolist()}."
         )
-    return directions / lengths[:, None]
+    return np.asarray(directions / lengths[:, None])
 
 
-def _numbers(value: Any, count: int, name: str, path: Path) -> np.ndarray | None:
-    """``count`` finite float64, ``None`` where the tag is absent or empty."""
+def _numbers(value: Any, count: int, name: str, path: Path) -> NDArray[np.float64] | None:
+    """Return ``count`` finite float64 numbers, or ``None`` where the tag is absent or empty."""
     if value is None or value == "" or (isinstance(value, Sequence) and len(value) == 0):
         return None
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The annotation formats. A new one is a module with its ``FORMAT``, and a row here."""
+"""The table of annotation formats. A new format is a module with its ``FORMAT``, and a row here."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FORMATS: dict[str, AnnotationFormat] = {
 
 
 def formats_of_file(path: str | os.PathLike[str]) -> list[AnnotationFormat]:
-    """Formats whose files end as this one does; a DICOM file may have any name.
+    """Return the formats whose files have this extension. A DICOM file may have any name.
 
     Raises:
-        ValueError: when there are none.
+        ValueError: when no format has it.
 
     Example:
         >>> [format.name for format in formats_of_file("a.mrk.json")]
@@ -42,15 +42,15 @@ def formats_of_file(path: str | os.PathLike[str]) -> list[AnnotationFormat]:
 
 
 def recognise_format(content: Any, formats: Iterable[AnnotationFormat], name: str) -> AnnotationFormat:
-    """The first of the formats that parsed content is of.
+    """Return the first of the formats that fits the parsed content.
 
     Args:
-        content: what one of the formats' ``parse`` returned, or an annotation in memory.
-        formats: which it may be of.
+        content: the result of one of the formats' ``parse``, or an annotation in memory.
+        formats: the candidates.
         name: of the annotation, for messages.
 
     Raises:
-        ValueError: when it is of none.
+        ValueError: when none of them fits.
 
     Example:
         >>> recognise_format({"markups": []}, FORMATS.values(), "a.mrk.json").name

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where an image's voxels are, now and in its file: what is needed to place boxes in it."""
+"""Describe where an image's voxels are, now and in its file, so that boxes can be placed in it."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ __all__ = [
 ]
 
 WORLD_IS_AMBIGUOUS = "world_is_ambiguous"
-"""Key of an image's meta data: why programs differ in where the file's voxels are; absent where they agree."""
+"""Metadata key: why programs disagree on where the file's voxels are; absent where they agree."""
 
 OTHER_AFFINE = "other_affine"
-"""Key of an image's meta data beside :data:`WORLD_IS_AMBIGUOUS`: ``(4, 4)`` affine in mm that other programs take."""
+"""Metadata key beside :data:`WORLD_IS_AMBIGUOUS`: the ``(4, 4)`` affine in mm that other programs use."""
 
 
 @dataclass(frozen=True)
 class ImageFrame:
-    """Where an image's voxels are, now and in its file. A 2D image is a volume of one slice here.
+    """An image's geometry, now and in its file. A 2D image is treated as a volume of one slice.
 
     Attributes:
-        path: file of the image, ``None`` when it is not known.
+        path: file of the image; ``None`` when unknown.
         dims: number of spatial axes of the image itself, 2 or 3.
-        shape: three sizes in voxels as the image is now.
+        shape: three sizes in voxels, as the image is now.
         affine: ``(4, 4)`` float64, voxel centres as they are now to RAS mm.
-        original_shape: three sizes in voxels as in the file, ``None`` when they are not known.
-        original_affine: the same as ``affine`` for the file's voxels, ``None`` when it is not known.
+        original_shape: three sizes in voxels, as in the file; ``None`` when unknown.
+        original_affine: like ``affine``, for the file's voxels; ``None`` when unknown.
         has_depth: whether the position across the slice is known; it is not for a 2D slice taken out of a volume.
         operations: names of the traced transforms that the image went through.
-        has_origin: whether the affine is known to be somebody's: not where it may be MONAI's own for plain tensors.
-        ambiguity: why programs differ in where the file's voxels are, empty where they agree.
+        has_origin: whether the affine is real; false where it may be the identity that MONAI gives plain tensors.
+        ambiguity: why programs disagree on where the file's voxels are; empty where they agree.
     """
 
     path: str | None
@@ -66,34 +66,33 @@ class ImageFrame:
 
     @property
     def name(self) -> str:
-        """Name of the image for messages."""
+        """Return the image's name for messages."""
         return self.path if self.path is not None else "the image (without filename_or_obj)"
 
     @property
     def is_flat(self) -> bool:
-        """Whether there is one slice only, in the file or now, so that boxes may come without the last axis."""
+        """Return whether there is only one slice, in the file or now, so that boxes may omit the last axis."""
         return self.shape[2] == 1 or (self.original_shape is not None and self.original_shape[2] == 1)
 
     @property
     def plane_mm(self) -> tuple[float, float] | None:
-        """World z range of a flat image, mm; ``None`` when its plane is not at right angles to z."""
+        """Return the world z range of a flat image, mm; ``None`` when its plane is not perpendicular to z."""
         row = edge_affine(self.affine)[2]
         low, high = sorted((float(row[3]), float(row[3] + row[2])))
         return (low, high) if bool((row[:2].abs() < 1e-6 * row[2].abs()).all()) else None
 
 
 def image_frame(image: Tensor) -> ImageFrame:
-    """Collect from a MONAI image what is needed to place boxes in it.
+    """Collect what is needed to place boxes in a MONAI image.
 
-    Transforms that MONAI still holds back (lazy resampling) count as done, since whoever uses the boxes with the image
-    sees it after them.
+    Pending (lazy) transforms are treated as applied, because code that uses the boxes sees the image after them.
 
     Args:
         image: channel-first ``(C, H, W)`` or ``(C, H, W, Z)``.
 
     Raises:
-        TypeError: when ``image`` is no ``MetaTensor``.
-        ValueError: when it has not 2 or 3 spatial axes or its affine cannot be inverted.
+        TypeError: when ``image`` is not a ``MetaTensor``.
+        ValueError: when it does not have 2 or 3 spatial axes, or its affine cannot be inverted.
 
     Example:
         >>> image_frame(MetaTensor(torch.zeros(1, 8, 9))).shape
@@ -114,7 +113,7 @@ def image_frame(image: Tensor) -> ImageFrame:
     loaded_shape = [int(size) for size in np.ravel(image.meta.get(MetaKeys.SPATIAL_SHAPE, ()))]
     original = _original_affine(image.meta, current, operations)
     if original is not None and len(current) == 3:
-        # SqueezeDim shrinks the affine but leaves the original one: both must speak of the same two axes.
+        # SqueezeDim reduces the affine but not the original one: both must describe the same two axes.
         original = to_affine_nd(2, original)
     return ImageFrame(
         path=_file_of(image.meta),
@@ -132,16 +131,15 @@ def image_frame(image: Tensor) -> ImageFrame:
 
 
 def check_can_be_followed(frame: ImageFrame) -> None:
-    """Raise if an image moved in a way of which its affine knows nothing, so that boxes of its file have no place here.
+    """Raise if an image moved without its affine, so that boxes of its file cannot be placed in it.
 
-    Of moves that leave no trace, those are found that exchange axes or change sizes; an axis of one voxel may be a
-    slice.
+    A move that leaves no trace is noticed if it exchanges axes or changes sizes. An axis of one voxel may be a slice.
 
     Args:
         frame: of the image.
 
     Raises:
-        ValueError: naming the transform, or both shapes, and what to use instead.
+        ValueError: naming the transform or both shapes, and what to use instead.
 
     Example:
         >>> from monai.transforms import Transposed
@@ -168,7 +166,7 @@ def check_can_be_followed(frame: ImageFrame) -> None:
 
 
 def moves_images(operation: str) -> bool:
-    """Whether the name of a traced transform is not that of one of MONAI's that leave voxels where they are.
+    """Return whether a traced transform may move voxels: all but those of MONAI's that are known not to.
 
     Example:
         >>> moves_images("RandFlip"), moves_images("Lambda")
@@ -179,16 +177,16 @@ def moves_images(operation: str) -> bool:
 
 
 def check_has_world(frame: ImageFrame, name: str, from_file: bool) -> None:
-    """Raise where boxes in mm cannot be placed in an image.
+    """Raise if boxes in mm cannot be placed in an image.
 
     Args:
         frame: of the image.
         name: of the annotation, for messages.
         from_file: whether the boxes come from a file. Inline boxes of an image that was made in memory and never moved
-            may mean its own identity.
+            may use its identity affine.
 
     Raises:
-        ValueError: when the image's affine was lost, or when programs differ in where its voxels are.
+        ValueError: when the image's affine was lost, or when programs disagree on where its voxels are.
 
     Example:
         >>> frame = image_frame(MetaTensor(torch.zeros(1, 8, 9), meta={WORLD_IS_AMBIGUOUS: "its forms differ."}))
@@ -206,7 +204,7 @@ def check_has_world(frame: ImageFrame, name: str, from_file: bool) -> None:
 
 
 def _file_of(meta: Mapping[Any, Any]) -> str | None:
-    """File of the image; of a stack of files the first, as MONAI's ``LoadImage`` names it."""
+    """Return the image's file; for a stack of files the first, as MONAI's ``LoadImage`` does."""
     path = meta.get(ImageMetaKey.FILENAME_OR_OBJ)
     if isinstance(path, (list, tuple)) and path:
         path = path[0]
@@ -214,8 +212,8 @@ def _file_of(meta: Mapping[Any, Any]) -> str | None:
 
 
 def _original_affine(meta: Mapping[Any, Any], current: Tensor, operations: tuple[str, ...]) -> Tensor | None:
-    """Affine of the file as loaded, ``None`` when it was lost."""
-    # ResampleToMatch replaces the whole metadata, the original affine included, by the target image's.
+    """Return the file's affine as loaded; ``None`` when it was lost."""
+    # ResampleToMatch replaces all metadata, including the original affine, with the target image's.
     if "ResampleToMatch" in operations:
         return None
     original = meta.get(MetaKeys.ORIGINAL_AFFINE)
@@ -223,18 +221,19 @@ def _original_affine(meta: Mapping[Any, Any], current: Tensor, operations: tuple
         return torch.as_tensor(original, dtype=torch.float64).cpu()
     if not operations:
         return current
-    # MONAI's readers that store no affine (PIL, NumPy) leave the identity; an image made in memory may have had any.
+    # MONAI's readers without an affine (PIL, NumPy) give the identity; an image made in memory may have any.
     return torch.eye(4, dtype=torch.float64) if _file_of(meta) is not None else None
 
 
 def _original_shape(
     meta: Mapping[Any, Any], dims: int, shape: tuple[int, ...], loaded: list[int], operations: tuple[str, ...]
 ) -> tuple[int, ...] | None:
-    """Three sizes in voxels of the file as loaded, ``None`` when they are not known."""
+    """Return three sizes in voxels of the file as loaded; ``None`` when they are unknown."""
     while len(loaded) > dims and loaded[-1] == 1:
         loaded = loaded[:-1]
-    # Not to be trusted: the target's shape after ResampleToMatch; the turned shape that NibabelReader's
-    # as_closest_canonical stores beside the file's own affine; sizes among which NumpyReader counted the channels.
+    # Three shapes are not those of the file: the target's after ResampleToMatch; the reoriented one that
+    # NibabelReader's as_closest_canonical stores beside the file's own affine; one in which NumpyReader included the
+    # channels.
     trusted = "ResampleToMatch" not in operations and not meta.get("as_closest_canonical", False)
     if trusted and len(loaded) in (2, dims):
         return (*loaded, 1)[:3]

@@ -1,9 +1,9 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes between an image's index space and the world.
+"""Convert boxes between an image's index space and the world.
 
-A half-open index box ``[min, max)`` covers the voxels ``min .. max - 1``, thus the continuous range
-``[min - 0.5, max - 0.5)`` around their centres. :func:`edge_affine` is the one place that knows about this half voxel.
+A half-open index box ``[min, max)`` covers the voxels ``min .. max - 1``. Around their centres, this is the continuous
+range ``[min - 0.5, max - 0.5)``. :func:`edge_affine` is the one place that deals with this half voxel.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = [
     "map_points",
 ]
 
-# LPS and RAS differ in the signs of the first two axes, so the same matrix goes both ways.
+# LPS and RAS differ in the signs of the first two axes, so one matrix converts in both directions.
 LPS_TO_RAS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 
 
 def edge_affine(affine: Tensor) -> Tensor:
-    """Matrix from the corners of half-open index boxes to the world.
+    """Return the matrix from the corners of half-open index boxes to the world.
 
     Args:
         affine: ``(D+1, D+1)``, from voxel centres (voxels) to the world (mm).
@@ -45,7 +45,7 @@ def edge_affine(affine: Tensor) -> Tensor:
 
 
 def box_corners(boxes: Tensor) -> Tensor:
-    """All corners of boxes.
+    """Return all corners of boxes.
 
     Args:
         boxes: ``(N, 2*D)``, in any unit.
@@ -65,7 +65,7 @@ def box_corners(boxes: Tensor) -> Tensor:
 
 
 def enclosing_boxes(corners: Tensor) -> Tensor:
-    """Smallest axis-aligned boxes ``(N, 2*D)`` around points ``(N, K, D)``, in the same unit.
+    """Return the smallest axis-aligned boxes ``(N, 2*D)`` around points ``(N, K, D)``, in the same unit.
 
     Example:
         >>> enclosing_boxes(torch.tensor([[[3.0, 1.0], [0.0, 2.0]]])).tolist()
@@ -85,7 +85,7 @@ def map_points(points: Tensor, matrix: Tensor) -> Tensor:
 
 
 def boxes_to_world(boxes: Tensor, affine: Tensor) -> Tensor:
-    """World extent of index boxes; of an oblique image the enclosing one.
+    """Return the world extent of index boxes; for an oblique image, the enclosing one.
 
     Args:
         boxes: ``(N, 2*D)`` half-open index boxes, voxels.
@@ -102,7 +102,7 @@ def boxes_to_world(boxes: Tensor, affine: Tensor) -> Tensor:
 
 
 def boxes_from_world(boxes: Tensor, affine: Tensor) -> Tensor:
-    """Index boxes around world boxes, the inverse of :func:`boxes_to_world` unless the image is oblique.
+    """Return the index boxes around world boxes: the inverse of :func:`boxes_to_world`, unless the image is oblique.
 
     Args:
         boxes: ``(N, 2*D)``, mm: continuous edges along the world's axes.

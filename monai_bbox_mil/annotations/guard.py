@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a reader raises, so that every error of an annotation names it."""
+"""Make every error of an annotation name the annotation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["UnforeseenContentError", "errors_with_name"]
 
 
 class UnforeseenContentError(ValueError):
-    """A reader met what it does not check for; the cause is what it raised.
+    """A reader raised an error that it does not check for; ``__cause__`` is that error.
 
-    Libraries that decode a file while it is read, such as pydicom, raise nearly anything at damaged bytes. From a
-    reader of text it is a fault of the reader, which tests can tell by this class.
+    Libraries that decode a file lazily, such as pydicom, raise almost any exception for damaged bytes. For a text
+    format it is a bug of the reader, which tests recognise by this class.
 
     Example:
         >>> issubclass(UnforeseenContentError, ValueError)
@@ -25,16 +25,16 @@ class UnforeseenContentError(ValueError):
 
 @contextmanager
 def errors_with_name(name: str, image: str = "") -> Iterator[None]:
-    """Around the reading of an annotation: only errors that name it, or its image, come out.
+    """Wrap the reading of an annotation so that every error names the annotation or its image.
 
     Args:
         name: of the annotation, for messages.
-        image: name of the image, empty where none is looked at.
+        image: name of the image; empty where no image is involved.
 
     Raises:
-        ImportError: as it comes, since a package that is missing is nothing of the file's.
-        OSError: when the file cannot be opened.
-        ValueError: for any other error, :class:`UnforeseenContentError` where its message lacked the name.
+        ImportError: unchanged, because a missing package is not the file's fault.
+        OSError: unchanged, when the file cannot be opened.
+        ValueError: for any other error; :class:`UnforeseenContentError` if its message lacked the name.
 
     Example:
         >>> with errors_with_name("a.dcm"):  # doctest: +ELLIPSIS
@@ -49,8 +49,8 @@ def errors_with_name(name: str, image: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
-        told = str(error)
-        if isinstance(error, ValueError) and (name in told or (image and image in told)):
+        message = str(error)
+        if isinstance(error, ValueError) and (name in message or (image and image in message)):
             raise
-        told = f"{type(error).__name__}: {shorten(told, 200)}"
-        raise UnforeseenContentError(f"{name}: cannot be read ({told}); is the file damaged?") from error
+        reason = f"{type(error).__name__}: {shorten(message, 200)}"
+        raise UnforeseenContentError(f"{name}: cannot be read ({reason}); is the file damaged?") from error

@@ -1,11 +1,11 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which image an entry of an annotation means, for the formats that describe several.
+"""Match the entries of an annotation file to images, for the formats that describe several images.
 
-An entry is the image's path, or the end of one: with or without the extension, written with slashes or backslashes. The
-folders that all entries of a table share, such as ``images/``, may be others today unless they lead to another file;
-folders that differ within the table, such as one for each patient, must be those of the image. Of several entries that
-fit, the one with the longest end of the path counts.
+An entry is the image's path or the end of it, with or without the extension, written with slashes or backslashes. If
+all entries of a table begin with the same folders, such as ``images/``, these may have changed since, unless they lead
+to another file. Folders that differ within the table, such as one per patient, must be those of the image. If several
+entries fit, the longest match wins.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from monai_bbox_mil.annotations.values import shown
 
 __all__ = ["ImageEntry", "ImageNames", "image_path"]
 
-# A number behind a dot belongs to the name, as in the folder 1.2.840.1 of a DICOM series.
+# A number after a dot is part of the name, as in the folder 1.2.840.1 of a DICOM series.
 _EXTENSION = re.compile(r"\.(?![0-9]+$)[A-Za-z0-9]{1,5}$")
 
 
 class ImageEntry(NamedTuple):
-    """How a table names an image."""
+    """The name of one image in a table."""
 
     text: str
     """Path or end of a path, as written."""
     case: str = ""
-    """Patient or case, as written, where the table has it beside the image; else empty."""
+    """Patient or case as written, if the table has it beside the image; else empty."""
 
     @property
     def words(self) -> str:
-        """For messages."""
+        """Return the entry for messages."""
         return f"{shown(self.text)} of {shown(self.case)}" if self.case else shown(self.text)
 
 
 class ImageNames:
     """The images that a table names, found by their paths.
 
-    Each entry belongs to one image. A second one that it fits, while the first is still there, is refused if both lie
-    below the table's folder, and warned of elsewhere: where two patients have an image of one name, the table must name
-    folders, since else which of both is meant cannot be known.
+    Each entry belongs to one image. If a second image fits the entry while the first one still exists, an error is
+    raised where both lie below the table's folder, and a warning is given elsewhere. If two patients have images of the
+    same name, the table must name folders, because otherwise the intended image is unknown.
 
     Args:
-        entries: all of them, each once.
+        entries: all entries, each once.
 
     Example:
         >>> names = ImageNames([ImageEntry("p1/frame.png"), ImageEntry("p2/frame.png")])
@@ -72,14 +72,14 @@ class ImageNames:
         self._taken: dict[int, str] = {}
 
     def find(self, path: str, table: str) -> list[int]:
-        """Positions of the entries that mean an image: one, or several that are one path with and without extension.
+        """Return the positions of the image's entries: one, or several that differ by the extension only.
 
         Args:
             path: of the image.
-            table: its name, for messages.
+            table: name of the table, for messages.
 
         Raises:
-            ValueError: when several entries, or this image and another one, have equally good claims.
+            ValueError: when several entries fit the image equally well, or an entry fits two images equally well.
         """
         absolute = os.path.abspath(path)
         *folders, name = _split(absolute) or ("",)
@@ -87,7 +87,7 @@ class ImageNames:
         words = dict.fromkeys((exact, *others, stem))
         best = self._with_right_folders(folders, words) or self._with_other_folders(folders, words, table)
         if any(self._parts[index][-1] == exact for index in best):
-            # The same name with another extension is another file's.
+            # The same name with another extension belongs to another file.
             best = [index for index in best if self._parts[index][-1] not in others]
         best = self._of_case(best, folders)
         for index in best[1:]:
@@ -101,7 +101,7 @@ class ImageNames:
         return best
 
     def nearest(self, path: str) -> str:
-        """The end of a message that no entry means an image: one of that name, in another folder or another case."""
+        """Return the end of a "no entry" message: an entry of that name in another folder or in another letter case."""
         exact, others, stem = _names((_split(path) or ("",))[-1], os.path.isdir(path))
         spellings = {spelling.casefold() for spelling in (exact, *others, stem)}
         alike = (
@@ -110,11 +110,11 @@ class ImageNames:
         return next((f"; the nearest is {entry.words}" for entry in alike), "")
 
     def _owner(self, index: int) -> tuple[tuple[str, ...], str]:
-        """Folders and case of an entry."""
+        """Return the folders and the case of an entry."""
         return self._parts[index][:-1], self.entries[index].case
 
     def _with_right_folders(self, folders: Sequence[str], words: Iterable[str]) -> list[int]:
-        """Entries that are an end of the image's path, the longest that there is."""
+        """Return the longest entries that match the end of the image's path."""
         for depth in range(min(self._deepest - 1, len(folders)), -1, -1):
             above = tuple(folders[len(folders) - depth :])
             found = [index for word in words for index in self._by_path.get((*above, word), ())]
@@ -123,7 +123,7 @@ class ImageNames:
         return []
 
     def _with_other_folders(self, folders: Sequence[str], words: Iterable[str], table: str) -> list[int]:
-        """Entries of which only the folders that all of them share are not the image's."""
+        """Return entries whose only wrong folders are the ones that all entries share."""
         found: dict[int, list[int]] = defaultdict(list)
         for index in (index for word in words for index in self._by_name.get(word, ())):
             own = self._parts[index][:-1]
@@ -134,7 +134,7 @@ class ImageNames:
         return found[max(found)] if found else []
 
     def _of_case(self, best: list[int], folders: Sequence[str]) -> list[int]:
-        """Of entries for several cases, those for the case that a folder of the image is named after."""
+        """Select, among entries for several cases, those for the case that a folder of the image is named after."""
         cases = {case for index in best for case in self._cases[index]}
         if len(cases) < 2:
             return best
@@ -142,7 +142,7 @@ class ImageNames:
         return best if case is None else [index for index in best if self._cases[index] == (case,)]
 
     def _leads_elsewhere(self, index: int, folders: Sequence[str], table: str) -> bool:
-        """Whether an entry whose folders are not the image's is the path of a file that is there."""
+        """Return whether an entry whose folders are not the image's is the path of an existing file."""
         above = ["/" + "/".join(folders[:count]) for count in range(len(folders) + 1)]
         path = os.path.join(*self._parts[index])
         return any(os.path.exists(os.path.join(root, path)) for root in (os.path.dirname(table), *above))
@@ -156,9 +156,9 @@ class ImageNames:
             return
         message = (
             f"{table}: expected an entry for each image, got {self.entries[index].words} for both {other} and {path}; "
-            "name the folders that tell them apart."
+            "name the folders in which they differ."
         )
-        # Images below the table's own folder are one data set; elsewhere the second one may be a copy of the first.
+        # Images below the table's own folder are one data set; elsewhere, the second one may be a copy of the first.
         root = os.path.join(os.path.dirname(os.path.abspath(table)), "")
         if path.startswith(root) and other.startswith(root):
             raise ValueError(message)
@@ -167,10 +167,10 @@ class ImageNames:
 
 
 def image_path(annotation: Annotation) -> str:
-    """Path of the image, for the formats that describe several.
+    """Return the path of the image, for the formats that describe several.
 
     Raises:
-        ValueError: when it is not known.
+        ValueError: when the path is unknown.
     """
     if annotation.frame.path is None:
         raise ValueError(
@@ -180,19 +180,19 @@ def image_path(annotation: Annotation) -> str:
 
 
 def _count_shared(folders: Sequence[tuple[str, ...]]) -> int:
-    """How many leading parts all paths share."""
+    """Count the leading parts that all paths share."""
     first, last = min(folders, default=()), max(folders, default=())
     return next((count for count, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
 
 
 def _split(text: str) -> tuple[str, ...]:
-    """Parts of a path in any system's spelling; those that only say "here" or "above" are left out."""
+    """Split a path in any system's spelling, without parts that only mean "here" or "up"."""
     plain = posixpath.normpath(unicodedata.normalize("NFC", text.strip()).replace("\\", "/"))
     return tuple(part for part in plain.split("/") if part not in ("", ".", ".."))
 
 
 def _names(name: str, is_folder: bool) -> tuple[str, tuple[str, ...], str]:
-    """How a table may name an image: exactly, with its compression left out or added, without extension."""
+    """Return how a table may name an image: exactly, without or with a compression suffix, without extension."""
     if is_folder:
         return name, (), name
     plain = name[:-3] if name.lower().endswith(".gz") else name

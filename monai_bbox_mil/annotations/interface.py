@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The interface of annotation formats: one :class:`AnnotationFormat` per format, given one :class:`Annotation`."""
+"""The interface of annotation formats: one :class:`AnnotationFormat` per format, which reads an :class:`Annotation`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from monai_bbox_mil.annotations.records import BoxError, BoxFault, FileBox
 __all__ = ["MAX_BOXES", "MIN_SIZE", "Annotation", "AnnotationFormat"]
 
 MAX_BOXES = 20_000
-"""Boxes that an annotation of one image may hold: more would take hours, and are a fault of whoever made them."""
+"""The most boxes that one image's annotation may have: more would take hours, and are surely a mistake."""
 
 MIN_SIZE = 2
-"""Pixels that a component of a segmentation must have to count as an object."""
+"""Components of a segmentation with fewer pixels are not objects."""
 
 
 @dataclass
 class Annotation:
-    """What a reader needs to know besides the content: a name for messages, the image and the class names.
+    """What a reader needs besides the content: a name for messages, the image and the class names.
 
-    With a list as ``faults``, a box at fault is noted there and the next one is read; with ``None`` it is an error.
-    Components of a segmentation of fewer than ``min_size`` pixels are no objects but regions to ignore.
+    If ``faults`` is a list, the fault of a box is added to it and reading goes on; if it is ``None``, a fault raises.
+    Components of a segmentation with fewer than ``min_size`` pixels become regions to ignore.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Annotation:
     min_size: int = MIN_SIZE
 
     def original_affine(self) -> Tensor:
-        """``(4, 4)`` float64, voxel centres of the image's file to RAS mm.
+        """Return the ``(4, 4)`` float64 affine from voxel centres of the image's file to RAS mm.
 
         Raises:
             ValueError: when the image has lost it.
@@ -53,10 +53,10 @@ class Annotation:
         return self.frame.original_affine
 
     def count_box(self, place: str) -> None:
-        """One more box of this image, which stands at ``place``.
+        """Count one more box of this image.
 
         Raises:
-            ValueError: at the first one above :data:`MAX_BOXES`.
+            ValueError: when the number exceeds :data:`MAX_BOXES`.
         """
         self.count += 1
         if self.count > MAX_BOXES:
@@ -64,7 +64,7 @@ class Annotation:
 
     @contextmanager
     def one_box(self, place: str) -> Iterator[None]:
-        """Around what may find a fault in one box, which stands at ``place``."""
+        """Wrap the reading of the one box at ``place``, and note a fault in it."""
         try:
             yield
         except ValueError as error:
@@ -80,19 +80,19 @@ class AnnotationFormat(NamedTuple):
     """One format of box annotations; :data:`monai_bbox_mil.annotations.formats.FORMATS` lists them all."""
 
     name: str
-    """The word for it, as the argument ``format`` takes it."""
+    """Its name, as in the argument ``format``."""
     suffixes: tuple[str, ...]
-    """Endings of its files, in lower case. Formats of one ending share one ``parse``."""
+    """Extensions of its files, in lower case. Formats with the same extension share one ``parse``."""
     parse: Callable[[Path], Any]
-    """Content of a file. Raises ``ValueError``, with the file's name, where it cannot be parsed."""
+    """Parse a file. Raises ``ValueError`` with the file's name where that fails."""
     read: Callable[[Any, Annotation], tuple[str, list[FileBox]]]
-    """Space of the coordinates in parsed content, ``"index"`` (half-open, of the image's file) or ``"world"`` (mm RAS),
-    and the boxes."""
+    """Return the space of the coordinates, ``"index"`` (half-open, of the image's file) or ``"world"`` (mm RAS), and
+    the boxes."""
     recognise: Callable[[Any], bool] = lambda content: True
-    """Whether parsed content is of this format."""
+    """Return whether parsed content has this format."""
     by_image: Callable[[Any, str], Any] | None = None
-    """What ``read`` is given instead of parsed content, from it and its name: of a format whose files describe several
-    images, in a form that has those of one image at hand. It is made once per run and must not be changed."""
+    """For formats whose files describe several images: convert parsed content, given its name, to the form that
+    ``read`` takes, in which one image's boxes are found quickly. It is made once per run and must not be changed."""
     expects: str = ""
     """What ``recognise`` looks for, for messages."""
     inline: bool = False

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From a file or an annotation in memory to content that a format's reader takes."""
+"""Turn a file or an annotation in memory into content that a format's reader takes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["open_annotation"]
 
 
 def open_annotation(source: Any, format: str, frame: ImageFrame) -> tuple[str, AnnotationFormat, Any]:
-    """Name for messages, format, and the content that its ``read`` takes.
+    """Return a name for messages, the format, and the content for the format's ``read``.
 
     Args:
         source: path of a file, a mapping, or a list of boxes.
@@ -31,7 +31,7 @@ def open_annotation(source: Any, format: str, frame: ImageFrame) -> tuple[str, A
 
     Raises:
         TypeError: when ``source`` is none of these.
-        ValueError, OSError: when the format is unknown or the file cannot be read as one.
+        ValueError, OSError: when the format is unknown, or the file cannot be read in it.
 
     Example:
         >>> import torch

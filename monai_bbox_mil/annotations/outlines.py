@@ -1,11 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Outlines of objects, each in one slice of a volume, to boxes.
+"""Turn outlines of objects, each in one slice of a volume, into boxes.
 
-A row or column of pixels belongs to a box when the outline covers at least a quarter of it. So a contour through the
-centres of an object's outermost pixels, as contour tracers give it, and one along their outer edges, as a line between
-object and background is, both lead to the tight box of the object's mask, and coordinates rounded to a small part of a
-pixel do not change it.
+A row or column of pixels belongs to a box when the outline covers at least a quarter of it. Contour tracers draw
+through the centres of an object's outermost pixels; others draw along the outer edges. Both kinds of contour give the
+tight box of the object's mask, and rounding the coordinates to a small part of a pixel does not change it.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ QUARTER_PIXEL = 0.25
 
 
 def slice_axis(outlines: Sequence[Tensor], place: str) -> int:
-    """The axis across which all outlines are flat; the last one, as in a DICOM series, where several are.
+    """Return the axis across which all outlines are flat; of several the last one, as in a DICOM series.
 
     Args:
         outlines: points ``(K, 3)`` each, in the coordinates of half-open index boxes, voxels.
-        place: where the outlines stand, for messages.
+        place: position of the outlines in the file, for messages.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is no such axis.
 
     Example:
         >>> slice_axis([torch.tensor([[2.5, 1.5, 4.5], [5.5, 1.5, 4.5], [5.5, 3.5, 4.5]])], "a.dcm")
@@ -51,18 +50,18 @@ def slice_axis(outlines: Sequence[Tensor], place: str) -> int:
 
 
 def slice_box(points: Tensor, axis: int, place: str) -> tuple[int, Tensor]:
-    """Number of the slice that an outline lies in, and the box of the pixels that it covers there.
+    """Return the number of an outline's slice, and the box of the pixels that the outline covers in it.
 
     Args:
         points: ``(K, 3)``, in the coordinates of half-open index boxes, voxels.
         axis: across the slices.
-        place: where the outline stands, for messages.
+        place: position of the outline in the file, for messages.
 
     Returns:
         the number, and the box's corners ``(8, 3)``, at whole voxels; at least one pixel.
 
     Raises:
-        ValueError: when the outline is between two slices.
+        ValueError: when the outline lies between two slices.
 
     Example:
         >>> centres = torch.tensor([[2.5, 1.5, 4.5], [5.5, 1.5, 4.5], [5.5, 3.5, 4.5]])
@@ -85,14 +84,14 @@ def slice_box(points: Tensor, axis: int, place: str) -> tuple[int, Tensor]:
 
 
 def find_holes(polygons: Sequence[np.ndarray], groups: Sequence[Hashable]) -> list[bool]:
-    """Which polygons lie inside an odd number of larger ones of their group.
+    """Find the polygons that are holes: those inside an odd number of larger polygons of their group.
 
     Args:
         polygons: ``(K, 2)`` each, in any unit.
-        groups: one a polygon; those of different groups have nothing to do with each other.
+        groups: one per polygon. Polygons of different groups do not affect each other.
 
     Returns:
-        one a polygon; what is inside a hole is none.
+        one flag per polygon. A polygon inside a hole is not a hole.
 
     Example:
         >>> square = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
@@ -106,7 +105,7 @@ def find_holes(polygons: Sequence[np.ndarray], groups: Sequence[Hashable]) -> li
     holes = []
     for inner, polygon in enumerate(polygons):
         larger = [other for other in members[groups[inner]] if areas[other] > areas[inner]]
-        # Around a hole the object may be thin, so that some points of both contours are the same.
+        # Where the object around a hole is thin, both contours may share some points.
         around = [other for other in larger if Polygon(polygons[other]).contains_points(polygon).mean() > 0.5]
         holes.append(len(around) % 2 == 1)
     return holes

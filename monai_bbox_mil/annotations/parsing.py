@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Annotation files to text or JSON, refused with the file's name where they are neither."""
+"""Parse annotation files as text or JSON; every error names the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai_bbox_mil.annotations.values import shown
 
 __all__ = ["parse_json", "parse_text"]
 
-# The mark of UTF-32 begins with that of UTF-16.
+# The UTF-32 mark begins with the UTF-16 one, so it comes first.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -23,10 +23,10 @@ _MARKS = (
 
 
 def parse_text(path: Path) -> str:
-    """Read a text file in UTF-8, or in another encoding of Unicode that its byte order mark names.
+    """Read a text file in UTF-8, or in the Unicode encoding that its byte order mark names.
 
     Raises:
-        ValueError: when it holds bytes that are none.
+        ValueError: when some bytes are not valid in that encoding.
     """
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "UTF-8")
@@ -43,7 +43,7 @@ def parse_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: when it is empty or no JSON, or one of its objects has two values for one key.
+        ValueError: when it is empty, is not JSON, or has an object with two values for one key.
     """
     text = parse_text(path)
     if not text.strip():
@@ -53,14 +53,14 @@ def parse_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected JSON, got an error in line {error.lineno}: {error.msg}.") from error
     except RecursionError as error:
-        raise ValueError(f"{path}: expected JSON, got brackets within brackets that are too many to read.") from error
-    # One of our own about a key, or Python's about a number of thousands of digits.
+        raise ValueError(f"{path}: expected JSON, got brackets that are nested too deeply to read.") from error
+    # Either our own error about a key, or Python's about a number with thousands of digits.
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, got {error}.") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, in which a key may only be there twice with one value: which of two counts is not known."""
+    """Build a JSON object, and raise if a key has two values: the intended one is unknown."""
     found = dict(pairs)
     if len(found) < len(pairs):
         for key, value in pairs:

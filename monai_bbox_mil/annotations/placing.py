@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From where an annotation's boxes stand in its own space to where they lie in the image as it is now."""
+"""Map boxes from their annotation's own space to the image as it is now."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _STRAIGHT = 1e-6
 
 
 def short_place(box: FileBox, annotation: Annotation) -> str:
-    """Where a box stands in its annotation, without the annotation's name."""
+    """Return where a box is in its annotation, without the annotation's name."""
     return box.place.removeprefix(f"{annotation.name}, ")
 
 
 def image_columns(frame: ImageFrame) -> list[int]:
-    """Columns of a 3D box that the image has axes for."""
+    """Return the columns of a 3D box for which the image has axes."""
     return [*range(frame.dims), *range(3, 3 + frame.dims)]
 
 
 def matrix_to_image(space: str, annotation: Annotation) -> Tensor:
-    """Matrix ``(4, 4)`` from the annotation's space to the edges of the image's voxels as they are now."""
+    """Return the matrix ``(4, 4)`` from the annotation's space to the edges of the image's voxels as they are now."""
     frame = annotation.frame
-    to_image = torch.linalg.inv(edge_affine(frame.affine))
+    to_image: Tensor = torch.linalg.inv(edge_affine(frame.affine))
     if space == "index":
         to_image = to_image @ edge_affine(annotation.original_affine())
     return to_image
 
 
 def boxes_in_image(corners: Tensor, to_image: Tensor) -> Tensor:
-    """Enclosing boxes ``(N, 6)`` in the image, of corners ``(N, 8, 3)`` in the annotation's space; both float64.
+    """Return the boxes ``(N, 6)`` in the image around corners ``(N, 8, 3)`` in the annotation's space; both float64.
 
-    Where slices are shifted against each other in their planes, as in a series with a tilted gantry, a box covers its
-    slices' pixels where the slices are, half a slice inside of its ends. Its ends lie farther apart.
+    Slices may be shifted against each other in their planes, as in a series with a tilted gantry. The box then covers
+    the pixels at the slices' centres, half a slice inside of its ends, because the ends are shifted further.
 
     Example:
         >>> sheared = torch.eye(4, dtype=torch.float64)
@@ -65,7 +65,7 @@ def boxes_in_image(corners: Tensor, to_image: Tensor) -> Tensor:
 
 
 def place_boxes(found: Sequence[FileBox], space: str, annotation: Annotation) -> tuple[Tensor, Tensor]:
-    """Boxes ``(N', 2*D)`` float32 in the image as it is now, and ``(N,)`` bool, which of ``found`` are left."""
+    """Return boxes ``(N', 2*D)`` float32 in the image as it is now, and ``(N,)`` bool, which of ``found`` remain."""
     frame, to_image = annotation.frame, matrix_to_image(space, annotation)
     if not found:
         return torch.zeros(0, 2 * frame.dims), torch.zeros(0, dtype=torch.bool)
@@ -73,7 +73,7 @@ def place_boxes(found: Sequence[FileBox], space: str, annotation: Annotation) ->
     _check_not_fractions(corners, found, space, annotation)
     _check_inside_original(corners, found, space, annotation)
     boxes, _ = clip_boxes(boxes_in_image(corners, to_image), frame.shape)
-    # Rounding may leave a box that ends where the crop begins a sliver thinner than what snapping forgives.
+    # Rounding may leave a sliver of a box that ends where the crop begins, thinner than the tolerance of snapping.
     snapped = snap_boxes(boxes)
     kept = (snapped[:, :3] < snapped[:, 3:]).all(dim=1)
     if not kept.all():
@@ -87,7 +87,7 @@ def place_boxes(found: Sequence[FileBox], space: str, annotation: Annotation) ->
 
 
 def _check_not_fractions(corners: Tensor, found: Sequence[FileBox], space: str, annotation: Annotation) -> None:
-    """Refuse parts of the image's size given as voxels: no object is a part of one voxel."""
+    """Refuse fractions of the image's size given as voxels: no object is smaller than one voxel."""
     plane, shape = corners[..., :2], annotation.frame.original_shape
     if space == "index" and plane.max() <= 1 and (plane % 1 != 0).any() and shape is not None and min(shape[:2]) > 1:
         given = [round(value, 4) for value in enclosing_boxes(corners)[0].tolist()]
@@ -98,7 +98,7 @@ def _check_not_fractions(corners: Tensor, found: Sequence[FileBox], space: str, 
 
 
 def _check_inside_original(corners: Tensor, found: Sequence[FileBox], space: str, annotation: Annotation) -> None:
-    """Refuse boxes that lie outside of the image even as it is in its file: their coordinates mean something else."""
+    """Refuse boxes that lie outside of the image even in its file: their coordinates must mean something else."""
     frame = annotation.frame
     if frame.original_shape is None or frame.original_affine is None:
         return
@@ -126,20 +126,20 @@ def _check_inside_original(corners: Tensor, found: Sequence[FileBox], space: str
 
 
 def volume_corners(low: Sequence[float], high: Sequence[float], space: str, place: str, frame: ImageFrame) -> Tensor:
-    """Corners of a box in a file; a 2D box gets its third axis from the image's only slice.
+    """Return the corners of a box in a file; a 2D box gets its third axis from the image's only slice.
 
     Args:
         low: 2 or 3 minima, in voxels of the image's file or in mm.
         high: as many maxima.
         space: ``"index"`` or ``"world"``.
-        place: where the box stands, for messages.
+        place: position of the box in the file, for messages.
         frame: of the image.
 
     Returns:
         ``(8, 3)`` float64, in the same unit.
 
     Raises:
-        ValueError: for a box without extent, or with another number of axes than the image can do with.
+        ValueError: for a box without extent, or with a number of axes that does not suit the image.
 
     Example:
         >>> from monai.data import MetaTensor

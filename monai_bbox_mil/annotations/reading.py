@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Box annotations, in a file or inline, as boxes in an image's current index space.
+"""Read box annotations, in a file or inline, as boxes in an image's current index space.
 
 ============  ==============  =====================================================================================
 ``format``    file            boxes
@@ -11,24 +11,24 @@
 ``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height; for turned ones see
                               :mod:`~monai_bbox_mil.annotations.coco_corners`), ``categories``
 ``"slicer"``  ``.mrk.json``   3D Slicer markups of type ROI, LPS mm unless they say RAS, rotated ones too
-``"yolo"``    ``.txt``        ``class cx cy w h`` a line, in parts of the image's width and height
+``"yolo"``    ``.txt``        one line ``class cx cy w h`` per box, as fractions of the image's width and height
 ``"csv"``     ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
                               ``class``, ``image`` and ``case``; between commas, semicolons or tabs
-``"dicom"``   ``.dcm``        RTSTRUCT: a box a closed contour; SEG: a box a 4-connected component, segment and frame
+``"dicom"``   ``.dcm``        RTSTRUCT: a box per closed contour; SEG: a box per 4-connected component of each frame
 ============  ==============  =====================================================================================
 
 Index coordinates are those of the image's file as MONAI loads it (x is axis 0), half-open, before any transform. World
-coordinates are continuous edges. DICOM needs the extra ``dicom`` and the volume; what exactly it reads is told in
+coordinates are continuous edges. DICOM needs the extra ``dicom`` and a volume; for what exactly is read, see
 :mod:`monai_bbox_mil.annotations.dicom`.
 
-Where a file describes several images (COCO, CSV with an image column), one that it does not mention is an error; one
-without boxes is in the COCO ``images``, or has a CSV row without numbers. Images are told apart as in
-:mod:`~monai_bbox_mil.annotations.image_names`; such a file is parsed once as long as it does not change.
+If a file describes several images (COCO, CSV with an image column), an image that it does not mention is an error. An
+image without boxes is in the COCO ``images``, or has a CSV row without numbers.
+:mod:`~monai_bbox_mil.annotations.image_names` says how images are found. Such a file is parsed once, unless it changes.
 
 Regions to ignore are COCO's ``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``. Text
 is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Labels and ids are compared as text, numbers in any spelling.
-YOLO class numbers are positions in ``classes`` unless these are numbers themselves. The class of a Slicer ROI
-is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
+YOLO class numbers are positions in ``classes``, unless these are numbers themselves. The class of a Slicer ROI is
+looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
 """
 
 from __future__ import annotations
@@ -64,32 +64,32 @@ def read_boxes(
 ) -> tuple[Tensor, Tensor]:
     """Read box annotations into the index space of the image as it is now.
 
-    Whatever moved the image since it was loaded (``Orientation``, ``Spacing``, crops, flips, ...) is taken from its
-    affine. The corners travel, and the box around them comes back: exact after flips and turns by 90 degrees, the
-    enclosing box where the image or an annotation is oblique. Boxes are clipped to the image; one that a crop cut away
-    as a whole is dropped with a warning.
+    Everything that moved the image since it was loaded (``Orientation``, ``Spacing``, crops, flips, ...) is taken from
+    its affine. The box's corners are moved, and the result is the box around them. It is exact after flips and turns by
+    90 degrees, and the enclosing box where the image or an annotation is oblique. Boxes are clipped to the image. A box
+    that a crop removed completely is dropped with a warning.
 
     Args:
-        source: path of a file, or one already in memory: a mapping as in the JSON formats, or a list of boxes.
-        image: ``MetaTensor`` ``(C, H, W)`` or ``(C, H, W, Z)``. Formats that describe several images find theirs by
+        source: path of a file, or an annotation in memory: a mapping as in the JSON formats, or a list of boxes.
+        image: ``MetaTensor`` ``(C, H, W)`` or ``(C, H, W, Z)``. In files that describe several images, it is found by
             the end of ``image.meta["filename_or_obj"]``.
-        classes: names or numbers of the classes, in the order of the output channels. ``None``: the labels are
-            0-based channels already, or the boxes have none and belong to channel 0.
-        format: ``"auto"`` goes by extension and content; else one of ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
-            ``"csv"``, ``"dicom"``.
-        min_size: components of a DICOM SEG of fewer pixels, in their slice, become regions to ignore. By default these
-            are the specks of one pixel that segmentation tools leave behind; 1 takes each for an object.
+        classes: names or numbers of the classes, in the order of the output channels. With ``None``, labels must be
+            0-based channels already; boxes without labels belong to channel 0.
+        format: ``"auto"`` to go by extension and content, or ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
+            ``"csv"`` or ``"dicom"``.
+        min_size: components of a DICOM SEG with fewer pixels in their slice become regions to ignore. The default
+            covers single pixels, which segmentation tools often leave behind; with 1, each of them is an object.
 
     Returns:
         boxes ``(N, 2*D)`` float32, voxels, half-open, not snapped to whole voxels; classes ``(N,)`` int64, as
         the codes of :mod:`monai_bbox_mil.boxes`: a region to ignore, such as a COCO crowd, has ``-2 - class``.
 
     Raises:
-        TypeError: when ``source`` or ``image`` is of a wrong type.
+        TypeError: when ``source`` or ``image`` has a wrong type.
         OptionalImportError: for a DICOM SEG without the extra ``dicom``.
-        ValueError: when the annotation is malformed, has an unknown class, more than 20,000 boxes of the image, or a
-            box outside of the image's file, when the image has lost what is needed to place it, or was read from
-            DICOM slices that make no single image. The message names the file and the box.
+        ValueError: when the annotation is malformed, has an unknown class, more than 20,000 boxes for the image, or a
+            box outside of the image's file; when the image has lost what is needed to place boxes, or was read from
+            DICOM slices that do not form one image. The message names the file and the box.
         OSError: when the file cannot be opened.
 
     Example:
@@ -112,16 +112,16 @@ def survey_boxes(
     format: str = "auto",
     min_size: int = MIN_SIZE,
 ) -> BoxSurvey:
-    """Read box annotations as :func:`read_boxes` does, but refuse, clip and drop no box.
+    """Read box annotations as :func:`read_boxes` does, but without refusing, clipping or dropping a box.
 
     Args:
         source, image, classes, format, min_size: as in :func:`read_boxes`.
 
     Returns:
-        the boxes that can be read, wherever they lie, and the faults of the others.
+        all readable boxes, wherever they lie, and the faults of the others.
 
     Raises:
-        TypeError, ValueError, OSError: as :func:`read_boxes`, where the annotation as a whole is at fault.
+        TypeError, ValueError, OSError: as :func:`read_boxes`, when the annotation as a whole is at fault.
 
     Example:
         >>> from monai.data import MetaTensor
@@ -151,7 +151,7 @@ def _read(
     min_size: int,
     faults: list[BoxFault] | None = None,
 ) -> tuple[list[FileBox], list[int], str, Annotation]:
-    """Boxes and their channels, the space of their corners, and what they were read from."""
+    """Return boxes and their channels, the space of their corners, and what they were read from."""
     if min_size < 1:
         raise ValueError(f"min_size must be at least 1 pixel, got {min_size}.")
     frame = image_frame(image)
@@ -184,12 +184,12 @@ def _ignored(found: Sequence[FileBox]) -> Tensor:
     return torch.tensor([box.ignored for box in found], dtype=torch.bool)
 
 
-# A channel beyond what torch counts with is none.
+# More digits than this cannot be a channel: torch could not count so far.
 _MAX_CHANNEL_DIGITS = 9
 
 
 def _channel(box: FileBox, annotation: Annotation) -> int:
-    """The 0-based output channel of a box."""
+    """Return the 0-based output channel of a box."""
     if annotation.classes is None:
         key = label_key(box.labels[0]) if box.labels else "0"
         if key.isdecimal() and len(key) <= _MAX_CHANNEL_DIGITS:

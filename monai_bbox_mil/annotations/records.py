@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers of annotations return: boxes, and what is wrong with those that cannot be read."""
+"""The results of reading annotations: boxes, and faults of those that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BoxError(ValueError):
     """One box is at fault, not the annotation as a whole.
 
     Args:
-        message: with the place of the box.
+        message: what is wrong, including the position of the box.
         kind: ``"malformed_box"``, ``"not_finite"``, ``"min_not_below_max"`` or ``"unknown_class"``.
 
     Example:
@@ -30,7 +30,7 @@ class BoxError(ValueError):
 
 
 class BoxFault(NamedTuple):
-    """A box that could not be read: where it stands, the kind of its :class:`BoxError`, and what is wrong."""
+    """A box that could not be read: its position, the kind of its :class:`BoxError`, and what is wrong."""
 
     place: str
     kind: str
@@ -43,15 +43,15 @@ class FileBox(NamedTuple):
     corners: Tensor
     """``(8, 3)`` float64, in the annotation's own space."""
     labels: tuple[Any, ...]
-    """Names that its class may have, best first."""
+    """Possible names of its class, best first."""
     place: str
-    """Where it stands, with the annotation's name, for messages."""
+    """Its position in the annotation, with the annotation's name, for messages."""
     ignored: bool = False
-    """Whether it is a region that is neither positive nor negative, instead of a box around one object."""
+    """Whether it is a region to ignore, neither positive nor negative, instead of a box around one object."""
 
 
 class BoxSurvey(NamedTuple):
-    """All boxes of an annotation as they stand in it, and what is wrong with those that cannot be read."""
+    """All boxes of an annotation as written, and the faults of those that cannot be read."""
 
     boxes: Tensor
     """``(N, 2*D)`` float64 in voxels of the image as it is now, half-open, neither snapped nor clipped."""
@@ -60,24 +60,24 @@ class BoxSurvey(NamedTuple):
     space: str
     """``"index"``, voxels of the image's file, or ``"world"``, mm RAS."""
     classes: Tensor
-    """``(N,)`` int64 output channels, also of ignored regions."""
+    """``(N,)`` int64 output channels, including those of ignored regions."""
     places: list[str]
-    """Where each box stands in the annotation, such as ``"box[2]"`` or ``"row 5"``."""
+    """Position of each box in the annotation, such as ``"box[2]"`` or ``"row 5"``."""
     faults: list[BoxFault]
-    """Of the boxes that are not among the others."""
+    """Faults of the boxes that cannot be read."""
     ignored: Tensor
     """``(N,)`` bool, true for regions that are neither positive nor negative, such as a COCO crowd."""
 
 
 _NUMBER = re.compile(r"([+-]?[0-9]+)(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
-# Python refuses to turn longer ones into text and back.
+# Python refuses to convert longer numbers to text and back.
 _MAX_DIGITS = 4000
-# Beyond this neighbouring whole numbers have one float, and two ids would become one.
+# Beyond this, neighbouring whole numbers share one float, and two ids would become the same.
 _EXACT = 2**53
 
 
 def label_key(label: Any) -> str:
-    """Spelling by which labels and ids are compared: ``1``, ``1.0``, ``"01"`` and ``" 1"`` are one.
+    """Return the spelling by which labels and ids are compared: ``1``, ``1.0``, ``"01"`` and ``" 1"`` are equal.
 
     Example:
         >>> label_key(1.0), label_key(" prostate"), label_key("0.000e+00"), label_key("9007199254740993")

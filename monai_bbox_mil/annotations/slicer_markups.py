@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""3D Slicer markups of type ROI, rotated ones too."""
+"""3D Slicer markups of type ROI, including rotated ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["FORMAT"]
 
 
 def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """3D Slicer markups (schema 1.0): ROIs, whose axes are the columns of the row-major ``orientation``."""
+    """Read ROIs of schema 1.0. Their axes are the columns of the row-major ``orientation``."""
     boxes = []
     for index, markup in enumerate(
         items_of(values_of(content, ["markups"], annotation.name)[0], f"{annotation.name}, markups")
@@ -34,7 +34,7 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
                 raise ValueError(f"{place}: expected a markup of type 'ROI', got {shown(kind)}.")
             points = items_of(markup.get("controlPoints", []), f"{place}, controlPoints")
             point = points[0] if points and isinstance(points[0], Mapping) else {}
-            # Slicer itself takes the centre from a single control point where none is written.
+            # Slicer itself uses the only control point as the centre where none is written.
             center = markup.get("center", point.get("position") if len(points) == 1 else None)
             size, center = values_of(
                 {**markup, **({} if center is None else {"center": center})}, ["size", "center"], place
@@ -61,10 +61,10 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
 
 
 def _roi_labels(markup: Mapping[str, Any], point: Mapping[str, Any], numbers_only: bool) -> tuple[Any, ...]:
-    """What may name an ROI's class, best first.
+    """Return what may name an ROI's class, best first.
 
-    MONAI's detection bundles write ``label: {"value": ..}``. Slicer writes no name into the file; a person sees it in
-    the first control point's label, as name and number ("prostate-1"), and can type a description beside it.
+    MONAI's detection bundles write ``label: {"value": ..}``. Slicer does not write the node's name into the file. Users
+    see it in the first control point's label, as name and number ("prostate-1"), and can type a description beside it.
     """
     value = markup.get("label")
     value = value.get("value") if isinstance(value, Mapping) else value

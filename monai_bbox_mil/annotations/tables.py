@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Annotation files that describe several images, kept in memory so that each is parsed once per run."""
+"""Keep annotation files that describe several images in memory, so that each is parsed once per run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monai_bbox_mil.annotations.interface import AnnotationFormat
 
 __all__ = ["TABLES", "TableCache"]
 
-# A file that is written twice within one tick of the file system's clock has one time for both contents.
+# A file that is written twice within one tick of the file system's clock has the same time for both contents.
 _SETTLED_NS = 50_000_000
 
 Loaded = tuple[AnnotationFormat, Any]
@@ -26,19 +26,19 @@ Loaded = tuple[AnnotationFormat, Any]
 class _Kept(NamedTuple):
     stamp: tuple[int, ...]
     digest: bytes
-    """Of a file that was written a moment ago, whose stamp alone may hide that it is written again; else empty."""
+    """Digest of a file written a moment ago, which may change again without a new stamp; else empty."""
     asked_for: str
     loaded: Loaded
 
 
 class TableCache:
-    """The latest annotation files of formats that have a ``by_image``, as long as they stay as they are on disk.
+    """A cache of annotation files whose formats have a ``by_image``, valid until a file changes on disk.
 
-    Threads may share it: each file is parsed by one of them while others wait. A forked process goes on with what was
-    kept; a spawned one begins anew.
+    Threads may share it: one of them parses a file while the others wait. A forked process goes on with the cached
+    files; a spawned one starts without any.
 
     Args:
-        size: how many files are kept.
+        size: number of files to keep.
 
     Example:
         >>> TableCache(2).load.__name__
@@ -51,20 +51,20 @@ class TableCache:
         self.renew_locks()
 
     def renew_locks(self) -> None:
-        """Forget who holds what: in a forked process, those that held a lock are not there."""
+        """Replace all locks: after a fork, the threads that held them do not exist in the child."""
         self._lock = Lock()
         self._busy: dict[str, Lock] = {}
 
     def load(self, path: Path, asked_for: str, parse: Callable[[], Loaded]) -> Loaded:
-        """Format and indexed content of a file, parsed if it is not kept or has changed.
+        """Return the format and the indexed content of a file, and parse it if it is not cached or has changed.
 
         Args:
             path: of the file.
-            asked_for: the argument ``format`` of whoever reads it.
-            parse: gives format and indexed content; is called if need be.
+            asked_for: the argument ``format`` of the caller.
+            parse: returns format and indexed content; called only if needed.
 
         Raises:
-            OSError: when the file is not there; else what ``parse`` raises.
+            OSError: when the file does not exist; also everything that ``parse`` raises.
         """
         key = os.path.realpath(path)
         with self._lock:
@@ -104,13 +104,13 @@ def _digest(path: Path) -> bytes:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes with a file's content; its two times are last."""
+    """Return what changes with a file's content; its two times come last."""
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 TABLES = TableCache()
-"""Of this process."""
+"""The cache of this process."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=TABLES.renew_locks)

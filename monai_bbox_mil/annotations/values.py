@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of parsed values, which the readers of all annotation formats share."""
+"""Checks of parsed values, shared by the readers of all annotation formats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["flag_of", "items_of", "numbers_of", "shown", "values_of"]
 
 
 class _Short(reprlib.Repr):
-    """Python's spelling, cut where it is long or deep, so that a message stays one that can be read."""
+    """A ``repr`` that is cut where it is long or deep, so that messages stay readable."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ _SHORT = _Short()
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: as Python spells it, but never long.
+    """Return a value as messages show it: in Python's spelling, but never long.
 
     Example:
         >>> shown(["a", None]), len(shown("a" * 1_000_000)), shown(10**5000)
@@ -45,7 +45,7 @@ def shown(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """A number as files write it; Python would also take truth values and ``1_000``."""
+    """Parse a number as files write it; Python would also accept booleans and ``1_000``."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return math.nan
     return float(value)
@@ -57,7 +57,7 @@ def _hint(items: Sequence[Any]) -> str:
 
 
 def items_of(value: Any, place: str) -> list[Any]:
-    """A list, be it a tensor or an array.
+    """Return a list, also from a tensor or an array.
 
     Raises:
         ValueError: for anything else.
@@ -75,10 +75,10 @@ def items_of(value: Any, place: str) -> list[Any]:
 
 
 def values_of(mapping: Any, keys: Sequence[str], place: str) -> list[Any]:
-    """Values of keys that must be there.
+    """Return the values of keys that must exist.
 
     Raises:
-        ValueError: where one is not.
+        ValueError: when one is missing.
 
     Example:
         >>> values_of({"size": 3, "name": "a"}, ["size"], "markups[0]")
@@ -93,10 +93,10 @@ def values_of(mapping: Any, keys: Sequence[str], place: str) -> list[Any]:
 
 
 def numbers_of(values: Any, counts: Sequence[int], place: str) -> list[float]:
-    """As many finite numbers as expected.
+    """Return as many finite numbers as expected.
 
     Raises:
-        ValueError: where there are more or fewer, or others.
+        ValueError: when there are more or fewer, or one is not a finite number.
 
     Example:
         >>> numbers_of(["1", 2], [2, 3], "box[0]")
@@ -120,7 +120,7 @@ _FLAGS |= {"1": True, "1.0": True, "true": True, "yes": True}
 
 
 def flag_of(value: Any, name: str, place: str) -> bool:
-    """A flag, written as a truth value, 0 or 1, or a word; nothing is false.
+    """Parse a flag, written as a boolean, 0 or 1, or a word; ``None`` and empty text are false.
 
     Raises:
         ValueError: for anything else.

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""YOLO: one line per box, in parts of the image's width and height."""
+"""YOLO: one line per box, as fractions of the image's width and height."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FORMAT"]
 
 
 def _read(content: str, annotation: Annotation) -> tuple[str, list[FileBox]]:
-    """YOLO; its class number is a position in ``classes``, unless these are numbers themselves."""
+    """Read the lines. The class number is a position in ``classes``, unless these are numbers themselves."""
     shape = annotation.frame.original_shape
     if shape is None:
         raise ValueError(
@@ -35,7 +35,7 @@ def _read(content: str, annotation: Annotation) -> tuple[str, list[FileBox]]:
             label, *values = line.split()
             x, y, width, height = numbers_of(values, [4], f"{place}, after the class")
             if not all(-1e-6 <= value <= 1 + 1e-6 for value in (x, y, width, height)):
-                raise ValueError(f"{place}: expected parts of the image between 0 and 1, got {shown(values)}.")
+                raise ValueError(f"{place}: expected fractions of the image between 0 and 1, got {shown(values)}.")
             low = [(x - width / 2) * shape[0], (y - height / 2) * shape[1]]
             high = [(x + width / 2) * shape[0], (y + height / 2) * shape[1]]
             name: Any = label

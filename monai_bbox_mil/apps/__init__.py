@@ -1,3 +1,3 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Applications built on all the rest."""
+"""Applications built on the rest of the package."""

@@ -50,6 +50,8 @@ class BoxBands:
     """
 
     def __init__(self, box_tensor: Tensor, shape: Sequence[int], width: int, device: torch.device) -> None:
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}.")
         pixels = BoxPixels(box_tensor, shape, device)
         self.num_boxes, self.pixel, self.ignored_pixel = pixels.num_boxes, pixels.pixel, pixels.ignored_pixel
         self.box_of_pixel = pixels.box

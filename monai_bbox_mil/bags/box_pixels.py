@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from monai_bbox_mil.bags.inputs import check_batch
 from monai_bbox_mil.bags.ragged import ragged_arange
 from monai_bbox_mil.boxes import PADDING, unpack_boxes
 
@@ -41,6 +42,7 @@ class BoxPixels:
     """
 
     def __init__(self, box_tensor: Tensor, shape: Sequence[int], device: torch.device) -> None:
+        check_batch(box_tensor, shape)
         num_classes, spatial = shape[1], tuple(shape[2:])
         dims = len(spatial)
         image = (box_tensor[..., -1] != PADDING).nonzero()[:, 0]

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from monai_bbox_mil.bags.inputs import check_batch
 from monai_bbox_mil.bags.ragged import ceil_div, ragged_arange, starts
 from monai_bbox_mil.boxes import PADDING, unpack_boxes
 
@@ -76,6 +77,7 @@ class BoxPatches:
         self.shape = torch.Size(shape)
         num_classes, spatial = shape[1], tuple(shape[2:])
         dims = len(spatial)
+        check_batch(box_tensor, shape)
         image = (box_tensor[..., -1] != PADDING).nonzero()[:, 0]
         boxes, channel, ignored = unpack_boxes(box_tensor.flatten(0, 1))
         low, high = boxes.long().split(dims, 1)

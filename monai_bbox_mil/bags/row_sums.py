@@ -41,7 +41,8 @@ def sum_windows(values: Tensor, there: Windows, back: Windows) -> Tensor:
     Returns:
         ``(len(there.offset) * LANES,)``, zeros for a group without windows.
     """
-    return _SumWindows.apply(values, there, back)
+    sums: Tensor = _SumWindows.apply(values, there, back)
+    return sums
 
 
 class _SumWindows(torch.autograd.Function):

@@ -68,7 +68,11 @@ class BoxBatch(Tensor):
 
     @classmethod
     def __torch_function__(
-        cls, func: Callable, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func is torch.nn.functional.interpolate:
             raise TypeError(
@@ -79,7 +83,7 @@ class BoxBatch(Tensor):
             result = func(*args, **(kwargs or {}))
         return cls(result, args[0].spatial_shape) if func in _MOVES else result
 
-    def __deepcopy__(self, memo: dict) -> Tensor:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         return self.clone()
 
 

@@ -61,8 +61,10 @@ def check_box_tensor(box_tensor: Tensor, spatial_shape: Sequence[int], num_class
         num_classes: number of output channels.
         name: the argument's name in the message.
     """
-    check_exact_corners(box_tensor, spatial_shape, name)
     dims = len(spatial_shape)
+    if box_tensor.ndim != 3 or box_tensor.shape[-1] != 2 * dims + 1:
+        raise ValueError(f"{name} must have the shape (B, N, {2 * dims + 1}), got {tuple(box_tensor.shape)}.")
+    check_exact_corners(box_tensor, spatial_shape, name)
     boxes, codes = box_tensor[..., :-1], box_tensor[..., -1]
     used = codes != PADDING
     low, high = boxes[..., :dims], boxes[..., dims:]

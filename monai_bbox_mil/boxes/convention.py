@@ -42,10 +42,15 @@ _SNAP_TOLERANCE = 1e-3
 def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
     """Codes of a box tensor from 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions.
 
+    Raises:
+        ValueError: when there is not one flag per class.
+
     Example:
         >>> box_codes(torch.tensor([0, 1, 1]), torch.tensor([False, False, True]))
         tensor([ 0,  1, -3])
     """
+    if ignored.shape != classes.shape:
+        raise ValueError(f"ignored must hold one flag per class {tuple(classes.shape)}, got {tuple(ignored.shape)}.")
     return torch.where(ignored, -2 - classes, classes)
 
 
@@ -74,7 +79,7 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
         ``(N, 2*D + 1)`` float32 box tensor.
 
     Raises:
-        ValueError: when the shapes do not fit, a corner is NaN or infinite, or a class is negative.
+        ValueError: when the shapes do not fit, a corner is NaN or infinite, or a class is negative or no whole number.
 
     Example:
         >>> pack_boxes(torch.tensor([[1, 2, 5, 6]]), torch.tensor([0]))
@@ -87,9 +92,10 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
     if not torch.isfinite(boxes).all():
         raise ValueError(f"boxes must hold finite corners, got {boxes[~torch.isfinite(boxes).all(dim=1)][0].tolist()}.")
     if len(classes) != len(boxes):
-        raise ValueError(f"classes must hold one value a box ({len(boxes)}), got {len(classes)}.")
-    if (classes < 0).any():
-        raise ValueError(f"classes must be 0-based output channels, got {classes.min().item():g}.")
+        raise ValueError(f"classes must hold one value per box ({len(boxes)}), got {len(classes)}.")
+    wrong = (classes < 0) | (classes % 1 != 0)
+    if wrong.any():
+        raise ValueError(f"classes must be 0-based output channels, got {classes[wrong][0].item():g}.")
     if ignored is not None:
         classes = box_codes(classes, torch.as_tensor(ignored, device=boxes.device).bool().reshape(-1))
     return torch.cat([boxes, classes[:, None]], dim=1)
@@ -105,7 +111,7 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes ``(N', 2*D)``, classes ``(N',)`` int64 and ignored ``(N',)`` bool.
 
     Raises:
-        ValueError: when the shape does not fit.
+        ValueError: when the shape does not fit, or a number is NaN or infinite.
 
     Example:
         >>> boxes, classes, ignored = unpack_boxes(torch.tensor([[1., 2, 5, 6, -2], [0, 0, 0, 0, -1]]))
@@ -114,6 +120,8 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     if box_tensor.ndim != 2 or box_tensor.shape[1] not in (5, 7):
         raise ValueError(f"box_tensor must have the shape (N, 5) or (N, 7), got {tuple(box_tensor.shape)}.")
+    if not torch.isfinite(box_tensor).all():
+        raise ValueError("box_tensor must hold finite numbers, got NaN or infinite ones.")
     rows = box_tensor[box_tensor[:, -1] != PADDING]
     classes, ignored = split_codes(rows[:, -1].long())
     return rows[:, :-1], classes, ignored
@@ -122,11 +130,16 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def snap_boxes(boxes: Tensor) -> Tensor:
     """Snap corners ``(N, 2*D)`` outward to whole voxels: floor the minima, ceil the maxima.
 
+    Raises:
+        ValueError: for an odd number of corners.
+
     Example:
         >>> snap_boxes(torch.tensor([[0.4, 1.0, 2.6, 3.0]]))
         tensor([[0., 1., 3., 3.]])
     """
-    dims = boxes.shape[-1] // 2
+    dims, odd = divmod(boxes.shape[-1], 2)
+    if odd:
+        raise ValueError(f"boxes must have the shape (N, 2*D), got {tuple(boxes.shape)}.")
     low = torch.floor(boxes[..., :dims] + _SNAP_TOLERANCE)
     high = torch.ceil(boxes[..., dims:] - _SNAP_TOLERANCE)
     return torch.cat([low, high], dim=-1)
@@ -134,6 +147,9 @@ def snap_boxes(boxes: Tensor) -> Tensor:
 
 def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Clip boxes ``(N, 2*D)`` to the image.
+
+    Raises:
+        ValueError: when the boxes do not have the image's number of axes.
 
     Returns:
         the clipped boxes ``(N, 2*D)`` and ``(N,)`` bool, true where some of the box is left.
@@ -143,7 +159,9 @@ def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Ten
         (tensor([[0., 0., 3., 4.],
                 [4., 0., 4., 4.]]), tensor([ True, False]))
     """
-    dims = boxes.shape[-1] // 2
+    dims = len(spatial_shape)
+    if boxes.ndim != 2 or boxes.shape[1] != 2 * dims:
+        raise ValueError(f"boxes must have the shape (N, {2 * dims}), got {tuple(boxes.shape)}.")
     size = torch.as_tensor(spatial_shape, dtype=boxes.dtype, device=boxes.device)
     clipped = torch.minimum(boxes.clamp(min=0), size.repeat(2))
     return clipped, (clipped[:, :dims] < clipped[:, dims:]).all(dim=1)
@@ -162,10 +180,15 @@ def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
     Returns:
         ``(N', 5)`` box tensor of the slice.
 
+    Raises:
+        ValueError: when the box tensor is no volume's.
+
     Example:
         >>> slice_box_tensor(torch.tensor([[1., 2, 3, 4, 5, 4, 0], [0, 0, 7, 9, 9, 8, 0]]), 3)
         tensor([[1., 2., 4., 5., 0.]])
     """
+    if box_tensor.ndim != 2 or box_tensor.shape[1] != 7:
+        raise ValueError(f"box_tensor must have the shape (N, 7), got {tuple(box_tensor.shape)}.")
     dim = dim % 3
     ends = snap_boxes(box_tensor[:, [dim, 3 + dim]])
     rows = box_tensor[(ends[:, 0] <= index) & (index < ends[:, 1])]

@@ -1,20 +1,20 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Look through box annotations before a night of training, and write a page that shows what is wrong with them.
+"""Check box annotations before a long training, and write a page that shows what is wrong with them.
 
     python -m monai_bbox_mil.check_boxes --datalist datalist.json
     python -m monai_bbox_mil.check_boxes --dataset_dir IMAGES --label_values "[1,2]" --output box_check
 
-Read are the images, box files and masks of a data list, or of a folder that training reads, by the same transforms.
-Arguments have the names and meanings of bundle/configs/train.yaml. Written are, beside each other:
+The check reads the images, box files and masks of a data list, or of a folder, by the transforms of training. Arguments
+have the names and meanings of bundle/configs/train.yaml. It writes three files side by side:
 
-    check_boxes.html             summary, findings, histograms, a table of all images, pictures; opens from disk
-    check_boxes_findings.csv     one row a finding
-    check_boxes_boxes.csv        one row a box, in voxels of the image's file, before anything is clipped
+    check_boxes.html             summary, findings, histograms, a table of all images, pictures; opens in any browser
+    check_boxes_findings.csv     one row per finding
+    check_boxes_boxes.csv        one row per box, in voxels of the image's file, not clipped
 
-Where an item has boxes and a mask, the mask is taken for the truth that the boxes are measured against.
+Where an item has boxes and a mask, the boxes are compared with the mask.
 
-Exit status: 0, 1 where there is a finding of severity error, 2 where the command or the data list is wrong.
+Exit status: 0; 1 if there is a finding of severity error; 2 if the command or the data list is wrong.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 
 _HOMES = {
     "CheckOptions": "options",
-    "CheckResult": "survey",
+    "CheckResult": "reports",
     "Finding": "findings",
-    "ImageReport": "survey",
+    "ImageReport": "reports",
     "KINDS": "findings",
-    "check_items": "survey",
+    "check_items": "checking",
     "table_paths": "tables",
     "write_page": "page",
     "write_tables": "tables",

@@ -16,11 +16,11 @@ import monai_bbox_mil.check_boxes as check_boxes
 from monai_bbox_mil.runs.files import same_place, show_any_name
 
 _STEM = "check_boxes"
-_TOLD = 10  # errors in the terminal
+_PRINTED = 10  # errors in the terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check, write the page and the tables, print a summary; returns the exit status."""
+    """Check, write the page and the tables, and print a summary; return the exit status."""
     show_any_name()
     parser = _parser()
     values = parser.parse_args(arguments)
@@ -43,9 +43,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--datalist", metavar="FILE", help="data list (JSON); relative to --dataset_dir where that is given")
+    add("--datalist", metavar="FILE", help="data list (JSON); relative to --dataset_dir if that is given")
     add(
-        "--dataset_dir", metavar="DIR", help="folder of the images: PROMISE12, ATLAS, Decathlon or one with a data list"
+        "--dataset_dir",
+        metavar="DIR",
+        help="folder of the images: PROMISE12, ATLAS, Decathlon, or one with a data list",
     )
     add("--output", metavar="DIR", default="box_check", help="folder to write to, or the page, *.html (%(default)s)")
     add(
@@ -53,23 +55,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         type=_literal,
         default=argparse.SUPPRESS,
-        help='values of the classes in masks ("[1]", or 1, 2, ... for as many box_classes); None: any above 0',
+        help='values of the classes in masks ("[1]", or 1, 2, ... for each of box_classes); None: any value above 0',
     )
     add("--box_classes", metavar="LIST", type=_literal, help="classes in box files, in the order of the channels")
     add("--slice_dim", metavar="N", type=_literal, default=-1, help="axis of the slices (-1); None: a 3D network")
-    add("--margin", metavar="VOXELS", type=float, default=0.0, help="by which boxes cut from masks are loosened (0)")
-    add("--margin_seed", metavar="N", type=_literal, help="draws each side's from 0 to margin")
+    add("--margin", metavar="VOXELS", type=float, default=0.0, help="largest margin around boxes cut from masks (0)")
+    add("--margin_seed", metavar="N", type=_literal, help="seed to draw the margin of each side from 0 to --margin")
     add("--min_size", metavar="VOXELS", type=int, default=0, help="objects of fewer voxels need no box (0)")
     add("--in_channels", metavar="N", type=int, default=1, help="channels of each image, 3 for RGB (1)")
     add("--image_size", metavar="LIST", type=_literal, help='voxels after padding or cropping ("[96, 96]")')
-    add("--spacing_mm", metavar="LIST", type=_literal, help="to which images are resampled before (the file's own)")
-    add("--tolerance", metavar="VOXELS", type=float, default=2.0, help="by which a side may miss the mask's object (2)")
-    add("--pictures", metavar="N", type=_count, default=60, help="images with findings that are drawn (%(default)s)")
+    add("--spacing_mm", metavar="LIST", type=_literal, help="spacing after resampling (the file's own)")
+    add(
+        "--tolerance",
+        metavar="VOXELS",
+        type=float,
+        default=2.0,
+        help="distance by which a side may miss the mask's object (2)",
+    )
+    add("--pictures", metavar="N", type=_count, default=60, help="number of images with findings to draw (%(default)s)")
     return parser
 
 
 def _literal(text: str) -> Any:
-    """A value as Python writes it, as on the bundle's command line."""
+    """Read a value as Python writes it, as on the bundle's command line."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError) as error:
@@ -87,7 +95,7 @@ def _count(text: str) -> int:
 def _run(values: argparse.Namespace) -> int:
     options = _options(values)
     page = _page(Path(values.output))
-    # Late: the arguments are checked before seconds go into importing MONAI.
+    # Imported late, so that wrong arguments are reported before MONAI loads for seconds.
     from monai_bbox_mil.data import get_datalist
 
     root = Path(values.datalist).parent if values.dataset_dir is None else Path(values.dataset_dir)
@@ -99,18 +107,18 @@ def _run(values: argparse.Namespace) -> int:
     tables = check_boxes.write_tables(result, page.with_suffix(""))
     source = str(values.datalist or values.dataset_dir)
     check_boxes.write_page(result, page, source, values.pictures, tables, progress=True)
-    _tell(result)
+    _print_summary(result)
     print(f"Page: {page}")
     return 1 if result.count("error") else 0
 
 
 def _check_output(page: Path, lists: Sequence[Path], parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Refuse to write over a file that is checked."""
+    """Refuse to overwrite a file that is checked."""
     files = [value for items in parts.values() for item in items for value in item.values() if isinstance(value, str)]
     read = {*map(same_place, lists), *map(same_place, files)}
     for output in (page, *check_boxes.table_paths(page.with_suffix(""))):
         if same_place(output) in read:
-            raise ValueError(f"--output {page}: {output}, which would be written, is one of the files to check.")
+            raise ValueError(f"--output {page}: {output}, which would be overwritten, is one of the files to check.")
 
 
 def _page(output: Path) -> Path:
@@ -147,20 +155,20 @@ def _sequence(name: str, value: Any, kinds: tuple[type, ...]) -> tuple[Any, ...]
     return tuple(value)
 
 
-def _tell(result: check_boxes.CheckResult) -> None:
-    """The summary for the terminal."""
+def _print_summary(result: check_boxes.CheckResult) -> None:
+    """Print the counts by kind and the first errors."""
     boxes, errors = sum(len(image.boxes) for image in result.images), result.count("error")
     print(f"Images: {len(result.images)}, boxes: {boxes}, errors: {errors}, warnings: {result.count('warning')}")
     counts = Counter(finding.kind for _, finding in result.all_findings)
     kinds = check_boxes.KINDS
     for kind, count in sorted(counts.items(), key=lambda entry: [*kinds].index(entry[0])):
         print(f"  {kinds[kind].severity:8}{count:6}  {kinds[kind].title}")
-    told = [(image, finding) for image, finding in result.all_findings if finding.severity == "error"]
-    for image, finding in told[:_TOLD]:
+    errors_found = [(image, finding) for image, finding in result.all_findings if finding.severity == "error"]
+    for image, finding in errors_found[:_PRINTED]:
         parts = (image.name if image else "", finding.box, finding.detail)
         print("  " + ": ".join(part for part in parts if part))
-    if len(told) > _TOLD:
-        print(f"  and {len(told) - _TOLD} more errors, which are on the page.")
+    if len(errors_found) > _PRINTED:
+        print(f"  and {len(errors_found) - _PRINTED} more errors, which are on the page.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with boxes, seen from their corners and the image's size alone."""
+"""Find faults of boxes that show in their corners and the image's size alone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["box_finding", "find_box_faults", "lost_shares"]
 _NEAR_DUPLICATE_IOU = 0.9
 _WHOLE_IMAGE = 0.9
 _SMALLEST_SIDE = 2
-# Corners that went through an affine are off by rounding errors.
+# Corners that an affine has moved carry rounding errors.
 _ROUNDING = 1e-3
 
 
 def box_finding(kind: str, detail: str, boxes: Tensor, places: Sequence[str], index: int) -> Finding:
-    """A finding about one of several boxes, with where it stands and its corners in voxels of the image.
+    """Return a finding about one of several boxes, with its position in the annotation and its corners in voxels.
 
     Example:
         >>> box_finding("tiny", "a speck", torch.tensor([[1, 2.5, 0, 4, 6, 1]]), ["row 2"], 0).box
@@ -36,11 +36,11 @@ def box_finding(kind: str, detail: str, boxes: Tensor, places: Sequence[str], in
 
 
 def lost_shares(boxes: Tensor, shape: Sequence[int]) -> Tensor:
-    """Share of each box's volume that lies outside of the image.
+    """Return the share of each box's volume that lies outside of the image.
 
     Args:
         boxes: ``(N, 6)``, voxels.
-        shape: three sizes in voxels.
+        shape: size of the image along three axes, in voxels.
 
     Returns:
         ``(N,)``, from 0 to 1.
@@ -58,13 +58,13 @@ def lost_shares(boxes: Tensor, shape: Sequence[int]) -> Tensor:
 def find_box_faults(
     boxes: Tensor, classes: Tensor, places: Sequence[str], shape: tuple[int, ...], options: CheckOptions
 ) -> list[Finding]:
-    """Boxes outside of the image, tiny, huge, thick, or there twice.
+    """Find boxes that are outside of the image, tiny, huge, thick or duplicates.
 
     Args:
         boxes: ``(N, 6)`` voxels of the image, half-open, not clipped.
         classes: ``(N,)`` channels.
         places: ``N`` names of the boxes.
-        shape: three sizes of the image in voxels.
+        shape: size of the image along three axes, in voxels.
         options: say which axis runs across the slices.
 
     Example:
@@ -104,7 +104,7 @@ def _find_duplicates(boxes: Tensor, classes: Tensor, places: Sequence[str]) -> l
     if len(boxes) < 2:
         return []
     overlap = torch.as_tensor(box_iou(boxes, boxes))
-    # Each pair once, told of the later box.
+    # Each pair once; the finding is about the later box.
     pairs = ((overlap > _NEAR_DUPLICATE_IOU) & (classes[:, None] == classes)).triu(diagonal=1)
     findings = []
     for later in pairs.any(dim=0).nonzero().flatten().tolist():
@@ -118,7 +118,7 @@ def _find_duplicates(boxes: Tensor, classes: Tensor, places: Sequence[str]) -> l
 
 
 def _within_flat_axes(boxes: Tensor, shape: Sequence[int]) -> Tensor:
-    """Boxes cut to a single slice that they meet: how thick they were drawn across it says nothing."""
+    """Cut boxes to the slice of a flat image that they meet, because their extent across it means nothing."""
     boxes = boxes.clone()
     for axis, size in enumerate(shape):
         meets = (boxes[:, axis] < 1) & (boxes[:, 3 + axis] > 0)

@@ -1,10 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the images' grey values stand out more in turned boxes than in the boxes as they are: a hint without masks.
+"""Find out from grey values, without masks, whether boxes fit better after swapping or flipping axes.
 
-An object mostly differs from its surroundings, in one direction over a whole data set. So if boxes were exported with
-an axis reversed, the reversed boxes differ more, and more consistently, than the given ones. One image proves nothing;
-the figures of many are compared.
+Most objects are brighter, or most are darker, than their surroundings throughout a data set. So if boxes were exported
+with an axis reversed, reversing it again makes them differ more, and more consistently, from their surroundings. One
+image proves nothing, so figures of many images are compared.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ __all__ = ["box_contrasts", "find_contrast_elsewhere"]
 
 _AS_GIVEN = ""
 _MIN_IMAGES = 20
-_MAX_BOXES = 30  # of one image: more tell little that is new
+_MAX_BOXES = 30  # per image: more add little
 _SURE = 6.0  # standard errors of the gain
-_BETTER = 2.0  # times as much contrast: some boxes that are right, of whole hippocampi, gain 1.5 times when turned
+_BETTER = 2.0  # times the contrast: correct boxes of whole hippocampi gain a factor of 1.5 when turned
 
 
 def box_contrasts(image: Tensor, boxes: Tensor, plane: list[int]) -> dict[str, float]:
-    """Mean grey value in the boxes less that around them, in standard deviations of the image.
+    """Measure how much brighter boxes are than their surroundings, in standard deviations of the image.
 
     Args:
-        image: ``(C, H, W, Z)``; its first channel counts.
+        image: ``(C, H, W, Z)``; only its first channel is used.
         boxes: ``(N, 6)``, voxels.
-        plane: axes that may be exchanged or reversed, along which "around" reaches.
+        plane: axes to swap or reverse; surroundings extend along the same axes.
 
     Returns:
-        one value for each way to turn the boxes, by its name; ``""`` are the boxes as they are.
+        the mean difference for each way to turn the boxes, by its name; ``""`` means the boxes as they are.
 
     Example:
         >>> image = torch.zeros(1, 20, 20, 1)
@@ -57,10 +57,10 @@ def box_contrasts(image: Tensor, boxes: Tensor, plane: list[int]) -> dict[str, f
 
 
 def find_contrast_elsewhere(contrasts: Iterable[Mapping[str, float]]) -> Finding | None:
-    """Whether one way to turn all boxes fits the images far better than the boxes as they are.
+    """Find out whether one way to turn all boxes fits the images far better than the boxes as they are.
 
     Args:
-        contrasts: of each image, from :func:`box_contrasts`.
+        contrasts: the result of :func:`box_contrasts` for each image.
 
     Example:
         >>> rows = [{"": 0.1 * (-1) ** i, "x is reversed": 1 + 0.01 * i} for i in range(40)]
@@ -71,7 +71,7 @@ def find_contrast_elsewhere(contrasts: Iterable[Mapping[str, float]]) -> Finding
     found: tuple[float, str] | None = None
     for name in dict.fromkeys(name for row in rows for name in row if name != _AS_GIVEN):
         pairs = np.array([(row[_AS_GIVEN], row[name]) for row in rows if name in row])
-        # A way that fits few images only, as an exchange of axes may, says little about all.
+        # Swapped axes may fit only a few images, which says little about all of them.
         if len(pairs) < max(_MIN_IMAGES, len(rows) / 2):
             continue
         given, turned = pairs.mean(axis=0)
@@ -79,8 +79,8 @@ def find_contrast_elsewhere(contrasts: Iterable[Mapping[str, float]]) -> Finding
         certainty = float(gain.mean() / max(gain.std(ddof=1) / np.sqrt(len(gain)), 1e-12))
         if certainty >= _SURE and abs(turned) >= _BETTER * abs(given) and (found is None or certainty > found[0]):
             detail = (
-                f"in {len(pairs)} images, boxes stand out more if {name}: from their surroundings by {turned:+.2f} "
-                f"standard deviations of the image in the mean, {given:+.2f} as they are"
+                f"in {len(pairs)} images, boxes stand out more if {name}: they differ from their surroundings by "
+                f"{turned:+.2f} standard deviations of the image on average, and by {given:+.2f} as they are"
             )
             found = (certainty, detail)
     return None if found is None else Finding("contrast_elsewhere", found[1])

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes whose numbers mean something else: axes exchanged, a wrong coordinate system, directions turned round."""
+"""Find boxes whose numbers mean something else: swapped axes, another coordinate system, reversed directions."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from monai_bbox_mil.check_boxes.findings import Finding
 __all__ = ["find_misplaced", "find_wrong_coordinates", "turned_boxes"]
 
 _AXES = "xyz"
-# A share of most boxes this large outside of the image is no slip of the hand.
+# When most boxes have so large a share outside of the image, it is no accident.
 _LOST = 0.5
 _FITS = 0.01
-# Of the boxes' volume, what an object fills at least where boxes are where they belong, and how much better turned
-# boxes must be to be believed.
+# Objects fill at least this share of boxes in the right place; turned boxes must be this many times better to count.
 _FILLED = 0.25
 _FAR_BETTER = 3
 
 
 def find_wrong_coordinates(survey: BoxSurvey, affine: Tensor, shape: tuple[int, ...]) -> Finding | None:
-    """Whether most boxes lie outside of the image, but would lie inside if their numbers meant something else.
+    """Find out whether most boxes lie outside of the image, but would lie inside if their numbers meant something else.
 
     Args:
         survey: boxes of three axes in voxels of the image, as in its file.
         affine: ``(4, 4)``, from voxels to mm RAS.
-        shape: three sizes of the image in voxels.
+        shape: size of the image along three axes, in voxels.
 
     Returns:
         the one finding ``axis_swap`` or ``wrong_space``, or ``None``.
@@ -59,7 +58,7 @@ def find_wrong_coordinates(survey: BoxSurvey, affine: Tensor, shape: tuple[int, 
         ]
     else:
         spaces = [
-            ("the first two axes are negated (LPS taken for RAS, or the other way round)",
+            ("the first two axes are negated (LPS mistaken for RAS, or the reverse)",
              boxes_from_world(negated, affine)),
             ("the numbers are taken as voxels", survey.given),
         ]  # fmt: skip
@@ -76,7 +75,7 @@ def find_wrong_coordinates(survey: BoxSurvey, affine: Tensor, shape: tuple[int, 
 
 
 def find_misplaced(boxes: Tensor, classes: Tensor, mask: Tensor) -> Finding | None:
-    """Whether boxes hold little of the mask's objects, but far more once axes are exchanged or reversed.
+    """Find out whether boxes hold little of the mask's objects, but far more with axes swapped or reversed.
 
     Args:
         boxes: ``(N, 6)``, voxels.
@@ -100,12 +99,15 @@ def find_misplaced(boxes: Tensor, classes: Tensor, mask: Tensor) -> Finding | No
 
 
 def turned_boxes(boxes: Tensor, shape: tuple[int, ...], axes: Sequence[int] = (0, 1, 2)) -> list[tuple[str, Tensor]]:
-    """Boxes with axes exchanged or reversed in all ways that leave them in the image, but not as they are.
+    """Swap and reverse axes of the boxes in all ways that keep them in the image.
 
     Args:
         boxes: ``(N, 6)``, voxels.
-        shape: three sizes of the image in voxels.
-        axes: which may change.
+        shape: size of the image along three axes, in voxels.
+        axes: the axes that may change.
+
+    Returns:
+        the name of each way and the boxes ``(N, 6)`` turned so, without the boxes as they are.
 
     Example:
         >>> [name for name, _ in turned_boxes(torch.tensor([[0.0, 1, 0, 2, 4, 1]]), (5, 5, 1))]
@@ -131,7 +133,7 @@ def turned_boxes(boxes: Tensor, shape: tuple[int, ...], axes: Sequence[int] = (0
 
 
 def _swapped(boxes: Tensor, shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], Tensor]]:
-    """Boxes with their axes in each other order; a single slice stays where it is."""
+    """Return the boxes with their axes in each other order; the axis of a single slice keeps its place."""
     orders = [order for order in permutations(range(3)) if order != (0, 1, 2)]
     if 1 in shape:
         flat = shape.index(1)
@@ -140,7 +142,7 @@ def _swapped(boxes: Tensor, shape: tuple[int, ...]) -> list[tuple[tuple[int, ...
 
 
 def _fit(boxes: Tensor, shape: tuple[int, ...]) -> bool:
-    """Whether all boxes lie in the image and are not mere specks; where a flat image's slice lies says nothing."""
+    """Return whether all boxes lie in the image and are no specks; the position across a flat image is ignored."""
     flat = torch.tensor([size == 1 for size in shape])
     low = torch.where(flat, 0.0, boxes[:, :3].double())
     high = torch.where(flat, 1.0, boxes[:, 3:].double())
@@ -149,7 +151,7 @@ def _fit(boxes: Tensor, shape: tuple[int, ...]) -> bool:
 
 
 def _filled(boxes: Tensor, classes: Tensor, mask: Tensor) -> float:
-    """Share of the boxes' volume that is object of their class."""
+    """Return the share of the boxes' volume that objects of their class fill."""
     clipped, _ = clip_boxes(snap_boxes(boxes), mask.shape[1:])
     object_voxels = all_voxels = 0
     for (x0, y0, z0, x1, y1, z1), channel in zip(clipped.int().tolist(), classes.tolist()):

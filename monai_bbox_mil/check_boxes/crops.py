@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes that the central crop of training would cut or lose."""
+"""Find boxes that the central crop of training would cut or lose."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from torch import Tensor
 from monai_bbox_mil.boxes import clip_boxes
 from monai_bbox_mil.check_boxes.findings import Finding
 from monai_bbox_mil.check_boxes.options import CheckOptions
+from monai_bbox_mil.runs.texts import first_few
 from monai_bbox_mil.transforms import CropCount, count_cropped
 
-__all__ = ["count_crop", "find_crop", "find_too_small_a_crop"]
+__all__ = ["count_crop", "find_too_small_a_crop"]
 
-_MULTIPLE = 16  # what networks with four halvings take
+_MULTIPLE = 16  # networks that halve the image four times need it
 
 
 def count_crop(boxes: Tensor, shape: Sequence[int], spacing_mm: Sequence[float], options: CheckOptions) -> CropCount:
-    """Count the boxes of an image that ``image_size`` cuts, once the image has the spacing of training.
+    """Count the boxes of one image that ``image_size`` cuts, after resampling to the spacing of training.
 
     Args:
         boxes: ``(N, 6)`` voxels of the image as in its file.
-        shape: three sizes in voxels.
-        spacing_mm: of the three axes in the file.
+        shape: size of the image along three axes, in voxels.
+        spacing_mm: size of a voxel in the file, along three axes.
         options: give ``image_size`` and ``spacing_mm``.
 
     Example:
@@ -42,44 +43,32 @@ def count_crop(boxes: Tensor, shape: Sequence[int], spacing_mm: Sequence[float],
         crop = min(length, options.crop_size[axis]) if axis < len(options.crop_size) else length
         start = length // 2 - crop // 2
         kept.append(slice(start, start + crop))
-    clipped, left = clip_boxes(boxes.double(), shape)  # what lies outside of the image is another finding
+    clipped, left = clip_boxes(boxes.double(), shape)  # boxes outside of the image are another finding
     return count_cropped(clipped[left] * scale.repeat(2), kept, size)
 
 
-def find_crop(count: CropCount, options: CheckOptions) -> Finding | None:
-    """The finding about one image.
+def find_too_small_a_crop(counts: Sequence[tuple[str, CropCount]], options: CheckOptions) -> Finding | None:
+    """Find out whether ``image_size`` cuts boxes, in which images, and which size would hold them all.
+
+    Args:
+        counts: name of each image, and what :func:`count_crop` says of it.
+        options: give ``image_size``.
 
     Example:
-        >>> find_crop(CropCount(3, 1, 1, (112, 90, 1)), CheckOptions()).detail
-        'of 3 boxes image_size [96, 96] cuts 1 and loses 1'
-    """
-    if not count.cut + count.lost:
-        return None
-    return Finding(
-        "cropped",
-        f"of {count.total} boxes image_size {list(options.crop_size)} cuts {count.cut} and loses {count.lost}",
-    )
-
-
-def find_too_small_a_crop(counts: Sequence[CropCount], options: CheckOptions) -> Finding | None:
-    """The finding about the whole data set, with the size that would hold all boxes.
-
-    Example:
-        >>> counts = [CropCount(3, 1, 1, (112, 90, 1)), CropCount(2, 0, 0, (60, 60, 1))]
+        >>> counts = [("a.nii", CropCount(3, 1, 1, (112, 90, 1))), ("b.nii", CropCount(2, 0, 0, (60, 60, 1)))]
         >>> find_too_small_a_crop(counts, CheckOptions()).detail
-        'of 5 boxes image_size [96, 96] cuts 1 and loses 1, in 1 of 2 images; image_size [112, 96] would hold all'
+        'image_size [96, 96] cuts 1 and loses 1 of 5 boxes, in 1 of 2 images (a.nii); [112, 96] would hold all'
     """
-    cropped = [count for count in counts if count.cut + count.lost]
+    cropped = [(name, count) for name, count in counts if count.cut + count.lost]
     if not cropped:
         return None
+    largest = [max(count.size[axis] for _, count in cropped) for axis in range(len(options.crop_size))]
     needed = [
-        size if max(count.size[axis] for count in cropped) <= size
-        else -(-max(count.size[axis] for count in cropped) // _MULTIPLE) * _MULTIPLE
-        for axis, size in enumerate(options.crop_size)
-    ]  # fmt: skip
+        size if most <= size else -(-most // _MULTIPLE) * _MULTIPLE for most, size in zip(largest, options.crop_size)
+    ]
+    totals = [sum(values) for values in zip(*(count[:3] for _, count in counts))]
     return Finding(
         "small_image_size",
-        f"of {sum(count.total for count in counts)} boxes image_size {list(options.crop_size)} cuts "
-        f"{sum(count.cut for count in counts)} and loses {sum(count.lost for count in counts)}, in {len(cropped)} of "
-        f"{len(counts)} images; image_size {needed} would hold all",
+        f"image_size {list(options.crop_size)} cuts {totals[1]} and loses {totals[2]} of {totals[0]} boxes, in "
+        f"{len(cropped)} of {len(counts)} images ({first_few([name for name, _ in cropped])}); {needed} would hold all",
     )

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Regions that an annotation marks as neither positive nor negative: noted, and not judged as boxes of one object."""
+"""Note regions that an annotation marks as neither positive nor negative; they are not checked like boxes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MOSTLY = 0.5
 def find_ignored_regions(
     survey: BoxSurvey, shape: tuple[int, ...], options: CheckOptions
 ) -> tuple[Tensor, list[Finding]]:
-    """The regions of an annotation that training ignores, with one note for each.
+    """Return the regions of an annotation that training ignores, with one note for each.
 
     Args:
         survey: boxes of three axes in voxels of the image.
-        shape: three sizes of the image in voxels.
-        options: name the classes.
+        shape: size of the image along three axes, in voxels.
+        options: give the names of the classes.
 
     Returns:
-        ``(N, 6)`` voxels, and the findings; where a region lies outside of the image is one, as for any box.
+        regions ``(N, 6)`` in voxels, and the findings; a region outside of the image is a finding, as for any box.
 
     Example:
         >>> box = torch.tensor([[1.0, 1, 0, 5, 6, 1]])
@@ -43,14 +43,14 @@ def find_ignored_regions(
     places = [survey.places[row] for row in rows]
     faults = find_box_faults(regions, classes, places, shape, options)
     notes = [
-        box_finding("ignored_region", f"of the class {options.class_names[channel]}", regions, places, index)
+        box_finding("ignored_region", f"of {options.class_names[channel]}", regions, places, index)
         for index, channel in enumerate(classes.tolist())
     ]
     return regions, notes + [fault for fault in faults if fault.kind in ("outside", "partly_outside")]
 
 
 def is_mostly_within(region: Sequence[float] | None, others: Tensor) -> bool:
-    """Whether at least half of a region ``(6,)`` lies in one of the others ``(N, 6)``.
+    """Return whether at least half of a region ``(6,)`` lies in one of the others ``(N, 6)``.
 
     Example:
         >>> is_mostly_within((0, 0, 0, 4, 4, 1), torch.tensor([[2.0, 0, 0, 9, 9, 1]]))

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the check is told, by the names that ``bundle/configs/train.yaml`` has."""
+"""Options of the check, named as in ``bundle/configs/train.yaml``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ __all__ = ["CheckOptions"]
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How boxes and masks are to be understood.
+    """How to interpret boxes and masks.
 
     Attributes:
-        label_values: values of the classes in the masks, one channel each; ``None`` where any value above 0 is the one
-            class.
-        box_classes: names or numbers of the classes in box files, in the order of the channels; ``None`` where the
+        label_values: values of the classes in the masks, one channel each; ``None`` when any value above 0 belongs to
+            a single class.
+        box_classes: names or numbers of the classes in box files, in the order of the channels; ``None`` when the
             files hold channel numbers.
         slice_dim: axis along which volumes are cut for a 2D network; ``None`` for a 3D network (``volumes.yaml``).
-        margin, margin_seed, min_size: of the boxes that are cut from masks, see
-            :class:`~monai_bbox_mil.transforms.MaskToBoxTensor`; of objects in masks, those of fewer than ``min_size``
-            voxels need no box.
-        in_channels: how many channels each image must have.
-        image_size: voxels to which images are padded or cropped; ``None`` takes the default of ``train.yaml``, or of
-            ``volumes.yaml`` without ``slice_dim``.
-        spacing_mm: spacing to which images are resampled before; ``None`` keeps the file's own.
+        margin, margin_seed, min_size: how boxes are cut from masks, see
+            :class:`~monai_bbox_mil.transforms.MaskToBoxTensor`. Objects of fewer than ``min_size`` voxels need no box.
+        in_channels: number of channels that each image must have.
+        image_size: voxels to which images are padded or cropped; ``None`` for the default of ``train.yaml``, or of
+            ``volumes.yaml`` when ``slice_dim`` is ``None``.
+        spacing_mm: spacing to which images are resampled before that; ``None`` keeps the file's own.
         tolerance: pixels by which a side may miss the object of the mask.
 
     Raises:
@@ -86,5 +85,5 @@ class CheckOptions:
         return None if self.slice_dim is None else self.slice_dim % 3
 
     def plane_axes(self, shape: tuple[int, ...]) -> list[int]:
-        """Axes along which a box must be tight: those of the slice, or all, without axes of one voxel."""
+        """Return the axes along which a box must be tight: those of the slice, or all, without axes of one voxel."""
         return [axis for axis in range(3) if axis != self.slice_axis and shape[axis] > 1]

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Slices with their boxes as SVG: the grey values as JPEG inside, the boxes as lines that stay sharp."""
+"""Prepare pictures of slices for the page: grey values as JPEG, boxes as lines that stay sharp when enlarged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
+from typing import NamedTuple
 
 import numpy as np
 from monai.data import MetaTensor
@@ -19,30 +19,74 @@ from monai_bbox_mil.boxes import snap_boxes
 from monai_bbox_mil.check_boxes.findings import KINDS
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.check_boxes.reading import load_item
-from monai_bbox_mil.check_boxes.survey import ImageReport
-from monai_bbox_mil.handlers.picture_grid import COLORS, grey_range
+from monai_bbox_mil.check_boxes.reports import ImageReport
+from monai_bbox_mil.visualize import COLORS, class_color, grey_range
 
-__all__ = ["draw_report"]
+__all__ = ["MarkedRegion", "SlicePicture", "draw_report"]
 
 _MAX_SLICES = 3
 _MAX_PIXELS = 512  # of the longer side
 _SHOWN_AROUND = 1.0  # of the image's size, on each side, for boxes that lie outside
 _LONGER_SIDE = 300.0  # of the image, in units of the drawing; pixels of the page unless boxes lie outside
 _RIM, _NUMBER = 6.0, 11.0  # around the image, and for a finding's number above it
+_FONT_SIZE = 12.0  # pixels of the page, however small the drawing
+_LETTER = 1.0  # width of the widest letter in such a number, an arrow, in font sizes
 
 
-def draw_report(report: ImageReport, options: CheckOptions) -> list[str]:
-    """Pictures of one image: the slices that its findings are about, or the one with most boxes.
+class MarkedRegion(NamedTuple):
+    """A rectangle in a picture, in units of the drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+    """Text that appears on pointing at the rectangle."""
+    color: str = ""
+    """Colour of the box's class; empty for the region of a finding."""
+    number: str = ""
+    """Number of the finding, with an arrow towards a region outside of the picture."""
+    number_place: tuple[float, float] = (0, 0)
+    """Left end of the number's baseline."""
+
+
+class SlicePicture(NamedTuple):
+    """One slice with its boxes, in units of the drawing unless pixels are named."""
+
+    image: str
+    """Grey values, as a data URI."""
+    overlay: str
+    """Objects of the mask, as a data URI; empty when there are none."""
+    size: tuple[float, float]
+    """Width and height of the image."""
+    view: tuple[float, float, float, float]
+    """Left, top, width and height of the part that is shown."""
+    shown_size: tuple[float, float]
+    """Width and height on the page, in pixels."""
+    font_size: float
+    """Font size of the numbers of findings."""
+    boxes: list[MarkedRegion]
+    """Boxes of the slice."""
+    found: list[MarkedRegion]
+    """Regions of findings on the slice."""
+    name: str
+    """Description for screen readers."""
+    caption: str
+    """Which slice it is; empty for an image of one slice."""
+
+
+def draw_report(report: ImageReport, options: CheckOptions) -> list[SlicePicture]:
+    """Draw the slices that an image's findings are about, or the slice with most boxes.
 
     Boxes have the colour of their class; regions of findings are dashed and carry the finding's number. The objects of
-    the mask, where there is one, shine through in their class's colour.
+    the mask, if any, are filled with their class's colour.
 
     Args:
-        report: of an image.
-        options: that it was checked with.
+        report: the image's report.
+        options: those of the check.
 
     Returns:
-        one ``<figure>`` a slice; none for an image that cannot be read.
+        one picture per slice; none for an image that cannot be read.
     """
     loaded = load_item(report.item, options)
     if loaded.image is None or report.shape is None:
@@ -62,7 +106,7 @@ def draw_report(report: ImageReport, options: CheckOptions) -> list[str]:
 
 
 class _Frame:
-    """Where voxels of a slice lie in the picture."""
+    """Convert positions in voxels to positions in the picture."""
 
     def __init__(self, across: int, shape: tuple[int, ...], unit: tuple[float, ...], upright: bool) -> None:
         self.across, self.unit, self.upright = across, unit, upright
@@ -71,25 +115,25 @@ class _Frame:
         self.size = (shape[self.plane[0]] * unit[0], shape[self.plane[1]] * unit[1])
 
     def place(self, box: Sequence[float]) -> tuple[float, float, float, float]:
-        """x, y, width, height of a box ``(6,)``."""
+        """Return x, y, width and height of a box ``(6,)``."""
         first, second = self.plane
         width, height = (box[3 + first] - box[first]) * self.unit[0], (box[3 + second] - box[second]) * self.unit[1]
         top = box[second] * self.unit[1]
         return box[first] * self.unit[0], top if self.upright else self.size[1] - top - height, width, height
 
     def turn(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels ``(H, W)`` with axis 0 to the right, as rows from the top."""
+        """Turn pixels ``(H, W)``, whose axis 0 runs to the right, into rows from the top."""
         return np.ascontiguousarray(pixels.T if self.upright else pixels.T[::-1])
 
 
 def _is_upright(image: MetaTensor, axis: int) -> bool:
-    """Whether ``axis`` runs downward: as in evaluation's pictures, front and head belong at the top."""
+    """Return whether ``axis`` runs downward; as in the pictures of evaluation, front and head belong at the top."""
     flat = len(np.atleast_1d(image.meta.get("spatial_shape", (0, 0, 0)))) == 2
     return flat or float(image.affine[axis, axis]) < 0
 
 
 def _choose_slices(report: ImageReport, across: int) -> list[int]:
-    """Slices that most findings are about; else the one with most of the boxes' area."""
+    """Choose the slices with most findings; without findings, the one with the largest area of boxes."""
     assert report.shape is not None
     count = report.shape[across]
     found = [finding.region for finding in report.findings if finding.region is not None]
@@ -105,62 +149,74 @@ def _choose_slices(report: ImageReport, across: int) -> list[int]:
 
 def _draw_slice(
     report: ImageReport, options: CheckOptions, frame: _Frame, grey: np.ndarray, mask: np.ndarray | None, index: int
-) -> str:
-    size = f'width="{frame.size[0]:.1f}" height="{frame.size[1]:.1f}"'
-    shapes = [f'<image {size} preserveAspectRatio="none" href="{_jpeg(grey, frame)}"/>']
-    if mask is not None and mask.any():
-        shapes.append(f'<image {size} preserveAspectRatio="none" opacity="0.4" href="{_overlay(mask, frame)}"/>')
-    shapes.append(f'<rect class="edge" {size}/>')
-    placed, snapped = [], snap_boxes(report.boxes)
+) -> SlicePicture:
+    snapped = snap_boxes(report.boxes)
     on_slice = (snapped[:, frame.across] <= index) & (index < snapped[:, 3 + frame.across])
+    boxes = []
     for row in on_slice.nonzero().flatten().tolist():
         channel = int(report.classes[row])
-        placed.append(frame.place(report.boxes[row].tolist()))
         title = f"{report.places[row]}, {options.class_names[channel]}"
-        shapes.append(_rectangle(placed[-1], f'stroke="{COLORS[channel % len(COLORS)]}"', title))
-    for number, finding in enumerate(report.findings, 1):
-        if finding.region is not None and _is_on(finding.region, index, frame):
-            placed.append(frame.place(finding.region))
-            title = f"{number}: {KINDS[finding.kind].title}, {finding.detail}"
-            shapes.append(_rectangle(placed[-1], 'class="found"', title))
-            x, y = (_near(placed[-1][axis], frame.size[axis]) for axis in range(2))
-            shapes.append(f'<text x="{x:.1f}" y="{y - 2:.1f}">{number}</text>')
-    left, top, width, height = _view(placed, frame.size)
-    shrink = _LONGER_SIDE / max(_LONGER_SIDE, width, height)
-    caption = f"slice {index}, of {frame.slices}" if frame.slices > 1 else ""
-    name = escape(f"{report.name} {caption}".strip())
-    return (
-        f'<figure><svg xmlns="http://www.w3.org/2000/svg" width="{width * shrink:.0f}" height="{height * shrink:.0f}" '
-        f'viewBox="{left:.1f} {top:.1f} {width:.1f} {height:.1f}" role="img" '
-        f'aria-label="{name}">{"".join(shapes)}</svg><figcaption>{caption}</figcaption></figure>'
+        boxes.append(MarkedRegion(*frame.place(report.boxes[row].tolist()), title, class_color(channel)))
+    found = [
+        MarkedRegion(
+            *frame.place(finding.region), f"{number}: {KINDS[finding.kind].title}, {finding.detail}", "", str(number)
+        )
+        for number, finding in enumerate(report.findings, 1)
+        if finding.region is not None and _is_on(finding.region, index, frame)
+    ]
+    view = _view([*boxes, *found], frame.size)
+    shrink = _LONGER_SIDE / max(_LONGER_SIDE, *view[2:])
+    font_size = _FONT_SIZE / shrink
+    caption = f"slice {index} (numbered 0 to {frame.slices - 1})" if frame.slices > 1 else ""
+    return SlicePicture(
+        image=_jpeg(grey, frame),
+        overlay="" if mask is None or not mask.any() else _overlay(mask, frame),
+        size=frame.size,
+        view=view,
+        shown_size=(view[2] * shrink, view[3] * shrink),
+        font_size=font_size,
+        boxes=boxes,
+        found=[_place_number(mark, view, font_size) for mark in found],
+        name=f"{report.name} {caption}".strip(),
+        caption=caption,
     )
 
 
 def _is_on(region: tuple[float, ...], index: int, frame: _Frame) -> bool:
-    """Whether a region is on a slice; one beyond the first or the last is shown there."""
+    """Return whether a region is on a slice; a region beyond the first or last slice is shown on that one."""
     low, high = min(region[frame.across], frame.slices - 1), max(region[3 + frame.across], 1)
     return bool(np.floor(low) <= index < np.ceil(high))
 
 
-def _rectangle(place: tuple[float, float, float, float], style: str, title: str) -> str:
-    x, y, width, height = place
-    size = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.1):.1f}" height="{max(height, 0.1):.1f}"'
-    return f"<rect {size} {style}><title>{escape(title)}</title></rect>"
+def _place_number(mark: MarkedRegion, view: tuple[float, float, float, float], font_size: float) -> MarkedRegion:
+    """Place the number above the region, or at the border of the picture when the region lies beyond it."""
+    left, top, right, bottom = view[0], view[1], view[0] + view[2], view[1] + view[3]
+    arrow = ""
+    for beyond, sign in (
+        (mark.x >= right - _RIM, "\N{RIGHTWARDS ARROW}"),
+        (mark.x + mark.width <= left + _RIM, "\N{LEFTWARDS ARROW}"),
+        (mark.y >= bottom - _RIM, "\N{DOWNWARDS ARROW}"),
+        (mark.y + mark.height <= top + _RIM, "\N{UPWARDS ARROW}"),
+    ):
+        arrow += sign if beyond else ""
+    number = mark.number + arrow
+    x = float(np.clip(mark.x, left + 2, right - 2 - _LETTER * font_size * len(number)))
+    y = float(np.clip(mark.y - 2, top + font_size, bottom - 2))
+    return mark._replace(number=number, number_place=(x, y))
 
 
 def _near(value: float, size: float) -> float:
-    """A coordinate, or where the picture ends when it is far out."""
+    """Limit a coordinate to the part that a picture can show."""
     return float(np.clip(value, -_SHOWN_AROUND * size, (1 + _SHOWN_AROUND) * size))
 
 
-def _view(
-    placed: Sequence[tuple[float, float, float, float]], size: tuple[float, float]
-) -> tuple[float, float, float, float]:
-    """x, y, width, height of what is shown: the image, and boxes outside of it unless they are far away."""
-    low = [min(0.0, *(_near(p[axis], size[axis]) for p in placed), 0.0) for axis in range(2)]
-    high = [max(0.0, *(_near(p[axis] + p[2 + axis], size[axis]) for p in placed), size[axis]) for axis in range(2)]
-    left, top = low[0] - _RIM, low[1] - _RIM - _NUMBER
-    return left, top, high[0] + _RIM - left, high[1] + _RIM - top
+def _view(marks: Sequence[MarkedRegion], size: tuple[float, float]) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of what to show: the image, and boxes outside of it unless far away."""
+    lefts, rights = [mark.x for mark in marks], [mark.x + mark.width for mark in marks]
+    tops, bottoms = [mark.y for mark in marks], [mark.y + mark.height for mark in marks]
+    left, right = min([0, *(_near(x, size[0]) for x in lefts)]), max([size[0], *(_near(x, size[0]) for x in rights)])
+    top, bottom = min([0, *(_near(y, size[1]) for y in tops)]), max([size[1], *(_near(y, size[1]) for y in bottoms)])
+    return left - _RIM, top - _RIM - _NUMBER, right - left + 2 * _RIM, bottom - top + 2 * _RIM + _NUMBER
 
 
 def _jpeg(grey: np.ndarray, frame: _Frame) -> str:
@@ -172,7 +228,7 @@ def _jpeg(grey: np.ndarray, frame: _Frame) -> str:
 
 
 def _overlay(mask: np.ndarray, frame: _Frame) -> str:
-    """Objects in the colours of their classes, all else transparent."""
+    """Colour objects by their classes and make all else transparent."""
     labels = np.zeros(mask.shape[1:], dtype=np.uint8)
     for channel, region in enumerate(mask):
         labels[region > 0] = channel % len(COLORS) + 1

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One item of a data list, read by the transforms that training reads it with; what fails becomes a finding."""
+"""Read one item of a data list by the transforms of training; what cannot be read becomes a finding."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ __all__ = ["LoadedItem", "boxes_of_mask", "load_item"]
 
 
 class LoadedItem(NamedTuple):
-    """What could be read of an item."""
+    """The parts of an item that could be read."""
 
     image: MetaTensor | None
     """``(C, H, W, Z)`` as in its file; a 2D image has one slice."""
     mask: Tensor | None
-    """``(classes, H, W, Z)`` uint8, of the image's size."""
+    """``(classes, H, W, Z)`` uint8, as large as the image."""
     survey: BoxSurvey | None
-    """Boxes of three axes in voxels of the image; ``None`` when they could not be read or there are none."""
+    """Boxes along three axes, in voxels of the image; ``None`` without an annotation or mask that could be read."""
     drawn: bool
-    """Whether the boxes come from an annotation; else they were cut from the mask."""
+    """Whether the boxes come from an annotation; if not, they were cut from the mask."""
     findings: list[Finding]
     """What could not be read, and why."""
 
 
 def load_item(item: Mapping[str, Any], options: CheckOptions) -> LoadedItem:
-    """Read image, mask and boxes; boxes of an annotation win over those of the mask, as in training.
+    """Read image, mask and boxes; as in training, boxes of an annotation take precedence over those of the mask.
 
     Args:
-        item: of a data list, with ``image`` and ``mask`` or ``box``.
-        options: how masks and labels are to be understood.
+        item: entry of a data list, with ``image`` and ``mask`` or ``box``.
+        options: how to interpret masks and labels.
 
     Example:
         >>> load_item({"image": "nowhere.png"}, CheckOptions()).findings[0].detail
@@ -62,17 +62,17 @@ def load_item(item: Mapping[str, Any], options: CheckOptions) -> LoadedItem:
         names = [f"object {i + 1}" for i in range(len(boxes))]
         survey = BoxSurvey(boxes, boxes, "index", classes, names, [], classes < 0)
     elif "mask" not in item:
-        findings.append(Finding("no_annotation", "the data list names neither box nor label (a mask's file)"))
+        findings.append(Finding("no_annotation", "the data list has neither a box nor a label (file of a mask)"))
     return LoadedItem(image, mask, survey, drawn, findings)
 
 
 def boxes_of_mask(mask: Tensor, options: CheckOptions, margin: float = 0) -> tuple[Tensor, Tensor]:
-    """Boxes of a mask's objects as training cuts them, without those of fewer than ``min_size`` voxels.
+    """Cut boxes from a mask as training does, without those of objects of fewer than ``min_size`` voxels.
 
     Args:
         mask: ``(classes, H, W, Z)``.
-        options: gives ``slice_dim``, ``min_size`` and ``margin_seed``.
-        margin: voxels by which the boxes are loosened.
+        options: give ``slice_dim``, ``min_size`` and ``margin_seed``.
+        margin: voxels to add on each side.
 
     Returns:
         boxes ``(N, 6)`` float64 and classes ``(N,)``.
@@ -91,12 +91,12 @@ def boxes_of_mask(mask: Tensor, options: CheckOptions, margin: float = 0) -> tup
 
 @cache
 def _loader(key: str, num_channels: int | None = None) -> LoadCheckedImaged:
-    """The loader of training, made once for all images."""
+    """Make the loader of training, once for all images."""
     return LoadCheckedImaged(key, num_channels, label_map=key == "mask")
 
 
 def _load_image(item: Mapping[str, Any], options: CheckOptions, findings: list[Finding]) -> MetaTensor | None:
-    """The image, also where it has another number of channels than training takes."""
+    """Load the image, even if it has another number of channels than training expects."""
     unusable: list[Finding] = []
     image = _load_volume(item, "image", unusable, options.in_channels)
     if image is None:
@@ -124,7 +124,7 @@ def _load_volume(
 def _load_mask(
     item: Mapping[str, Any], image: MetaTensor, options: CheckOptions, findings: list[Finding]
 ) -> Tensor | None:
-    """The mask, unless it cannot be used with the image."""
+    """Load the mask, unless it cannot be used with the image."""
     volume = _load_volume(item, "mask", findings)
     if volume is None:
         return None
@@ -138,7 +138,7 @@ def _load_mask(
         findings.append(Finding("place_mismatch", _one_line(error)))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of values without a class, which is a finding below
+            warnings.simplefilter("ignore", UserWarning)  # about values without a class, which are a finding below
             mask = LabelToChannels(options.label_values)(volume)
     except ValueError as error:
         findings.append(Finding("unreadable_mask", _one_line(error)))
@@ -155,20 +155,20 @@ def _survey(
     item: Mapping[str, Any], image: MetaTensor, options: CheckOptions, findings: list[Finding]
 ) -> BoxSurvey | None:
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             survey = survey_boxes(item["box"], image, classes=options.box_classes, min_size=options.min_size or 2)
     except (OSError, TypeError, ValueError) as error:
         findings.append(Finding("unreadable_boxes", _one_line(error)))
         return None
-    findings += [Finding("left_out", _one_line(warning.message)) for warning in told]
+    findings += [Finding("left_out", _one_line(warning.message)) for warning in caught]
     survey = _without_unknown_channels(survey, len(options.class_names))
     findings += [Finding(fault.kind, fault.message, box=fault.place) for fault in survey.faults]
     return survey
 
 
 def _without_unknown_channels(survey: BoxSurvey, channels: int) -> BoxSurvey:
-    """Boxes of channels that the network does not have become faults."""
+    """Turn boxes of channels that the network does not have into faults."""
     known = survey.classes < channels
     kept = known.nonzero().flatten()
     faults = [
@@ -187,6 +187,6 @@ def _without_unknown_channels(survey: BoxSurvey, channels: int) -> BoxSurvey:
 
 
 def _one_line(error: object) -> str:
-    """A message without line breaks, not too long; the type's name where there is none."""
+    """Shorten a message to one line; an error without a message gives its type."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 400 else f"{text[:400]} ..."

@@ -1,35 +1,45 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How large boxes are, and how tight, over the whole data set."""
+"""Describe the sizes and margins of all boxes of a data set."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import NamedTuple
 
 import numpy as np
 
-from monai_bbox_mil.check_boxes.charts import histogram
-from monai_bbox_mil.check_boxes.survey import CheckResult
+from monai_bbox_mil.check_boxes.charts import GREY, histogram
+from monai_bbox_mil.check_boxes.reports import CheckResult
 
-__all__ = ["draw_sizes", "tell_tightness"]
+__all__ = ["Chart", "describe_tightness", "draw_sizes"]
 
 
-def tell_tightness(result: CheckResult) -> list[str]:
-    """One sentence on the margins of drawn boxes around the masks' objects; none where no margin is known."""
+class Chart(NamedTuple):
+    """A histogram and its title."""
+
+    title: str
+    svg: str
+
+
+def describe_tightness(result: CheckResult) -> str:
+    """Describe the margins of drawn boxes around the masks' objects; empty when no margin is known."""
     margins = _margins(result)
     every = np.concatenate(list(margins.values())) if margins else np.zeros(0)
     if not len(every):
-        return []
-    beyond, cut = (every > result.options.tolerance).mean(), (every < -result.options.tolerance).mean()
-    return [
-        f"Against the masks, the sides of the boxes lie {every.mean():+.2f} voxels beyond the objects in the mean "
-        f"(negative: inside); {beyond:.0%} of the sides lie more than {result.options.tolerance:g} voxels beyond, "
-        f"{cut:.0%} more than that inside."
-    ]
+        return ""
+    tolerance = result.options.tolerance
+    mean = every.mean()
+    where = f"{abs(mean):.2f} voxels {'outside' if mean > 0 else 'inside'}" if abs(mean) >= 0.005 else "exactly on"
+    return (
+        f"On average, a side of a box lies {where} the edge of its object in the mask. "
+        f"{(every > tolerance).mean():.0%} of the sides lie more than {tolerance:g} voxels outside, "
+        f"{(every < -tolerance).mean():.0%} more than {tolerance:g} voxels inside."
+    )
 
 
-def draw_sizes(result: CheckResult) -> list[str]:
-    """The section of histograms, as lines of HTML; none where there is nothing to show."""
+def draw_sizes(result: CheckResult) -> list[Chart]:
+    """Draw histograms of the boxes' sizes, numbers and margins, without those that would be empty."""
     sizes: dict[str, list[float]] = {name: [] for name in result.options.class_names}
     counts: list[float] = []
     for image in result.images:
@@ -42,17 +52,18 @@ def draw_sizes(result: CheckResult) -> list[str]:
         for channel, mean in zip(image.classes.tolist(), means.tolist()):
             sizes[result.options.class_names[channel]].append(mean)
     charts = [
-        histogram(sizes, "Size of the boxes (geometric mean of the sides)", "voxels"),
-        histogram({"images": counts}, "Boxes of an image", "boxes"),
-        histogram(
-            _margins(result), "Margins: how far sides lie beyond the mask's objects", "voxels (negative: inside)"
+        Chart("Size of the boxes", histogram(sizes, "geometric mean of the sides, voxels", "boxes")),
+        Chart("Number of boxes per image", histogram({"all classes": counts}, "boxes per image", "images", [GREY])),
+        Chart(
+            "Margin of the boxes around their objects",
+            histogram(_margins(result), "margin of a side, voxels (negative: it cuts the object)", "sides"),
         ),
     ]
-    return ["<h2>Sizes</h2>", f'<div class="charts">{"".join(charts)}</div>'] if any(charts) else []
+    return [chart for chart in charts if chart.svg]
 
 
 def _margins(result: CheckResult) -> dict[str, np.ndarray]:
-    """Margins of all sides that are known, by class."""
+    """Collect all known margins by class; empty when none is known."""
     margins: dict[str, list[np.ndarray]] = defaultdict(list)
     for image in result.images:
         if image.shape is None or not len(image.margins):
@@ -61,5 +72,6 @@ def _margins(result: CheckResult) -> dict[str, np.ndarray]:
         for channel, row in zip(image.classes.tolist(), image.margins.numpy()):
             values = row[[*axes, *(3 + axis for axis in axes)]]
             margins[result.options.class_names[channel]].append(values[np.isfinite(values)])
-    joined = {name: np.concatenate(margins[name]) for name in result.options.class_names if margins[name]}
+    # Classes without margins stay in the list, so that each class keeps its colour.
+    joined = {name: np.concatenate(margins[name] or [np.zeros(0)]) for name in result.options.class_names}
     return joined if any(len(values) for values in joined.values()) else {}

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The findings and the boxes as CSV."""
+"""Write the findings and the boxes as CSV files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from monai_bbox_mil.check_boxes.findings import KINDS
-from monai_bbox_mil.check_boxes.survey import CheckResult
+from monai_bbox_mil.check_boxes.reports import CheckResult
 from monai_bbox_mil.csv_tables import write_table
 
 __all__ = ["table_paths", "write_tables"]
@@ -19,7 +19,7 @@ _CORNERS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
 
 
 def table_paths(stem: str | os.PathLike[str]) -> list[Path]:
-    """Where :func:`write_tables` writes.
+    """Return the paths that :func:`write_tables` writes to.
 
     Example:
         >>> [path.as_posix() for path in table_paths("out/check")]
@@ -32,7 +32,7 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
     """Write ``<stem>_findings.csv`` and ``<stem>_boxes.csv``.
 
     Args:
-        result: of :func:`.check_items`.
+        result: the result of :func:`.check_items`.
         stem: path without extension.
 
     Returns:
@@ -40,7 +40,7 @@ def write_tables(result: CheckResult, stem: str | os.PathLike[str]) -> list[Path
 
     Example:
         >>> import tempfile
-        >>> from monai_bbox_mil.check_boxes.survey import check_items
+        >>> from monai_bbox_mil.check_boxes.checking import check_items
         >>> from monai_bbox_mil.csv_tables import read_table
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     found, _ = write_tables(check_items({"training": [{"image": "nowhere.png"}]}), Path(folder, "check"))

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Drawn boxes against the objects of a mask."""
+"""Compare drawn boxes with the objects of a mask."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SIDES = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
 def compare_with_mask(
     boxes: Tensor, classes: Tensor, places: Sequence[str], mask: Tensor, options: CheckOptions
 ) -> tuple[Tensor, list[Finding]]:
-    """How tight drawn boxes are, which are empty, and which objects have none.
+    """Find out how tight drawn boxes are, which boxes are empty, and which objects have no box.
 
     Args:
         boxes: ``(N, 6)``, voxels, half-open.
         classes: ``(N,)`` channels of the mask.
         places: ``N`` names of the boxes.
         mask: ``(classes, H, W, Z)``.
-        options: say how objects are cut into slices, and what misses are tolerated.
+        options: say how to cut objects into slices, and how far a side may miss its object.
 
     Returns:
         margins ``(N, 6)`` as in :func:`box_margins`, and the findings.
@@ -76,7 +76,7 @@ def compare_with_mask(
 
 
 def box_margins(boxes: Tensor, tight: Tensor, belongs: Tensor) -> Tensor:
-    """Signed margins of boxes around their objects.
+    """Measure the signed margins of boxes around their objects.
 
     Args:
         boxes: ``(N, 6)``, voxels.
@@ -100,10 +100,10 @@ def box_margins(boxes: Tensor, tight: Tensor, belongs: Tensor) -> Tensor:
 
 
 def _assign(boxes: Tensor, classes: Tensor, tight: Tensor, kinds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Which objects belong to which box ``(N, K)``, and the share of each object's tight box in each box.
+    """Find out which objects belong to which box ``(N, K)``, and which share of each object's tight box a box holds.
 
-    An object belongs to every box that holds half of it or more; a box that holds no half gets the object of which it
-    holds most, as one that is drawn too small or aside.
+    An object belongs to every box that holds at least half of it. A box that holds half of no object was drawn too
+    small or beside its object, and gets the object of which it holds most.
     """
     low = torch.maximum(boxes[:, None, :3], tight[None, :, :3])
     high = torch.minimum(boxes[:, None, 3:], tight[None, :, 3:])

@@ -34,8 +34,8 @@ def pad_box_collate(batch: Sequence[Any], box_keys: Sequence[str] = ("label",), 
         dictionary of batches, each box tensor ``(B, N_max, 2*D + 1)``.
 
     Raises:
-        ValueError: when an image moved since its boxes were made, or when some items have boxes and others have none,
-            or something else, under the same key.
+        ValueError: for an empty batch, when an image moved since its boxes were made, or when some items have boxes and
+            others have none, or something else, under the same key.
 
     Example:
         >>> batch = [{"label": torch.ones(n, 5)} for n in (1, 3)]
@@ -45,6 +45,8 @@ def pad_box_collate(batch: Sequence[Any], box_keys: Sequence[str] = ("label",), 
         torch.Size([4, 3, 5])
     """
     items = list(_items(batch))
+    if not items:
+        raise ValueError("batch must hold at least one item, got none.")
     boxes = {}
     for key in box_keys:
         holds = [_is_box_tensor(item.get(key)) for item in items]

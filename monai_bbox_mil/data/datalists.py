@@ -154,7 +154,12 @@ def decathlon_datalist(
 
 
 def _load_parts(
-    root: Path, datalist: str | os.PathLike, section: str | None, validation_fraction: float, seed: int, check: bool
+    root: Path,
+    datalist: str | os.PathLike[str],
+    section: str | None,
+    validation_fraction: float,
+    seed: int,
+    check: bool,
 ) -> dict[str, list[dict[str, Any]]]:
     """All parts of a data list file; if checked, the files of all, or of the one section, are there."""
     path = root / datalist

@@ -19,7 +19,9 @@ from monai_bbox_mil.runs.files import replacing
 __all__ = ["ReadImageSettings", "load_image_settings", "save_image_settings"]
 
 
-def save_image_settings(path: str | os.PathLike, spacing_mm: Sequence[float] | None, image_size: Sequence[int]) -> None:
+def save_image_settings(
+    path: str | os.PathLike[str], spacing_mm: Sequence[float] | None, image_size: Sequence[int]
+) -> None:
     """Write the image settings of a training as JSON.
 
     Args:
@@ -46,7 +48,7 @@ def save_image_settings(path: str | os.PathLike, spacing_mm: Sequence[float] | N
         unfinished.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def load_image_settings(path: str | os.PathLike) -> dict[str, Any]:
+def load_image_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The ``spacing_mm`` and ``image_size`` that :func:`save_image_settings` wrote.
 
     Raises:
@@ -81,7 +83,7 @@ class ReadImageSettings:
         'image.nii.gz'
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
         self._read: dict[str, Any] | None = None
 

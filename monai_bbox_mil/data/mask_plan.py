@@ -31,12 +31,12 @@ __all__ = ["plan_masks"]
 
 def plan_masks(
     images: Sequence[Mapping[str, Any]],
-    output_dir: str | os.PathLike,
+    output_dir: str | os.PathLike[str],
     output_postfix: str = "_segmentation",
-    dataset_dir: str | os.PathLike = "",
+    dataset_dir: str | os.PathLike[str] = "",
     label_values: Sequence[int] = (1,),
     resume: bool = False,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Items whose masks are still to be made, once all masks are known to have places of their own.
 
@@ -82,7 +82,7 @@ def plan_masks(
     return [dict(item) for item in images if str(item["image"]) not in kept]
 
 
-def _check_folder(output_dir: str | os.PathLike) -> Path:
+def _check_folder(output_dir: str | os.PathLike[str]) -> Path:
     """The folder itself, or the nearest above it that is there."""
     if not os.fspath(output_dir):
         raise ValueError("output_dir: expected the name of a folder, got empty text.")
@@ -114,7 +114,7 @@ def _check_files(masks: Mapping[str, Path], label_values: Sequence[int], there: 
             )
 
 
-def _check_one_mask_each(masks: Mapping[str, Path], output_dir: str | os.PathLike, there: Path) -> None:
+def _check_one_mask_each(masks: Mapping[str, Path], output_dir: str | os.PathLike[str], there: Path) -> None:
     pair = _same(masks, lambda mask: str(same_place(mask)))
     if pair is None:  # names that differ in capitals are one on some disks
         pair = _same(masks, lambda mask: unicodedata.normalize("NFC", str(same_place(mask))).casefold())
@@ -138,7 +138,7 @@ def _folds_case(folder: Path) -> bool:
         return Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
 
 
-def _check_images_stay(masks: Mapping[str, Path], output_dir: str | os.PathLike, output_postfix: str) -> set[str]:
+def _check_images_stay(masks: Mapping[str, Path], output_dir: str | os.PathLike[str], output_postfix: str) -> set[str]:
     """Refuse masks that destroy images or become some; the images that masks are written next to."""
     images = {place: image for image in masks for place in (same_place(image), Path(os.path.realpath(image)))}
     known = {identity for image in masks if (identity := _identity(image))}
@@ -164,7 +164,7 @@ def _check_images_stay(masks: Mapping[str, Path], output_dir: str | os.PathLike,
     return beside
 
 
-def _identity(path: str | os.PathLike) -> tuple[int, int] | None:
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     """What two names of one file share, whatever its disk makes of capitals."""
     if not os.path.isfile(path) or os.path.islink(path):
         return None
@@ -173,7 +173,10 @@ def _identity(path: str | os.PathLike) -> tuple[int, int] | None:
 
 
 def _keep(
-    masks: Mapping[str, Path], present: Iterable[str], output_dir: str | os.PathLike, model: str | os.PathLike | None
+    masks: Mapping[str, Path],
+    present: Iterable[str],
+    output_dir: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None,
 ) -> set[str]:
     """Images whose masks are done."""
     faults = {image: fault for image in present if (fault := _fault(image, masks[image])) is not None}

@@ -12,15 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
+
+from monai_bbox_mil.data.image_settings import save_image_settings
 from monai_bbox_mil.runs.files import replacing
 
-__all__ = ["announce_model", "describe_model", "save_model_card"]
+__all__ = ["announce_model", "describe_model", "finish_training", "save_model_card"]
 
-_MODEL, _CARD = "model.pt", "model_card.json"
+_MODEL, _CARD, _IMAGE_SETTINGS = "model.pt", "model_card.json", "image_settings.json"
 
 
 def save_model_card(
-    ckpt_dir: str | os.PathLike,
+    ckpt_dir: str | os.PathLike[str],
     classes: Sequence[str],
     training_images: int,
     validation_images: int,
@@ -63,7 +66,44 @@ def save_model_card(
         )
 
 
-def describe_model(ckpt_dir: str | os.PathLike) -> str:
+def finish_training(
+    ckpt_dir: str | os.PathLike[str],
+    classes: Sequence[str],
+    spacing_mm: Sequence[float] | None,
+    image_size: Sequence[int],
+    training_images: int,
+    validation_images: int,
+) -> None:
+    """Write ``image_settings.json`` and ``model_card.json`` beside the weights ``model.pt`` of a training that ended.
+
+    Of several processes the first one writes, and the others wait for it: afterwards each can read the best model.
+
+    Args:
+        ckpt_dir: folder of the weights.
+        classes: names of the classes.
+        spacing_mm: spacing after resampling; ``None`` where images kept their own.
+        image_size: pixels after padding or cropping.
+        training_images: images, not slices, that the weights were learned from.
+        validation_images: those that chose the epoch and the threshold.
+
+    Raises:
+        FileNotFoundError: when there is no ``model.pt``.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "model.pt").write_bytes(b"weights")
+        ...     finish_training(folder, ["prostate"], None, [96, 96], 40, 10)
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['image_settings.json', 'model.pt', 'model_card.json']
+    """
+    if idist.get_rank() == 0:
+        save_image_settings(Path(ckpt_dir, _IMAGE_SETTINGS), spacing_mm, image_size)
+        save_model_card(ckpt_dir, classes, training_images, validation_images)
+    idist.barrier()
+
+
+def describe_model(ckpt_dir: str | os.PathLike[str]) -> str:
     """Which model lies in a folder, and what it was trained on, as far as its card says; one line.
 
     Raises:
@@ -78,7 +118,7 @@ def describe_model(ckpt_dir: str | os.PathLike) -> str:
     return f"{', '.join(parts)} on {images}. Classes: {', '.join(card['classes'])}."
 
 
-def announce_model(ckpt_dir: str | os.PathLike, others: Sequence[str | os.PathLike] = ()) -> None:
+def announce_model(ckpt_dir: str | os.PathLike[str], others: Sequence[str | os.PathLike[str]] = ()) -> None:
     """Print which model a run uses, and what it was trained on.
 
     Args:
@@ -110,7 +150,7 @@ def announce_model(ckpt_dir: str | os.PathLike, others: Sequence[str | os.PathLi
             print(f"A training of your own left another: {describe_model(folder)} To use it: --ckpt_dir {folder}")
 
 
-def _load(ckpt_dir: str | os.PathLike) -> dict[str, Any] | None:
+def _load(ckpt_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The card, if there is one of these very weights."""
     path = Path(ckpt_dir, _CARD)
     if not path.is_file():

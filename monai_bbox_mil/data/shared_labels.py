@@ -22,7 +22,7 @@ class SharedLabels:
         labels: tensors of one data type, of any shapes.
 
     Raises:
-        ValueError: when there are none.
+        ValueError: when there are none, or their types differ.
 
     Example:
         >>> labels = SharedLabels([torch.zeros(1, 2, 2), torch.ones(1, 1, 3)])
@@ -35,10 +35,13 @@ class SharedLabels:
         found = [torch.as_tensor(label).as_subclass(Tensor) for label in labels]
         if not found:
             raise ValueError("labels must hold at least one tensor, got none.")
+        types = {label.dtype for label in found}
+        if len(types) > 1:
+            raise ValueError(f"labels must be of one type, got {', '.join(sorted(map(str, types)))}.")
         self.shapes = [tuple(label.shape) for label in found]
         self._ends = [0, *accumulate(label.numel() for label in found)]
         # One block for all: a block each would take a file descriptor a slice.
-        self.flat = torch.cat([label.flatten() for label in found]).share_memory_()
+        self.flat: Tensor = torch.cat([label.flatten() for label in found]).share_memory_()
 
     def __len__(self) -> int:
         return len(self.shapes)

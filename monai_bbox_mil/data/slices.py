@@ -28,7 +28,7 @@ from monai_bbox_mil.data.volume_cache import VolumeCache
 __all__ = ["SliceDataset"]
 
 
-class SliceDataset(TorchDataset):
+class SliceDataset(TorchDataset[dict[str, Any]]):
     """Every slice of every volume, once an epoch.
 
     Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
@@ -60,8 +60,8 @@ class SliceDataset(TorchDataset):
     def __init__(
         self,
         data: Sequence[Mapping[str, Any]],
-        transform: Callable | None = None,
-        slice_transform: Callable | None = None,
+        transform: Callable[..., Any] | None = None,
+        slice_transform: Callable[..., Any] | None = None,
         keys: Sequence[str] = ("image", "label", "mask"),
         slice_dim: int | None = -1,
         cache_rate: float = 1.0,
@@ -244,7 +244,7 @@ class SliceDataset(TorchDataset):
         return cut
 
 
-def _may_draw(transform: Callable | None) -> bool:
+def _may_draw(transform: Callable[..., Any] | None) -> bool:
     if isinstance(transform, Compose):  # which counts as random whatever it holds
         return any(map(_may_draw, transform.transforms))
     return transform is not None and (isinstance(transform, Randomizable) or not isinstance(transform, Transform))

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
+import ignite.distributed as idist
 import numpy as np
 import pandas as pd
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.data.utils import affine_to_spacing
 from monai.metrics import compute_dice, compute_hausdorff_distance
@@ -27,13 +27,14 @@ from torch import Tensor
 from monai_bbox_mil.boxes import slice_box_tensor
 from monai_bbox_mil.csv_tables import write_table
 from monai_bbox_mil.data.case_names import shortest_names
-from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_picture_grid, save_pictures
 from monai_bbox_mil.metrics import box_region_iou
 from monai_bbox_mil.runs.files import printable
+from monai_bbox_mil.visualize import CasePicture, load_pictures, save_picture_grid, save_pictures
 
 __all__ = ["CaseReport"]
 
 _SCORES = ("dice", "hd95_mm", "box_iou")
+_Value = TypeVar("_Value")
 
 
 class CaseReport:
@@ -56,7 +57,7 @@ class CaseReport:
         num_pictures: rows of the picture grid.
         name: logger's name; the engine's when ``None``.
         keep_pictures: whether to write the slice that shows most of each case as arrays too, to ``pictures.npz``; see
-            :func:`~monai_bbox_mil.handlers.picture_grid.load_pictures`.
+            :func:`~monai_bbox_mil.visualize.load_pictures`.
         images: paths of all images of the data list, of several files of one image the list of them. With them a case
             keeps its name whatever other images are evaluated; without, names tell apart those that are.
 
@@ -66,14 +67,14 @@ class CaseReport:
 
     def __init__(
         self,
-        output_dir: str | os.PathLike,
+        output_dir: str | os.PathLike[str],
         class_names: Sequence[str],
         threshold: float | Sequence[float] | None = None,
         slice_dim: int | None = -1,
         num_pictures: int = 3,
         name: str | None = None,
         keep_pictures: bool = False,
-        images: Sequence[str | os.PathLike | Sequence[str | os.PathLike]] = (),
+        images: Sequence[str | os.PathLike[str] | Sequence[str | os.PathLike[str]]] = (),
     ) -> None:
         self.output_dir = Path(output_dir)
         self.class_names = tuple(str(each) for each in class_names)
@@ -101,7 +102,7 @@ class CaseReport:
 
     def _add(self, engine: Engine) -> None:
         items: Any = zip(engine.state.batch, engine.state.output)  # type: ignore[call-overload]
-        rank = dist.get_rank() if dist.is_initialized() else 0
+        rank = idist.get_rank()
         for batch, output in items:
             case = {**batch, **output}
             known: dict[str, Any] = {
@@ -144,11 +145,12 @@ class CaseReport:
 
     def _table(self) -> pd.DataFrame:
         """Scores of the cases of all processes, a row per case and class."""
-        rows = pd.DataFrame(_gather(self._rows)).sort_values("_order", kind="stable")
+        gathered = _gather(self._rows)
+        rows = pd.DataFrame(gathered).sort_values("_order", kind="stable")
         # A distributed sampler repeats cases to even out its ranks.
         rows = rows.drop_duplicates(["_item", "class"])
         items = rows.drop_duplicates("_item")
-        names = dict(zip(items["_item"], _name_cases(items["_image"], items["_mask"], self.images)))
+        names = dict(zip(items["_item"], _name_cases(items["_image"].tolist(), items["_mask"].tolist(), self.images)))
         rows.insert(0, "case", rows["_item"].map(names))
         rows["patient"] = rows["patient"].where(rows["patient"].notna(), rows["case"])
         return rows.sort_values(["case", "class"], kind="stable")
@@ -170,12 +172,12 @@ class CaseReport:
         kept = [(n, load_pictures(self._pictures[items[n]])[items[n]]) for n in wanted if items[n] in self._pictures]
         pictures: dict[str, CasePicture] = dict(_gather(kept))
         self._scratch.cleanup()
-        if dist.is_initialized() and dist.get_rank() > 0:
+        if idist.get_rank() > 0:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_table(self.output_dir / "cases.csv", cases, float_format="%.5g")
         write_table(self.output_dir / "summary.csv", summary.reset_index(), float_format="%.5g")
-        shown = [pictures[n]._replace(title=f"{n}\n{order.name} {order[n]:.3f}") for n in order.index[places]]
+        shown = [pictures[n]._replace(title=title) for n, title in _titles(order, places).items()]
         save_picture_grid(self.output_dir / "cases.png", shown, self.class_names)
         if self.keep_pictures:
             save_pictures(self.output_dir / "pictures.npz", {n: pictures[n]._replace(title=n) for n in order.index})
@@ -229,6 +231,16 @@ def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor
     return torch.where(torch.isfinite(distance), distance, torch.nan)
 
 
+def _titles(order: pd.Series, places: np.ndarray) -> dict[str, str]:
+    """What stands beside the pictures of cases, by their names: which of all it is, and its score."""
+    score = {"dice": "Dice", "box_iou": "IoU with boxes"}[str(order.name)]
+    ranks = {0: "best", len(order) - 1: "worst"} if len(order) > 1 else {}
+    return {
+        order.index[i]: f"{order.index[i]}\n{score} {order.iloc[i]:.3f}{f' ({ranks[i]})' if i in ranks else ''}"
+        for i in places.tolist()
+    }
+
+
 def _picture(case: Mapping[str, Any]) -> CasePicture:
     """The slice that shows most of the object: of the mask, or without one of the boxes."""
     image, boxes = case["original"], torch.as_tensor(case["label"]).as_subclass(Tensor).cpu()
@@ -254,10 +266,7 @@ def _picture(case: Mapping[str, Any]) -> CasePicture:
     )
 
 
-def _gather(values: list) -> list:
+def _gather(values: list[_Value]) -> list[_Value]:
     """The values of all ranks."""
-    if not dist.is_initialized():
-        return values
-    gathered: list = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, values)
+    gathered: Any = idist.all_gather(values)
     return [value for part in gathered for value in part]

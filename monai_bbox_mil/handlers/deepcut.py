@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import ignite.distributed as idist
 import numpy as np
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.inferers import Inferer, SimpleInferer
 from scipy import ndimage
@@ -77,6 +77,8 @@ class DeepCut:
         ValueError: for an interval or batch size below 1; when training starts, for labels that are not filled boxes of
             the image's size; for the state of other data.
     """
+
+    checkpoint_name = "deepcut"  # see monai_bbox_mil.runs.complete_checkpoint
 
     def __init__(
         self,
@@ -169,9 +171,10 @@ class DeepCut:
 
     @torch.no_grad()
     def _relabel(self) -> None:
-        if dist.is_initialized():
+        if idist.get_world_size() > 1:
             for buffer in self.network.buffers():
-                dist.broadcast(buffer, 0)
+                alike: Any = idist.broadcast(buffer, 0)
+                buffer.copy_(alike)
         device = next(self.network.parameters()).device
         self.network.eval()  # the trainer sets it back at its next step
         starts = range(0, len(self._boxes), self.batch_size)

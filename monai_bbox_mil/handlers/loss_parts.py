@@ -32,6 +32,8 @@ class LossParts:
         ['train_loss', 'train_pairwise', 'train_unary']
     """
 
+    checkpoint_name = "loss_parts"  # see monai_bbox_mil.runs.complete_checkpoint
+
     def __init__(self, loss: Any, prefix: str = "train_") -> None:
         self.loss = loss
         self.prefix = prefix

@@ -45,6 +45,8 @@ class MeanTeacher:
         >>> teacher = MeanTeacher(network, BoxSelfTrainingLoss(GeneralizedMILLoss()), start_epoch=18)
     """
 
+    checkpoint_name = "mean_teacher"  # see monai_bbox_mil.runs.complete_checkpoint
+
     def __init__(
         self,
         network: torch.nn.Module,

@@ -8,8 +8,9 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch.distributed as dist
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.handlers import from_engine
 
@@ -40,9 +41,9 @@ class ThresholdCalibrator:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         thresholds: Sequence[float] = DEFAULT_THRESHOLDS,
-        output_transform: Callable | None = None,
+        output_transform: Callable[..., Any] | None = None,
         name: str | None = None,
         slice_dim: int | None = None,
     ) -> None:
@@ -67,7 +68,7 @@ class ThresholdCalibrator:
         calibrated = [score > 0 for score in best]
         engine.state.metrics["box_iou"] = sum(best) / len(best)
         num_images = len(self.metric.get_buffer())
-        if dist.is_initialized() and dist.get_rank() > 0:
+        if idist.get_rank() > 0:
             return
         save_threshold(
             self.path,

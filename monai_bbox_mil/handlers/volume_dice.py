@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import Tensor
 
@@ -38,6 +39,8 @@ class VolumeDice:
     """
 
     def __init__(self, threshold: float = 0.5, metric_name: str = "val_dice") -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be in [0, 1], got {threshold}.")
         self.threshold = threshold
         self.metric_name = metric_name
         self._counts: dict[int, Tensor] = {}
@@ -72,10 +75,7 @@ class VolumeDice:
 
 def _add_up_ranks(counts: dict[int, Tensor]) -> dict[int, Tensor]:
     """The counts of each volume from all processes, whose samplers share out the slices."""
-    if not dist.is_initialized():
-        return counts
-    gathered: list = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, counts)
+    gathered: Any = idist.all_gather(counts)
     total: dict[int, Tensor] = {}
     for part in gathered:
         _add_up(total, part.items())

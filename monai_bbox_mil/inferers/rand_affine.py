@@ -47,8 +47,8 @@ class RandAffineInferer(Inferer):
     def __init__(self, rotate_deg: float = 0.0, zoom: float = 0.0) -> None:
         super().__init__()
         for name, value in (("rotate_deg", rotate_deg), ("zoom", zoom)):
-            if value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}.")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a finite number of at least 0, got {value}.")
         self.rotate_deg = rotate_deg
         self.zoom = zoom
 

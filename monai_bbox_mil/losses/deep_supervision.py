@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +30,22 @@ def scale_box_tensor(target: Tensor, old_shape: Sequence[int], new_shape: Sequen
     Returns:
         ``(B, N_max, 2*D + 1)``.
 
+    Raises:
+        ValueError: when the boxes and both shapes do not have the same axes, or a size is not at least 1.
+
     Example:
         >>> scale_box_tensor(torch.tensor([[[2.0, 3.0, 6.0, 7.0, 0.0]]]), (8, 8), (4, 4))
         tensor([[[1., 1., 3., 4., 0.]]])
     """
     target = target.as_subclass(Tensor)
+    dims = len(old_shape)
+    if target.ndim != 3 or target.shape[2] != 2 * dims + 1 or len(new_shape) != dims:
+        raise ValueError(
+            f"target must have the shape (B, N, 2*D + 1) and both shapes D sizes, got {tuple(target.shape)}, "
+            f"old_shape {tuple(old_shape)} and new_shape {tuple(new_shape)}."
+        )
+    if min(*old_shape, *new_shape) < 1:
+        raise ValueError(f"old_shape and new_shape must hold sizes of at least 1, got {old_shape} and {new_shape}.")
     if tuple(old_shape) == tuple(new_shape):
         return target
     factor = torch.tensor([new / old for old, new in zip(old_shape, new_shape, strict=True)] * 2).to(target)
@@ -72,6 +84,8 @@ class BoxDeepSupervisionLoss(_Loss):
         super().__init__()
         self.loss = loss
         self.weights = None if weights is None else tuple(weights)
+        if self.weights is not None and not (self.weights and all(0 <= weight < inf for weight in self.weights)):
+            raise ValueError(f"weights must be finite numbers of at least 0, got {self.weights}.")
         self.parts = {}
 
     def forward(self, input: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
@@ -82,7 +96,8 @@ class BoxDeepSupervisionLoss(_Loss):
         if self.weights is not None and len(self.weights) < len(heads):
             raise ValueError(f"weights must hold one number per head ({len(heads)}), got {self.weights}.")
         weights = self.weights or [0.5**level for level in range(len(heads))]
-        total, shape = self.loss(heads[0], target) * weights[0], heads[0].shape[2:]
+        shape = heads[0].shape[2:]
+        total: Tensor = self.loss(heads[0], target) * weights[0]
         self.parts = dict(getattr(self.loss, "parts", {}))
         for weight, head in zip(weights[1:], heads[1:]):
             total = total + weight * self.loss(head, scale_box_tensor(target, shape, head.shape[2:]))

@@ -14,7 +14,14 @@ from torch.nn.modules.loss import _Loss
 from monai_bbox_mil.bags import BoxPatches, CrossingLines, EmptyLines, resolve_angles
 from monai_bbox_mil.losses.focal import focal, split_pixels
 from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
-from monai_bbox_mil.losses.options import NEGATIVES, PAIRWISE_REGIONS, UNARIES, check_option
+from monai_bbox_mil.losses.options import (
+    NEGATIVES,
+    PAIRWISE_REGIONS,
+    UNARIES,
+    check_core,
+    check_not_negative,
+    check_option,
+)
 from monai_bbox_mil.losses.pairwise import box_pairwise_loss, mean_square_of_pairs
 from monai_bbox_mil.losses.process_mean import mean_over_processes
 from monai_bbox_mil.smooth_max import MAX_ALPHA, SMOOTH_MAXIMA, log_smooth_max
@@ -52,11 +59,15 @@ def generalized_mil_loss(
         logits: ``(B, C, *spatial)`` float32 or float64.
         target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
 
+    Raises:
+        ValueError: when an option is out of range, or the shapes do not fit.
+
     Example:
         >>> target = torch.tensor([[[1.0, 1.0, 3.0, 3.0, 0.0]]])
         >>> generalized_mil_loss(torch.zeros(1, 1, 4, 4), target, unary="bce", pairwise=False).unary
         tensor([0.6931])
     """
+    _check_options(alpha, unary, beta, gamma, negatives, core)
     modulation = gamma if unary == "focal" else 0.0
     positive_weight, negative_weight = (beta, 1 - beta) if unary == "focal" else (1.0, 1.0)
     sync = sync_normalizer and logits.requires_grad
@@ -85,6 +96,17 @@ def generalized_mil_loss(
     if pairwise_region == "image":
         return MILTerms(unary_term, box_pairwise_loss(logits, target, pairwise_region, sync))
     return MILTerms(unary_term, mean_square_of_pairs(patch_logits.sigmoid(), patches, sync))
+
+
+def _check_options(alpha: float, unary: str, beta: float, gamma: float, negatives: str, core: float) -> None:
+    check_option("unary", unary, UNARIES)
+    check_option("negatives", negatives, NEGATIVES)
+    if not 0 < alpha <= MAX_ALPHA:
+        raise ValueError(f"alpha must be greater than 0 and at most {MAX_ALPHA:g}, got {alpha}.")
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta must be in [0, 1], got {beta}.")
+    check_not_negative(gamma=gamma)
+    check_core(core)
 
 
 def _sum_by_class(values: Tensor, per_class: list[int]) -> Tensor:
@@ -159,18 +181,9 @@ class GeneralizedMILLoss(_Loss):
         sync_normalizer: bool = False,
     ) -> None:
         check_option("smooth_max", smooth_max, SMOOTH_MAXIMA)
-        check_option("unary", unary, UNARIES)
-        check_option("negatives", negatives, NEGATIVES)
+        _check_options(alpha, unary, beta, gamma, negatives, core)
         check_option("pairwise_region", pairwise_region, PAIRWISE_REGIONS)
-        for name, value, good, expected in (
-            ("alpha", alpha, 0 < alpha <= MAX_ALPHA, f"greater than 0 and at most {MAX_ALPHA:g}"),
-            ("beta", beta, 0 <= beta <= 1, "in [0, 1]"),
-            ("gamma", gamma, gamma >= 0, "at least 0"),
-            ("pairwise_weight", pairwise_weight, pairwise_weight >= 0, "at least 0"),
-            ("core", core, 0 < core <= 1, "greater than 0 and at most 1"),
-        ):
-            if not good:
-                raise ValueError(f"{name} must be {expected}, got {value}.")
+        check_not_negative(pairwise_weight=pairwise_weight)
         super().__init__(reduction=check_option("reduction", reduction))
         self.smooth_max = smooth_max
         self.alpha = alpha

@@ -12,7 +12,7 @@ from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxBands
 from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
-from monai_bbox_mil.losses.options import check_option
+from monai_bbox_mil.losses.options import check_not_negative, check_option
 
 __all__ = ["MAX_T", "ConstraintTerms", "GlobalConstraintLoss", "global_constraint_loss", "log_barrier"]
 
@@ -84,7 +84,7 @@ def global_constraint_loss(
         target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
 
     Raises:
-        ValueError: when ``t`` is out of range.
+        ValueError: when an option is out of range, or the shapes do not fit.
 
     Example:
         >>> target = torch.tensor([[[1.0, 1.0, 3.0, 3.0, 0.0]]])
@@ -92,6 +92,7 @@ def global_constraint_loss(
         tensor([0.3750])
     """
     _check_t(t)
+    _check_bounds(band_width, size_bounds)
     batch, num_classes = logits.shape[:2]
     pixels = logits[0, 0].numel()
     bands = BoxBands(target, logits.shape, band_width, logits.device)
@@ -109,6 +110,13 @@ def global_constraint_loss(
     size = log_barrier(total - upper * box_size, t) + log_barrier(lower * box_size - total, t)
     size = size.where(box_size > 0, 0).mean(0) / pixels
     return ConstraintTerms(tightness, size, t / pixels * sum_outside.mean(0))
+
+
+def _check_bounds(band_width: int, size_bounds: tuple[float, float]) -> None:
+    if band_width < 1 or band_width % 1:
+        raise ValueError(f"band_width must be a whole number of pixels, at least 1, got {band_width}.")
+    if len(size_bounds) != 2 or not 0 <= size_bounds[0] <= size_bounds[1]:
+        raise ValueError(f"size_bounds must be two numbers with 0 <= lower <= upper, got {tuple(size_bounds)}.")
 
 
 def _check_t(t: float) -> None:
@@ -170,14 +178,10 @@ class GlobalConstraintLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         _check_t(t)
-        if band_width < 1 or band_width % 1:
-            raise ValueError(f"band_width must be a whole number of pixels, at least 1, got {band_width}.")
-        if len(size_bounds) != 2 or not 0 <= size_bounds[0] <= size_bounds[1]:
-            raise ValueError(f"size_bounds must be two numbers with 0 <= lower <= upper, got {tuple(size_bounds)}.")
-        weights = {"tightness": tightness_weight, "size": size_weight, "emptiness": emptiness_weight}
-        for name, weight in weights.items():
-            if not weight >= 0:
-                raise ValueError(f"{name}_weight must be at least 0, got {weight}.")
+        _check_bounds(band_width, size_bounds)
+        check_not_negative(
+            tightness_weight=tightness_weight, size_weight=size_weight, emptiness_weight=emptiness_weight
+        )
         super().__init__(reduction=check_option("reduction", reduction))
         self.t = t
         self.band_width = int(band_width)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["NEGATIVES", "PAIRWISE_REGIONS", "REDUCTIONS", "UNARIES", "check_option"]
+__all__ = ["NEGATIVES", "PAIRWISE_REGIONS", "REDUCTIONS", "UNARIES", "check_core", "check_not_negative", "check_option"]
 
 REDUCTIONS = ("mean", "sum", "none")
 """How the classes' losses are joined."""
@@ -34,3 +34,29 @@ def check_option(name: str, value: str, options: Iterable[str] = REDUCTIONS) -> 
     if value not in tuple(options):
         raise ValueError(f"{name} must be one of {tuple(options)}, got {value!r}.")
     return value
+
+
+def check_not_negative(**values: float) -> None:
+    """Raise ``ValueError`` for a number that is below 0 or NaN.
+
+    Example:
+        >>> check_not_negative(weight=0.0)
+        >>> check_not_negative(weight=-1.0)
+        Traceback (most recent call last):
+        ValueError: weight must be at least 0, got -1.0.
+    """
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be at least 0, got {value}.")
+
+
+def check_core(core: float) -> None:
+    """Raise ``ValueError`` for a share of the lines that no box can have.
+
+    Example:
+        >>> check_core(2.0)
+        Traceback (most recent call last):
+        ValueError: core must be greater than 0 and at most 1, got 2.0.
+    """
+    if not 0 < core <= 1:
+        raise ValueError(f"core must be greater than 0 and at most 1, got {core}.")

@@ -54,7 +54,8 @@ def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_
 
 def mean_square_of_pairs(prob: Tensor, patches: BoxPatches, sync_normalizer: bool = False) -> Tensor:
     """``(C,)`` of :func:`box_pairwise_loss` from the probability of each slot of the boxes that are not ignored."""
-    return _MeanSquareOfPairs.apply(prob, patches, sync_normalizer)[0]
+    means: Tensor = _MeanSquareOfPairs.apply(prob, patches, sync_normalizer)[0]
+    return means
 
 
 class _MeanSquareOfPairs(torch.autograd.Function):

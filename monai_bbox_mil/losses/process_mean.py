@@ -31,6 +31,7 @@ def mean_over_processes(counts: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if not (dist.is_available() and dist.is_initialized()):
         return counts.to(dtype)
+    # Not ignite's `idist`: losses also serve training loops without ignite.
     total = counts.clone()
     dist.all_reduce(total)
     return total.to(dtype) / dist.get_world_size()

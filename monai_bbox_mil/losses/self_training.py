@@ -20,7 +20,7 @@ from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxBands
 from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
-from monai_bbox_mil.losses.options import check_option
+from monai_bbox_mil.losses.options import check_core, check_not_negative, check_option
 
 __all__ = ["BoxSelfTrainingLoss", "box_level_set", "box_self_training_loss"]
 
@@ -45,6 +45,9 @@ def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: 
     Returns:
         ``(B, C, *spatial)``, 1 in the level sets and 0 elsewhere, without gradient.
 
+    Raises:
+        ValueError: when an option is out of range, or the shapes do not fit.
+
     Example:
         >>> box = torch.tensor([[[0.0, 0, 4, 4, 0]]])
         >>> box_level_set(torch.zeros(1, 1, 4, 4), box)[0, 0]  # nothing known
@@ -61,6 +64,8 @@ def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: 
 
 
 def _level_set(logits: Tensor, rows: BoxBands, roundness: float, core: float) -> Tensor:
+    check_not_negative(roundness=roundness)
+    check_core(core)
     label = torch.zeros_like(logits.detach()).flatten()
     height = logits.detach().flatten().index_select(0, rows.pixel) + roundness * (1 - rows.squared_radius)
     reached = rows.depth == ((1 - core) / 2 * rows.per_axis).floor()
@@ -94,12 +99,18 @@ def box_self_training_loss(
     Returns:
         ``(C,)``.
 
+    Raises:
+        ValueError: when an option is out of range, or the shapes do not fit.
+
     Example:
         >>> target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
         >>> teacher = torch.tensor([[[[1.0, 1, -1], [1, -1, -1]]]])
         >>> [round(box_self_training_loss(scale * teacher, teacher, target).item(), 2) for scale in (9, 1)]
         [0.0, 1.0]
     """
+    check_not_negative(outside_weight=outside_weight)
+    if teacher.shape != logits.shape:
+        raise ValueError(f"teacher must have the shape of logits {tuple(logits.shape)}, got {tuple(teacher.shape)}.")
     rows = BoxBands(target, logits.shape, 1, logits.device)
     label = _level_set(teacher, rows, roundness, core)
     inside, counts = torch.zeros_like(label).flatten(), torch.ones_like(label).flatten()
@@ -159,12 +170,8 @@ class BoxSelfTrainingLoss(_Loss):
         core: float = 1.0,
         outside_weight: float = 5.0,
     ) -> None:
-        weights = {"weight": weight, "box_weight": box_weight, "outside_weight": outside_weight}
-        for name, value in {**weights, "roundness": roundness}.items():
-            if value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}.")
-        if not 0 < core <= 1:
-            raise ValueError(f"core must be greater than 0 and at most 1, got {core}.")
+        check_not_negative(weight=weight, box_weight=box_weight, outside_weight=outside_weight, roundness=roundness)
+        check_core(core)
         super().__init__(reduction=check_option("reduction", getattr(loss, "reduction", "mean")))
         self.loss = loss
         self.weight = weight
@@ -196,7 +203,7 @@ class BoxSelfTrainingLoss(_Loss):
         return total
 
     def _box_loss(self, input: Tensor, target: Tensor, weight: float) -> Tensor:
-        value = self.loss(input, target)
+        value: Tensor = self.loss(input, target)
         self.parts = dict(getattr(self.loss, "parts", {}))
         if "loss" in self.parts:
             self.parts["loss"] = weight * self.parts["loss"]

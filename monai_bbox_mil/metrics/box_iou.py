@@ -65,6 +65,8 @@ class BoxIoUMetric(CumulativeIterationMetric):
     def __init__(self, thresholds: Sequence[float] = (0.5,), slice_dim: int | None = None) -> None:
         super().__init__()
         self.thresholds = tuple(thresholds)
+        if not self.thresholds or not all(0 <= threshold <= 1 for threshold in self.thresholds):
+            raise ValueError(f"thresholds must be numbers in [0, 1], at least one, got {self.thresholds}.")
         self.slice_dim = slice_dim
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:

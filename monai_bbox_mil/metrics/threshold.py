@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor
 
 from monai_bbox_mil.runs.files import replacing
 
-__all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_threshold"]
+__all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_fixed_threshold", "save_threshold"]
 
 MODEL_NAME = "model.pt"
 """The weights that a threshold belongs to, in the same folder."""
@@ -40,12 +41,17 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
         one threshold per class; 0.5 where no prediction meets a given box at any threshold (all 0 or NaN), as for a
         class that no image holds: there is nothing to choose by.
 
+    Raises:
+        ValueError: when there is no threshold, or the shapes do not fit.
+
     Example:
         >>> best_threshold(torch.tensor([[0.2, 0.8, 0.8, 0.8], [0.9, 0.1, 0.1, 0.1]]), (0.2, 0.4, 0.6, 0.8))
         [0.6, 0.2]
         >>> best_threshold(torch.tensor([[0.0, 0.0, torch.nan]]), (0.1, 0.2, 0.3))
         [0.5]
     """
+    if not len(thresholds):
+        raise ValueError("thresholds must hold at least one number, got none.")
     if box_iou.ndim != 2 or box_iou.shape[1] != len(thresholds):
         raise ValueError(f"box_iou must have the shape (C, {len(thresholds)}), got {tuple(box_iou.shape)}.")
     chosen = []
@@ -56,7 +62,7 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
     return chosen
 
 
-def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **details: Any) -> None:
+def save_threshold(path: str | os.PathLike[str], threshold: Sequence[float], **details: Any) -> None:
     """Write thresholds, one a class, and any ``details`` of how they were found as JSON.
 
     Where a ``model.pt`` lies in the same folder, its hash is kept too: these are the thresholds of that model alone.
@@ -70,7 +76,27 @@ def save_threshold(path: str | os.PathLike, threshold: Sequence[float], **detail
         unfinished.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def load_threshold(path: str | os.PathLike) -> list[float]:
+def save_fixed_threshold(path: str | os.PathLike[str], num_classes: int) -> None:
+    """Write a threshold of 0.5 for each class, where there are no boxes to calibrate by, or no need to.
+
+    Of several processes the first one writes.
+
+    Args:
+        path: file to write, see :func:`save_threshold`.
+        num_classes: number of classes.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_fixed_threshold(f"{folder}/threshold.json", 2)
+        ...     load_threshold(f"{folder}/threshold.json")
+        [0.5, 0.5]
+    """
+    if idist.get_rank() == 0:
+        save_threshold(path, [0.5] * num_classes, calibrated_from="nothing")
+
+
+def load_threshold(path: str | os.PathLike[str]) -> list[float]:
     """Thresholds, one a class, from the file that :func:`save_threshold` wrote.
 
     Raises:
@@ -97,7 +123,7 @@ def load_threshold(path: str | os.PathLike) -> list[float]:
     return [float(value) for value in threshold]
 
 
-def _model_hash(path: str | os.PathLike) -> str | None:
+def _model_hash(path: str | os.PathLike[str]) -> str | None:
     model = Path(path).with_name(MODEL_NAME)
     return hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
 

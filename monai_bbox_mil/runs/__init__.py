@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a run safe: locks, checkpoints, resume, signals, faults, settings. Nothing here knows of boxes."""
+"""What keeps a run safe: locks, checkpoints, resume, signals, faults, settings. Nothing here depends on boxes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ _HOMES = {
     "check_scores_folder": "bundle_folders",
     "check_setting": "settings",
     "check_settings": "settings",
+    "complete_checkpoint": "checkpoint_content",
     "end_with_the_cause": "last_words",
     "fault_advice": "advice",
     "find_bundle": "bundle_folders",
+    "join_processes": "processes",
     "last_word": "last_words",
     "latest_checkpoint": "checkpoint_files",
+    "part_processes": "processes",
+    "process_device": "processes",
     "recorded_settings": "settings",
     "refuse_changes": "settings",
     "set_aside_earlier_run": "earlier_run",
@@ -48,7 +52,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: files and locks need no MONAI.
+    # Loaded on first use: files and locks do not need MONAI.
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

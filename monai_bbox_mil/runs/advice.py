@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of a run with what can be done about them."""
+"""Explain common errors of a run and say what to do about them."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ _FILE = (
     "Input/output error",
 )
 
-# What takes memory on which side, in the order in which to try it, and the value at which nothing more can be had.
+# Settings that use memory on each side, in the order to try them, each with the value that cannot be improved.
 _ON_GPU = {"batch_size": 1, "amp": True, "image_size": None}
 _ON_HOST = {"cache_rate": 0, "num_workers": 0, "batch_size": 1, "image_size": None}
 
 
 class AdvisedError(RuntimeError):
-    """What went wrong in a run and what can be done about it; its cause is the error itself."""
+    """A run failed for a known reason; the message says what to do, and ``__cause__`` is the original error."""
 
 
 class FaultAdvice:
-    """Turn errors of an engine that come from outside of the program into ones that tell what to do.
+    """Replace errors that come from outside the program with ones that say what to do.
 
-    See :func:`fault_advice` for those that are known; all others are raised as they are. Attach it before
-    ``StatsHandler`` and ``CheckpointSaver``: ignite asks only the first handler of an exception that raises.
+    See :func:`fault_advice` for the known ones; all others are raised unchanged. Attach this handler before
+    ``StatsHandler`` and ``CheckpointSaver``, because ignite stops at the first exception handler that raises.
 
     Args:
-        options: settings as the user gives them, by their names, with their present values: ``batch_size``,
-            ``image_size``, ``amp``, ``cache_rate``, ``num_workers``, as many as there are.
-        folders: to which the run writes; of a full disk nobody else tells which one it is.
+        options: current values of the user's settings ``batch_size``, ``image_size``, ``amp``, ``cache_rate`` and
+            ``num_workers``, by name; some may be absent.
+        folders: folders that the run writes to, because the error of a full disk does not say which one it is.
 
     Example:
         >>> def step(engine, batch):
@@ -75,7 +75,9 @@ class FaultAdvice:
         the memory of this machine is used up at iteration 1 (epoch 1). To need less: make batch_size (now 64) smaller.
     """
 
-    def __init__(self, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike] = ()) -> None:
+    def __init__(
+        self, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike[str]] = ()
+    ) -> None:
         self.options = dict(options or {})
         self.folders = tuple(folders)
 
@@ -93,13 +95,13 @@ class FaultAdvice:
 
 
 def fault_advice(
-    error: BaseException, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike] = ()
+    error: BaseException, options: Mapping[str, Any] | None = None, folders: Sequence[str | os.PathLike[str]] = ()
 ) -> tuple[str, str] | None:
-    """What an error means for who runs a training, and what to do about it.
+    """Return what an error means for the person who runs a training, and what to do about it.
 
-    Known are: memory of the GPU or of the machine used up, shared memory used up, a disk that is full, a process of the
-    data loader that died, another process of a training by several that ended, a file that cannot be read any more. The
-    error may be the cause of others, or come as text from a process of the loader.
+    These are known: GPU memory, machine memory or shared memory is used up; a disk is full; a data loader process died;
+    another process of a distributed training ended; a file can no longer be read. The known error may be the cause of
+    other errors, or arrive as text from a data loader process.
 
     Args:
         error: as it was raised.
@@ -118,7 +120,8 @@ def fault_advice(
     text = "\n".join(f"{type(e).__name__}: {e}" for e in chain)
     if any(isinstance(e, torch.OutOfMemoryError) for e in chain) or _any(_GPU_MEMORY, text):
         return "the memory of the GPU is used up", _less(_ON_GPU, options)
-    # What processes of the loader write are batches, to shared memory.
+    # If a disk error comes from a loader process, the disk is shared memory: batches are all that these processes
+    # write.
     if _any(_SHARED_MEMORY, text) or (_any(_DISK, text) and _any(_WORKER, text)):
         return (
             "the shared memory is used up, through which processes of the data loader hand over batches",
@@ -133,15 +136,15 @@ def fault_advice(
     if _any(_WORKER, text) and "Caught" not in text:
         return (
             "a process of the data loader died",
-            "Mostly the system killed it for want of memory, or somebody did. "
+            "Usually the system killed it because memory ran out. "
             + _less(_ON_HOST, options)
-            + " Without processes, num_workers 0, the error shows itself. "
+            + " To see the error itself, use num_workers 0. "
             + f"({cause})",
         )
     if _any(_OTHER_RANK, text):
         return (
             "another process of this training is gone or does not answer",
-            f"Its own output, and torchrun's report, tell what ended it; put that right and resume. ({cause})",
+            f"Its own output and torchrun's report say why it ended. Fix that and resume. ({cause})",
         )
     if any(isinstance(e, (FileNotFoundError, ConnectionError)) for e in chain) or _any(_FILE, text):
         return "a file cannot be read", f"Put it back, or its disk, and resume. ({cause})"

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How every run of the bundle begins."""
+"""The start of every run of the bundle."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["begin_run"]
 
 
 def begin_run() -> None:
-    """Check the settings of the run that this is called in; call it first in ``initialize``.
+    """Check the settings of the current run; call it first in ``initialize``.
 
-    A run from the command line that fails ends with what stopped it, see :func:`.end_with_the_cause`, and the bundle is
-    found from any working folder, see :func:`.add_bundle_to_path`.
+    If a run from the command line fails, its last lines say what stopped it, see :func:`.end_with_the_cause`. The
+    bundle is found from any working folder, see :func:`.add_bundle_to_path`.
 
     Raises:
-        ValueError: for a setting that is unknown or cannot be right, see :func:`.check_settings`.
+        ValueError: for an unknown setting or an invalid value, see :func:`.check_settings`.
 
     Example:
         >>> begin_run()  # outside of a run there is nothing to check

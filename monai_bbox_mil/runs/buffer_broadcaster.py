@@ -1,27 +1,28 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The same buffers in all processes."""
+"""Keep buffers equal in all processes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 
 __all__ = ["BufferBroadcaster"]
 
 
 class BufferBroadcaster:
-    """After each step give rank 0's buffers, such as running means of batch norm, to all other processes.
+    """After each step, copy rank 0's buffers, such as running means of batch norm, to all other processes.
 
-    ``DistributedDataParallel`` keeps weights alike and, with ``broadcast_buffers``, gives buffers on in the forward
-    pass. There the processes would wait for one another in validation too, where one may have a batch more than
-    another. And a checkpoint, which rank 0 writes, would lack what the others gathered in their last step, so that a
-    training that goes on from it would come to other weights.
+    ``DistributedDataParallel`` keeps weights equal. With ``broadcast_buffers`` it also copies buffers, but in the
+    forward pass. The processes would then wait for each other in validation too, where one may have one more batch than
+    another. Also, rank 0's checkpoint would lack what the others gathered in their last step, so that a resumed
+    training would reach different weights.
 
-    Attach it before whatever reads the buffers after a step, such as :class:`MeanTeacher`. With one process, or a
-    network without buffers, it does nothing.
+    Attach it before any handler that reads the buffers after a step, such as :class:`MeanTeacher`. With one process, or
+    a network without buffers, it does nothing.
 
     Args:
         network: the same in all processes.
@@ -42,12 +43,11 @@ class BufferBroadcaster:
 
     @torch.no_grad()
     def _broadcast(self) -> None:
-        # The counters of batches are whole numbers, and alike anyway.
+        # Integer buffers count batches, which are the same everywhere.
         buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
         if idist.get_world_size() == 1 or not buffers:
             return
-        # One call instead of one a buffer.
-        values = torch.cat([buffer.flatten() for buffer in buffers])
-        dist.broadcast(values, 0)
+        # One call for all buffers instead of one call per buffer.
+        values: Any = idist.broadcast(torch.cat([buffer.flatten() for buffer in buffers]), 0)
         for buffer, value in zip(buffers, values.split([buffer.numel() for buffer in buffers])):
             buffer.copy_(value.view_as(buffer))

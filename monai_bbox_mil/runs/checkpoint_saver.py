@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI's ``CheckpointSaver``, of which no kill leaves half a file, and none the last good one."""
+"""MONAI's ``CheckpointSaver`` with files that a killed process never leaves incomplete."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ __all__ = ["AtomicCheckpointSaver"]
 class AtomicCheckpointSaver(CheckpointSaver):
     """MONAI's ``CheckpointSaver`` with files that are complete or absent.
 
-    MONAI's deletes the former checkpoint and then writes the new one in its place; a process that is killed in between
-    has none. Here a file is written under another name, moved to its place once it is on the disk, and only then is the
-    former one deleted.
+    MONAI's saver deletes the previous checkpoint and then writes the new one in its place. A process that is killed in
+    between has none. Here a file is written under another name and moved to its place once it is on the disk. Only then
+    is the previous one deleted.
 
-    When a training begins, its state is saved as that of epoch (iteration) 0, so that a run that is killed in its first
-    epoch goes on like any other. When it goes on, checkpoints that the interrupted run left are taken over, so that
-    ``n_saved`` counts them; put the ``CheckpointLoader`` before it. Those of later epochs than the engine's, which a
-    former training left, would be taken for the latest; they are deleted once the first epoch is saved, so that a
-    training that was begun by mistake can be stopped and the former one resumed.
+    When a training starts, its state is saved as epoch (iteration) 0, so that a run killed in its first epoch can be
+    resumed like any other. When it resumes, checkpoints of the interrupted run are included in ``n_saved``; put the
+    ``CheckpointLoader`` before this handler. A previous training may have left checkpoints of later epochs than the
+    engine's, which would be mistaken for the latest. They are deleted once the first epoch is saved, so that a training
+    that was started by mistake can be stopped and the previous one resumed.
 
-    When the engine terminates before its end (``Engine.terminate``, as by :class:`StopOnSignal`), the state reached is
-    saved, in the middle of an epoch too; its file bears the number of that epoch.
+    When the engine terminates early (``Engine.terminate``, as by :class:`StopOnSignal`), its state is saved, even in
+    the middle of an epoch; the file has the number of that epoch.
 
-    When an evaluator's best score was restored (:class:`EngineExtras`), the file of the best model is replaced by
-    a better one only.
+    When an evaluator's best score was restored (:class:`EngineExtras`), only a better model replaces the file of the
+    best one.
 
     Args:
         save_dir: folder of the checkpoints.
         save_dict: objects with a ``state_dict``.
         kwargs: other arguments of ``monai.handlers.CheckpointSaver``.
 
-    A file that cannot be written is an ``OSError`` that tells the folder and the room that is left in it.
+    If a file cannot be written, an ``OSError`` names the folder and the space that is left in it.
 
     Example:
         >>> import tempfile
@@ -58,7 +58,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
         ['checkpoint_epoch=3.pt']
     """
 
-    def __init__(self, save_dir: str, save_dict: dict, **kwargs: Any) -> None:
+    def __init__(self, save_dir: str, save_dict: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(save_dir, save_dict, **kwargs)
         self._prefix = f"{kwargs['file_prefix']}_" if kwargs.get("file_prefix") else ""
         self._best_filename: str | None = kwargs.get("key_metric_filename")
@@ -68,7 +68,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
                 checkpoint.save_handler = _AtomicDiskSaver(Path(save_dir), fixed_name)
 
     def attach(self, engine: Engine) -> None:
-        """Watch ``engine``, a trainer or an evaluator."""
+        """Save the state of ``engine``, a trainer or an evaluator."""
         super().attach(engine)
         if self._interval_checkpoint is not None:
             engine.add_event_handler(Events.STARTED, self._take_over, self._interval_checkpoint)
@@ -97,7 +97,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
     def _take_over_best(self, engine: Engine, checkpoint: Checkpoint) -> None:
         if checkpoint.last_checkpoint is not None or getattr(engine.state, "best_metric_epoch", -1) < 1:
             return
-        # The engine's key metric is its best one for as long as this is asked.
+        # The score function reads the engine's current metric, so it must see the best one here.
         name, latest = engine.state.key_metric_name, engine.state.metrics  # type: ignore[attr-defined]
         engine.state.metrics = {name: engine.state.best_metric}  # type: ignore[attr-defined]
         score = checkpoint.score_function(engine)  # type: ignore[misc]
@@ -111,24 +111,24 @@ class AtomicCheckpointSaver(CheckpointSaver):
 
 
 class _AtomicDiskSaver(DiskSaver):
-    """Deletes what ignite asks it to only when the file that comes instead is complete."""
+    """Delete what ignite asks it to delete only when the replacing file is complete."""
 
     def __init__(self, folder: Path, filename: str | None) -> None:
-        super().__init__(folder, atomic=False, require_empty=False)  # the atomic one leaves its files with other rights
+        super().__init__(folder, atomic=False, require_empty=False)  # ignite's atomic files have different permissions
         self.filename = filename
         self._outdated: set[str] = set()
 
-    def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
+    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
         if idist.get_rank() != self.save_on_rank:
             return
         filename = self.filename or filename
         try:
             with replacing(self.dirname / filename) as unfinished:
                 torch.save(checkpoint, unfinished)
-        except (OSError, RuntimeError) as error:  # torch tells of a full disk as of a place in its file
+        except (OSError, RuntimeError) as error:  # torch raises a RuntimeError when the disk is full
             raise OSError(
                 f"save_dir {self.dirname}: expected to write {filename} there, got {type(error).__name__}: {error} "
-                f"({free_bytes(self.dirname)}). Checkpoints that were there are as they were: make room and resume."
+                f"({free_bytes(self.dirname)}). Earlier checkpoints are unchanged: make room and resume."
             ) from error
         for name in self._outdated - {filename}:
             (self.dirname / name).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What an earlier training left in the folders of a new one."""
+"""Move what an earlier training left out of the way of a new one."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ __all__ = ["set_aside_earlier_run"]
 
 
 def set_aside_earlier_run(
-    ckpt_dir: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    ckpt_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
     results: Sequence[str] = ("model.pt", "threshold.json", "image_settings.json", "model_card.json"),
     logs: Sequence[str] = ("events.out.tfevents.*",),
 ) -> Path | None:
-    """Move checkpoints and curves of an earlier training out of the way of a new one, to where it can be resumed.
+    """Move checkpoints and curves of an earlier training to a place where it can still be resumed.
 
-    Left where they are, curves of both trainings would be drawn as one; and had the new one been killed in its first
-    epoch, a resume would go on with the earlier one. They go to ``earlier/TIME`` in either folder, where ``TIME`` is
-    when the earlier training last wrote. Its results beside the checkpoints, which the new training is going to
-    replace, are copied there, and stay for who wants to begin with them. A checkpoint of epoch 0 holds nothing learned
-    and is deleted.
+    Otherwise the curves of both trainings would be drawn as one. And if the new training were killed in its first
+    epoch, a resume would go on with the earlier one. Both kinds of files go to ``earlier/TIME`` in their folder, where
+    ``TIME`` is when the earlier training last wrote. Its results beside the checkpoints are copied there, because the
+    new training will replace them but may start from them. A checkpoint of epoch 0 contains nothing learned and is
+    deleted.
 
-    Call it before the new training opens a log, and when no other is at work there (:class:`RunLock`); with several
-    processes in one of them.
+    Call it before the new training opens a log, while no other run uses the folders (:class:`RunLock`), and with
+    several processes in only one of them.
 
     Args:
-        ckpt_dir: holds files named ``checkpoint_epoch=N.pt``, if there was an earlier training.
-        output_dir: holds logs; may be the same folder.
+        ckpt_dir: folder with files named ``checkpoint_epoch=N.pt``, if there was an earlier training.
+        output_dir: folder of the logs; may be the same folder.
         results: names of files in ``ckpt_dir``.
-        logs: patterns of names of files in ``output_dir``.
+        logs: file name patterns in ``output_dir``.
 
     Returns:
-        the folder of the earlier checkpoints, which is printed with what to do to go on with them; ``None`` where there
-        were none.
+        the folder of the earlier checkpoints, which is also printed with the options that resume them; ``None`` if
+        there were none.
 
     Example:
         >>> import tempfile
@@ -60,10 +60,10 @@ def set_aside_earlier_run(
     written = max(path.stat().st_mtime for path in checkpoints + events)
     name, number = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(written)), 1
     places = [folder / "earlier" / name for folder in (ckpt_dir, output_dir)]
-    while any(place.exists() for place in places):  # two that ended within one second
+    while any(place.exists() for place in places):  # two trainings that ended within one second
         number += 1
         places = [place.with_name(f"{name}_{number}") for place in places]
-    # Whatever moment this is stopped at, a resume finds no checkpoint, or all of the earlier training is in its place.
+    # Wherever this is interrupted, a resume finds no checkpoint, or the complete earlier training at its old place.
     for result in find_files(ckpt_dir, results) if checkpoints else []:
         with replacing(places[0] / result.name) as copy:
             shutil.copy2(result, copy)
@@ -85,7 +85,7 @@ def set_aside_earlier_run(
 
 
 def _move(path: Path, target: Path) -> None:
-    """Move a file, or a link to one, which leads to the same file afterwards."""
+    """Move a file, or a link to a file, which still leads to the same file afterwards."""
     if path.is_symlink():
         target.symlink_to(path.resolve())
         path.unlink()

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What MONAI's engines know and leave out of their own state."""
+"""Save the parts of MONAI engines that their own state leaves out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["EngineExtras"]
 
 
 class EngineExtras:
-    """The scaler of a trainer's half precision and the best score of its validation, for a checkpoint.
+    """The gradient scaler of a trainer and the best score of its validation, for a checkpoint.
 
-    Without the one, a resumed run scales its gradients from the start again; without the other, its first validation
-    counts as the best, and a worse model takes the place of the best one.
+    Without the scaler, a resumed half-precision run would start from the initial scale. Without the best score, its
+    first validation would be the best one, and a worse model would replace the best one.
 
     Args:
-        trainer: MONAI's.
-        evaluator: MONAI's, of the validation, if there is one.
+        trainer: a MONAI trainer.
+        evaluator: the MONAI evaluator of the validation, if there is one.
 
     Example:
         >>> from monai.engines import SupervisedEvaluator, SupervisedTrainer
@@ -36,7 +36,7 @@ class EngineExtras:
         self.evaluator = evaluator
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the scaler (empty without one), best score and its epoch."""
+        """Return the state of the scaler (empty without one), the best score and its epoch."""
         state: dict[str, Any] = {"scaler": self.trainer.scaler.state_dict() if self.trainer.scaler is not None else {}}
         if self.evaluator is not None:
             state["best_metric"] = float(self.evaluator.state.best_metric)
@@ -44,7 +44,7 @@ class EngineExtras:
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over :meth:`state_dict`; a run with and one without half precision can follow each other."""
+        """Restore :meth:`state_dict`; runs with and without half precision may follow each other."""
         if self.trainer.scaler is not None and state_dict["scaler"]:
             self.trainer.scaler.load_state_dict(state_dict["scaler"])
         if self.evaluator is not None and "best_metric" in state_dict:

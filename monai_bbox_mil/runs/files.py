@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there as a whole or not at all, wherever a process is stopped."""
+"""Write files that are complete or absent, wherever a process is stopped."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ __all__ = [
 ]
 
 UNFINISHED = ".unfinished_"
-"""Begins the name of what is still being written. Whatever is called so and not at work can be deleted."""
+"""Prefix of files that are being written. Any file that begins with it can be deleted once no process writes it."""
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file under another name beside its place, and move it there once it is complete and on the disk.
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file under another name in the same folder, and move it to its place once it is complete and on the disk.
 
-    A process that is killed, or a machine that loses its power, leaves the former file or the new one, never a part.
-    An error while writing leaves the former file. Only one process may write the same file at a time.
+    If a process is killed or the power fails, the old file or the new one remains, never a part. After an error while
+    writing, the old file remains. Only one process at a time may write the same file.
 
     Args:
-        path: of the file; its folder is made if it is not there.
+        path: of the file; its folder is created if needed.
 
     Yields:
-        the path to write to: same folder and extension, hidden, absent.
+        the path to write to: in the same folder, with the same extension, hidden, not existing yet.
 
     Example:
         >>> import tempfile
@@ -63,21 +63,21 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # other systems cannot open a folder
         _to_disk(target.parent)
 
 
 @contextmanager
-def replacing_group(path: str | os.PathLike) -> Iterator[Path]:
-    """As :func:`replacing`, for a file that others belong to, such as an image's header and its data.
+def replacing_group(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a group of files, such as an image's header and its data, like :func:`replacing`.
 
-    All that is written beside the yielded path is moved to its place, the file itself last: where it is, all are.
+    All files written beside the yielded path are moved to their place, and the file itself last: if it exists, all do.
 
     Args:
-        path: of the file by which the others are found; its folder is made if it is not there.
+        path: of the main file of the group; its folder is created if needed.
 
     Yields:
-        the path to write to: same name, in a hidden folder of its own.
+        the path to write to: with the same name, in a hidden folder of its own.
 
     Example:
         >>> import tempfile
@@ -101,12 +101,12 @@ def replacing_group(path: str | os.PathLike) -> Iterator[Path]:
         _to_disk(target.parent)
 
 
-def clear_unfinished(folder: str | os.PathLike) -> None:
-    """Delete what processes left half-written in a folder when they were killed; none may be writing there now.
+def clear_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Delete incomplete files that killed processes left in a folder; no process may be writing there now.
 
     Args:
-        folder: where :func:`replacing` and :func:`replacing_group` wrote. Folders below are not looked at: others may
-            be at work there.
+        folder: where :func:`replacing` and :func:`replacing_group` wrote. Folders below it are left alone, because
+            other processes may be writing there.
     """
     for path in Path(folder).glob(f"{UNFINISHED}*"):
         if path.is_dir():
@@ -115,8 +115,8 @@ def clear_unfinished(folder: str | os.PathLike) -> None:
             path.unlink()
 
 
-def find_files(folder: str | os.PathLike, patterns: Sequence[str]) -> list[Path]:
-    """Files of a folder whose names match any of some patterns, each once, sorted; none where there is no folder.
+def find_files(folder: str | os.PathLike[str], patterns: Sequence[str]) -> list[Path]:
+    """List the files of a folder that match any of the patterns, each once, sorted; none if there is no such folder.
 
     Example:
         >>> find_files("/no/such/folder", ["*.csv", "scores.*"])
@@ -125,8 +125,8 @@ def find_files(folder: str | os.PathLike, patterns: Sequence[str]) -> list[Path]
     return sorted({path for pattern in patterns for path in Path(folder).glob(pattern) if path.is_file()})
 
 
-def free_bytes(folder: str | os.PathLike) -> str:
-    """How much room the disk of a folder has, in words for a message about a file that could not be written.
+def free_bytes(folder: str | os.PathLike[str]) -> str:
+    """Say how much space the disk of a folder has, for a message about a file that could not be written.
 
     Example:
         >>> free_bytes("/no/such/folder")
@@ -136,7 +136,7 @@ def free_bytes(folder: str | os.PathLike) -> str:
 
 
 def printable(text: str) -> str:
-    r"""A text that can be printed and encoded: bytes of a file name that are no UTF-8 become ``\xNN``.
+    r"""Make a text printable: bytes of a file name that are not UTF-8 become ``\xNN``.
 
     Example:
         >>> print(printable(os.fsdecode(b"va\xff.nii.gz")))
@@ -146,7 +146,7 @@ def printable(text: str) -> str:
 
 
 def show_any_name() -> None:
-    """Let a program print names of files that are not in the terminal's encoding, with backslashes for what is not.
+    """Let a program print any file name: characters that the terminal's encoding lacks are shown with backslashes.
 
     Example:
         >>> show_any_name()
@@ -163,8 +163,8 @@ def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
-def same_place(path: str | os.PathLike) -> Path:
-    """A path that is equal for two names of one place: links of folders are followed, a link in the place is not.
+def same_place(path: str | os.PathLike[str]) -> Path:
+    """Return a path that is equal for two names of one place. Links are followed in all parts but the last.
 
     Example:
         >>> same_place("images/../masks/a.png") == same_place("masks/a.png")

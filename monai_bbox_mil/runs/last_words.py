@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What stopped a run, without what others wrap around it, in the last lines that it prints."""
+"""Print what stopped a run as its last lines, without the errors that others wrap around it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LINKS = re.compile(
 
 
 def stopped_by(error: BaseException) -> str:
-    """Type and message of the error that stopped a run, without those that MONAI wraps around it.
+    """Return type and message of the error that stopped a run, without those that MONAI wraps around it.
 
     Args:
-        error: as it came out of the run; one of a process of the data loader carries the others as text.
+        error: as the run raised it. An error of a data loader process includes the others as text.
 
     Example:
         >>> from monai.transforms import Lambda, apply_transform
@@ -36,27 +36,27 @@ def stopped_by(error: BaseException) -> str:
         error = inner
     _, traceback, text = str(error).partition("Original Traceback (most recent call last):\n")
     if not traceback:
-        return _told(error)
+        return _type_and_message(error)
     messages = [_message(part) for part in _LINKS.split(text.rstrip())]
     return next((each for each in reversed(messages) if not each.partition(": ")[2].startswith(_WRAPPERS)), messages[0])
 
 
 def last_word(error: BaseException) -> str:
-    """What to print below the traceback of an error that ended a run; empty where its last line says all.
+    """Return what to print below the traceback of an error that ended a run; empty where its last line is enough.
 
     Example:
         >>> last_word(ValueError("too small"))
         ''
     """
     cause = stopped_by(error)
-    return "" if cause == _told(error) else f"\nWhat stopped the run (where it happened: above):\n{cause}\n"
+    return "" if cause == _type_and_message(error) else f"\nWhat stopped the run (see above for where):\n{cause}\n"
 
 
 def end_with_the_cause() -> None:
-    """Let a run from the command line that fails print below its traceback what stopped it; call it in ``initialize``.
+    """Make a failing run from the command line print what stopped it below its traceback; call it in ``initialize``.
 
-    MONAI wraps an error into others, one for each part of the configuration that it comes through, and the last line of
-    a traceback tells of the outermost. Does nothing where another program runs the bundle: its errors are its own.
+    MONAI wraps an error into others, one for each part of the configuration that it passes, and the last line of a
+    traceback shows only the outermost. This does nothing where another program runs the bundle and handles its errors.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None or spec.name != "monai.bundle.__main__" or getattr(sys.excepthook, "ends_with_the_cause", False):
@@ -72,12 +72,12 @@ def end_with_the_cause() -> None:
     sys.excepthook = print_error
 
 
-def _told(error: BaseException) -> str:
+def _type_and_message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 def _message(traceback: str) -> str:
-    """The lines below the last frame of a traceback as text."""
+    """Return the lines below the last frame of a traceback that is given as text."""
     lines = traceback.splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
     return "\n".join(lines[frames[-1] + 1 :] if frames else lines)

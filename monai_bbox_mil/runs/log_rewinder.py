@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Logs that go back to where a checkpoint was written."""
+"""Take logs back to the time when a checkpoint was written."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["LogRewinder"]
 
 
 class LogRewinder:
-    """Cut logs off behind what a checkpoint knows of, so that a resumed run leaves no step out and writes none twice.
+    """Truncate logs to the state at a checkpoint, so that a resumed run leaves no step out and writes none twice.
 
-    A run that is killed has logged steps behind its latest checkpoint, and may have left half a record. TensorBoard's
-    ``purge_step`` would not do: steps of the losses are iterations, those of the metrics are epochs, and one file holds
-    both. But whatever only grows can be cut. In a checkpoint (``save_dict``) this object keeps the size of each file;
-    when it is loaded, files are cut to their sizes, and those that are younger than the checkpoint are deleted.
+    A run that is killed has logged steps after its latest checkpoint, and may have left half a record. TensorBoard's
+    ``purge_step`` does not help: losses are logged by iteration and metrics by epoch, in the same file. But files that
+    only grow can be truncated. This object saves the size of each file in a checkpoint (``save_dict``). When it is
+    loaded, the files are cut to these sizes, and files that are newer than the checkpoint are deleted.
 
-    Make it before the writers open their files, attach loggers before the ``CheckpointSaver``, and let them write to
+    Create it before the writers open their files. Attach loggers before the ``CheckpointSaver``, and let them write to
     the disk before the checkpoint is saved (``SummaryWriter.flush``, as MONAI's handlers do).
 
     Args:
@@ -43,13 +43,13 @@ class LogRewinder:
         '1,0.5'
     """
 
-    def __init__(self, folder: str | os.PathLike, patterns: Sequence[str] = ("events.out.tfevents.*",)) -> None:
+    def __init__(self, folder: str | os.PathLike[str], patterns: Sequence[str] = ("events.out.tfevents.*",)) -> None:
         self.folder = Path(folder)
         self.patterns = tuple(patterns)
         self._earlier = find_files(self.folder, self.patterns)
 
     def state_dict(self) -> dict[str, Any]:
-        """Size in bytes of each log, by its name; the logs are on the disk before the checkpoint is."""
+        """Return the size in bytes of each log, by name; the logs are on the disk before the checkpoint is."""
         sizes = {}
         for path in find_files(self.folder, self.patterns):
             descriptor = os.open(path, os.O_RDWR)
@@ -61,7 +61,7 @@ class LogRewinder:
         return {"sizes": sizes}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Cut the logs that were there when this object was made to the sizes of :meth:`state_dict`."""
+        """Truncate the logs that existed when this object was made to the sizes in :meth:`state_dict`."""
         if idist.get_rank() > 0:
             return
         for path in self._earlier:

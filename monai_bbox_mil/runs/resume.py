@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a checkpoint can be gone on with, before anything else is read."""
+"""Check whether a checkpoint can be resumed, before anything else is read."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from monai_bbox_mil.runs.settings import SettingsRecord, as_typed, changed_setti
 __all__ = ["check_resume"]
 
 
-def check_resume(folder: str | os.PathLike, settings: SettingsRecord) -> None:
+def check_resume(folder: str | os.PathLike[str], settings: SettingsRecord) -> None:
     """Compare the settings of a run with those of the checkpoint that it is going to resume from.
 
-    Settings that a resumed run obeys are reported where they have changed; with a checkpoint that holds none, of an
-    earlier version, a warning says so.
+    Changed settings that a resumed run may have are printed. If the checkpoint has no settings, because an earlier
+    version wrote it, a warning says so.
 
     Args:
-        folder: holds ``checkpoint_epoch=N.pt``; the latest one counts.
+        folder: folder with files ``checkpoint_epoch=N.pt``; the latest one is used.
         settings: of the new run; an empty record is not compared.
 
     Raises:
         FileNotFoundError: when there is no checkpoint.
-        ValueError: for settings that decide what is learned and are others now, for fewer epochs than the training
-            has gone through, and for a file that is no checkpoint of a training.
+        ValueError: for changed settings that decide what is learned, for fewer epochs than the training has done, and
+            for a file that is not a checkpoint of a training.
     """
     path = latest_checkpoint(folder)
     content = read_checkpoint(path)
@@ -43,13 +43,13 @@ def check_resume(folder: str | os.PathLike, settings: SettingsRecord) -> None:
     reached = state["epoch"] if "epoch" in state else state.get("iteration", 0) // length
     if max_epochs is not None and max_epochs < reached:
         raise ValueError(
-            f"max_epochs: expected at least {reached}, the epochs that the training has behind it that wrote {path}, "
-            f"got {max_epochs}. Type {as_typed('max_epochs', reached)} or more, or begin anew with --resume False."
+            f"max_epochs: expected at least {reached}, the epochs that the training which wrote {path} has done, "
+            f"got {max_epochs}. Type {as_typed('max_epochs', reached)} or more, or start over with --resume False."
         )
     if not former:
         if idist.get_rank() == 0:
             warnings.warn(
-                f"{path}: written by a version that kept no settings in its checkpoints, so they cannot be compared "
+                f"{path}: written by a version that saved no settings in its checkpoints, so they cannot be compared "
                 "with those of this run. Give the same data, image, network and loss settings as that training.",
                 stacklevel=2,
             )
@@ -57,4 +57,4 @@ def check_resume(folder: str | os.PathLike, settings: SettingsRecord) -> None:
     obeyed = refuse_changes(changed_settings(former, settings.values), str(path))
     if obeyed and idist.get_rank() == 0:
         changes = ", ".join(f"{name} {new} (it had {old})" for name, (old, new) in obeyed.items())
-        print(f"Goes on from {Path(path).name} with other settings than its training had: {changes}.")
+        print(f"Resumes from {Path(path).name} with settings that differ from its training's: {changes}.")

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Learning rates of a resumed training, which follow its settings and not those of its checkpoint."""
+"""Make the learning rates of a resumed training follow its settings instead of its checkpoint."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from torch.optim.lr_scheduler import LRScheduler
 __all__ = ["ResumedSchedule"]
 
 _COUNTERS = {"last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"}
+_Name = tuple[Any, ...]
+"""Where a value stands: the keys and places on the way to it."""
+_Schedule = tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]
+"""Options of each optimizer's groups, and the state of each scheduler."""
 
 
 class ResumedSchedule:
-    """What optimizers and schedulers were made with, to be put over what a checkpoint holds.
+    """The options that optimizers and schedulers were made with, to be restored after a checkpoint is loaded.
 
-    A checkpoint's optimizer brings back its learning rate and other options, its scheduler the former length and rates.
-    Where the new ones were made with others, :meth:`obey` keeps the new: the schedule is gone through from its
-    beginning to the epoch of the checkpoint, as if the run had had it from the start. An optimizer's averages, which
-    are what was learned, stay. Where nothing was changed, all is as the checkpoint has it, bit for bit.
+    A checkpoint's optimizer brings back its learning rate and other options, and its scheduler the old length and
+    rates. Where the new objects were made with other options, :meth:`obey` restores them: it steps the schedule from
+    its start to the epoch of the checkpoint, as if the run had used it all along. An optimizer's averages, which were
+    learned, stay. If no option changed, everything is as in the checkpoint, bit for bit.
 
     Args:
-        objects: of a checkpoint, just made; those that are neither optimizer nor scheduler do not matter.
+        objects: those in a checkpoint, just made; all but optimizers and schedulers are ignored.
 
     Example:
         >>> def make(rate):
@@ -51,35 +55,35 @@ class ResumedSchedule:
         self._made = self._state()
 
     def obey(self, rate_changed: bool = False) -> bool:
-        """Take the options that the objects were made with, once they hold a checkpoint's.
+        """Restore the options that the objects were made with, after a checkpoint was loaded into them.
 
         Args:
-            rate_changed: whether the rate at the start is known to be another one. It matters for a scheduler that goes
-                by more than the number of epochs, whose present rate does not tell from which one it came.
+            rate_changed: whether the initial learning rate is known to have changed. This matters for a scheduler that
+                follows more than the number of epochs, because its current rate does not reveal the initial one.
 
         Returns:
-            Whether they are others.
+            Whether any option differs from the checkpoint's.
 
         Raises:
-            ValueError: for such a scheduler, where the rate was changed.
+            ValueError: for such a scheduler, if the rate changed.
         """
         loaded = self._state()
         epochs = [scheduler.last_epoch for scheduler in self.schedulers]
         self._restore(self._made)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that no optimizer has made a step
+                warnings.simplefilter("ignore")  # torch warns that the optimizer has made no step yet
                 for epoch in range(max(epochs, default=0)):
                     for scheduler, last in zip(self.schedulers, epochs):
                         if epoch < last:
                             scheduler.step()
-        except TypeError as error:  # it wants a metric
+        except TypeError as error:  # the scheduler's step needs a metric
             self._restore(loaded)
             if rate_changed:
                 raise ValueError(
-                    "learning_rate: expected that of the training that wrote the checkpoint, since its scheduler "
-                    f"({', '.join(type(each).__name__ for each in self.schedulers)}) follows a metric, so that nobody "
-                    "knows where another rate would be by now, got another. Go on with the former, or begin anew with "
+                    "learning_rate: expected the one that the checkpoint was trained with, got another. Its scheduler "
+                    f"({', '.join(type(each).__name__ for each in self.schedulers)}) follows a metric, so the current "
+                    "rate cannot be computed from another initial rate. Use the old learning_rate, or start over with "
                     "--resume False."
                 ) from error
             for optimizer, made in zip(self.optimizers, self._made[0]):
@@ -91,11 +95,11 @@ class ResumedSchedule:
         self._restore(loaded)
         return False
 
-    def _state(self) -> tuple[list[list[dict]], list[dict]]:
+    def _state(self) -> _Schedule:
         groups = [[{k: v for k, v in g.items() if k != "params"} for g in o.param_groups] for o in self.optimizers]
         return deepcopy(groups), [deepcopy(scheduler.state_dict()) for scheduler in self.schedulers]
 
-    def _restore(self, state: tuple[list[list[dict]], list[dict]]) -> None:
+    def _restore(self, state: _Schedule) -> None:
         groups, schedules = deepcopy(state)
         for optimizer, values in zip(self.optimizers, groups):
             for group, value in zip(optimizer.param_groups, values):
@@ -105,7 +109,7 @@ class ResumedSchedule:
 
     @staticmethod
     def _differs(made: Any, now: Any, loaded: Any) -> bool:
-        """Whether the checkpoint has another value for an option: for what stays the same from epoch to epoch."""
+        """Return whether the checkpoint has another value for an option that stays the same from epoch to epoch."""
         first, present, former = _flat(made), _flat(now), _flat(loaded)
         return any(
             _equal(value, present.get(name)) and not _equal(value, former[name])
@@ -114,12 +118,12 @@ class ResumedSchedule:
         )
 
 
-def _follows(name: tuple, values: Mapping[tuple, Any]) -> bool:
-    """Whether it is the learning rate of the moment, which a scheduler takes from another one."""
+def _follows(name: _Name, values: Mapping[_Name, Any]) -> bool:
+    """Return whether it is the current learning rate, which a scheduler computes from another one."""
     return name[-1] == "lr" and (*name[:-1], "initial_lr") in values
 
 
-def _flat(value: Any, name: tuple = ()) -> dict[tuple, Any]:
+def _flat(value: Any, name: _Name = ()) -> dict[_Name, Any]:
     if isinstance(value, Mapping):
         parts: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, (list, tuple)):

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One run a folder."""
+"""Allow one run per folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _HELD: dict[Path, tuple[FileLock, threading.Thread]] = {}  # by this process
 
 
 class FolderInUseError(RuntimeError):
-    """Another run is at work in a folder."""
+    """Another run is using a folder."""
 
 
 class RunLock:
-    """Hold folders for one run; a second one is refused.
+    """Lock folders for one run; a second run is refused.
 
-    The lock is the operating system's, on a hidden file in each folder: it ends with the process, however that ends, so
-    that no stale one is ever in the way. Locks on network drives are as good as the drive's. A run that this process
-    left by an error does not stand in the way of its next one.
+    The operating system locks a hidden file in each folder. The lock ends with the process, however that ends, so a
+    stale one never blocks a run. On network drives, the lock is only as reliable as the drive's own locks. If an error
+    ended a run of this process, its next run can still lock the same folders.
 
     Args:
-        folders: made where they are not there.
-        name: of the kind of run; runs of different kinds do not exclude each other.
+        folders: created if needed.
+        name: kind of run; runs of different kinds do not exclude each other.
 
     Example:
         >>> import tempfile
@@ -42,20 +42,22 @@ class RunLock:
         []
     """
 
-    def __init__(self, folders: str | os.PathLike | Sequence[str | os.PathLike], name: str = "training") -> None:
+    def __init__(
+        self, folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], name: str = "training"
+    ) -> None:
         if isinstance(folders, (str, os.PathLike)):
             folders = [folders]
         if not all(os.fspath(folder) for folder in folders):
             raise ValueError("folders (ckpt_dir, output_dir): expected names of folders, got empty text.")
         self.name = name
-        # A fixed order, so that of two runs that want the same folders one gets them all.
+        # In a fixed order, so that of two runs that want the same folders, one gets them all.
         self.paths = sorted({Path(folder).resolve() / f".{name}.lock" for folder in folders})
 
     def acquire(self) -> None:
-        """Take all folders.
+        """Lock all folders.
 
         Raises:
-            FolderInUseError: when another run holds one of them; none is held then.
+            FolderInUseError: when another run has locked one of them; no folder is locked then.
         """
         for number, path in enumerate(self.paths):
             try:
@@ -66,7 +68,7 @@ class RunLock:
                 raise
 
     def release(self) -> None:
-        """Let go of all folders."""
+        """Unlock all folders."""
         for path in self.paths:
             _release(path)
 
@@ -83,9 +85,9 @@ class RunLock:
             thread = _HELD[path][1]
             if thread is not me and thread.is_alive():
                 raise self._in_use(path, f"thread {thread.name} of this process ({os.getpid()})")
-            _release(path)  # of a run that was left by an error
+            _release(path)  # left locked by a run that an error ended
         path.parent.mkdir(parents=True, exist_ok=True)
-        # One object may be let go by another thread than the one that took it.
+        # The thread that releases a lock may be another one than the one that acquired it.
         lock = FileLock(path, thread_local=False)
         try:
             lock.acquire(timeout=0)
@@ -96,7 +98,7 @@ class RunLock:
 
     def _in_use(self, path: Path, holder: str) -> FolderInUseError:
         return FolderInUseError(
-            f"folder {path.parent}: {holder} is at work there, and two runs of kind {self.name!r} in one folder would "
+            f"folder {path.parent}: {holder} is using it, and two runs of kind {self.name!r} in one folder would "
             "overwrite each other's files. Wait for it, stop it, or give another folder."
         )
 
@@ -104,13 +106,13 @@ class RunLock:
 def _holder(path: Path) -> str:
     try:
         return path.read_text().strip() or "another process"
-    except OSError:  # let go of in the meantime, or not readable to this user
+    except OSError:  # released in the meantime, or not readable for this user
         return "another process"
 
 
 def _release(path: Path) -> None:
     if path in _HELD:
         lock, _ = _HELD.pop(path)
-        # While it is held: whoever waits for it then sees that the file is gone and makes a new one.
+        # Delete it before the release: a process that waits for it then sees that it is gone and makes a new one.
         path.unlink(missing_ok=True)
         lock.release()

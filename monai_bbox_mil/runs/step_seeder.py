@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Randomness that depends on the seed and the step alone, so that a resumed run draws what an undisturbed one does."""
+"""Make random numbers depend only on the seed and the step, so that a resumed run draws the same as an unbroken one."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ __all__ = ["StepSeeder"]
 
 
 class StepSeeder:
-    """Seed all random generators anew at every epoch and step, from the seed, the rank and the number of the step.
+    """Seed all random generators again at every epoch and step, from the seed, the rank and the number of the step.
 
-    No generator's state has to be saved: what is drawn at a step does not depend on what was drawn before. A run that
-    goes on from a checkpoint, at the end of an epoch or in the middle of one, thus gets the same batches in the same
-    order, the same random transforms and the same dropout as one that was never stopped.
+    No generator's state has to be saved, because what is drawn at a step does not depend on earlier draws. A run that
+    resumes from a checkpoint, at the end of an epoch or in the middle of one, gets the same batches in the same order,
+    the same random transforms and the same dropout as a run that was never stopped.
 
-    As an epoch begins, Python's, NumPy's and PyTorch's global generators are seeded, the loader's data set is, and
-    batches are asked for from the start. When the engine's iteration lies in the middle of an epoch, the batches that
-    it had are loaded and passed over. At each step the global generators are seeded again.
+    When an epoch starts, the global generators of Python, NumPy and PyTorch and the loader's data set are seeded, and
+    the batches start from the first one. If the engine's iteration lies in the middle of an epoch, the batches it has
+    already had are loaded and skipped. At each step the global generators are seeded again.
 
-    A data set that seeds each item by itself (``seed_items``, as :class:`~monai_bbox_mil.data.SliceDataset`) gives the
-    same items with any number of workers. Of any other data set, random MONAI transforms are seeded
-    (``monai.data.utils.set_rnd``): directly without workers; through PyTorch's seeds of the workers, which then must be
-    new in each epoch, and of the same number.
+    A data set that seeds each item itself (``seed_items``, as in :class:`~monai_bbox_mil.data.SliceDataset`) gives the
+    same items with any number of workers. In any other data set, the random MONAI transforms are seeded
+    (``monai.data.utils.set_rnd``): directly without workers, and with workers through PyTorch's worker seeds. The
+    workers must then be new in each epoch, and their number must stay the same.
 
     Args:
         seed: of the run.
 
     Raises:
-        ValueError: when training starts, for workers that persist with a data set that has no ``seed_items``.
+        ValueError: when training starts, for persistent workers with a data set that has no ``seed_items``.
 
     Example:
         >>> drawn = []
@@ -69,16 +69,16 @@ class StepSeeder:
         self._loader = loader = engine.state.dataloader
         if isinstance(loader, DataLoader) and loader.persistent_workers and not hasattr(loader.dataset, "seed_items"):
             raise ValueError(
-                f"the data loader must have persistent_workers=False: workers that persist keep random states that no "
-                f"checkpoint holds, and {type(loader.dataset).__name__} has no seed_items."
+                f"the data loader must have persistent_workers=False: persistent workers keep random states that no "
+                f"checkpoint saves, and {type(loader.dataset).__name__} has no seed_items."
             )
-        # One of its own: from the global generator, workers and no workers draw a different number of times before it.
+        # A generator of its own: the global one is drawn from a different number of times with and without workers.
         sampler: Any = getattr(loader, "sampler", None)
         if getattr(sampler, "generator", self) is None:
             sampler.generator = torch.Generator()
 
     def _start_epoch(self) -> None:
-        # Others (a relabelling, a sampler's set_epoch) act as the epoch starts, and before any batch is prepared.
+        # Seeding waits, so that other handlers of this event (relabelling, a sampler's set_epoch) act before it.
         self._begins = True
 
     def _start_batches(self, engine: Engine) -> None:
@@ -113,18 +113,18 @@ class StepSeeder:
         manual_seed(self._mix(engine.state.iteration))
 
     def _mix(self, *numbers: int) -> int:
-        # Sums of these numbers would give the same seed to different steps of different runs.
+        # Adding these numbers would give the same seed to different steps of different runs.
         return int(np.random.SeedSequence((self.seed, idist.get_rank(), *numbers)).generate_state(1)[0])
 
 
 class _Rest:
-    """A loader that the first time passes over its first batches."""
+    """A loader that skips its first batches the first time."""
 
-    def __init__(self, loader: Iterable, passed: int) -> None:
+    def __init__(self, loader: Iterable[Any], passed: int) -> None:
         self.loader = loader
         self.passed = passed
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[Any]:
         iterator, passed = iter(self.loader), self.passed
         self.passed = 0
         for _ in range(passed):

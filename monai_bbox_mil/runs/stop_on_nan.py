@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a training whose loss is no number any more."""
+"""Stop a training when its loss becomes NaN or infinite."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["StopOnNaN"]
 class StopOnNaN:
     """Raise an error that names the batch's cases when a number is NaN or infinite, before it reaches any weight.
 
-    ignite's ``TerminateOnNan`` ends the run as if it were complete, and after the step. Here the network's output is
-    looked at before the loss, which may refuse it without knowing whose it is, the loss before the backward pass, and
-    the network's weights at the end of each epoch, before a checkpoint is written: put the handler before validation
-    and ``CheckpointSaver``. The checkpoints that are there stay good.
+    ignite's ``TerminateOnNan`` acts after the step and ends the run as if it were complete. This handler checks the
+    network's output before the loss, whose own error would not name the case. It checks the loss before the backward
+    pass. It checks the network's weights at the end of each epoch, before a checkpoint is written, so put it before
+    validation and ``CheckpointSaver``. The existing checkpoints stay good.
 
     Args:
-        network: whose weights are looked at; ``None``: output and loss only.
-        case_names: from a batch to the name of each of its cases; the file names of its ``MetaTensor`` when ``None``. A
-            :class:`~monai_bbox_mil.data.SliceDataset` has it.
-        options: present values of ``learning_rate``, ``amp`` and ``checkpoint_interval``, for advice that works; it is
-            general without them.
+        network: network whose weights are checked; with ``None``, only output and loss are checked.
+        case_names: function from a batch to the name of each of its cases; with ``None``, the file names of its
+            ``MetaTensor``. A :class:`~monai_bbox_mil.data.SliceDataset` has one.
+        options: current values of ``learning_rate``, ``amp`` and ``checkpoint_interval``, for specific advice; without
+            them, the advice is general.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: {"loss": batch["image"].sum()})
@@ -52,8 +52,8 @@ class StopOnNaN:
         self.options = dict(options or {})
 
     def attach(self, engine: Engine) -> None:
-        """Watch ``engine``, a trainer whose output holds ``loss``."""
-        # MONAI's trainers tell when output and loss are there; of any other engine they are seen after the step.
+        """Check ``engine``, a trainer whose output has the key ``loss``."""
+        # MONAI's trainers fire events for output and loss; for any other engine, both are checked after the step.
         if engine.has_registered_events(IterationEvents.LOSS_COMPLETED):
             engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._check_output)
             engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check_loss)
@@ -65,7 +65,7 @@ class StopOnNaN:
 
     def _check_output(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        # Deep supervision has several, which come from the same features.
+        # Deep supervision has several outputs, which come from the same features.
         pred = output["pred"] if isinstance(output["pred"], Tensor) else output["pred"][0]
         if not torch.isfinite(pred).all():
             raise self._error("the network's output is not finite", engine)
@@ -79,7 +79,7 @@ class StopOnNaN:
     def _error(self, what: str, engine: Engine) -> FloatingPointError:
         cases = self._describe(engine.state.batch, engine.state.output)
         if any("image not finite" in case for case in cases):
-            advice = f"Mend these images: no setting helps. {self._way_on('')}"
+            advice = f"Repair these images: no setting helps. {self._way_on('')}"
         else:
             advice = f"Look at these images and their boxes. If they are sound, {self._advise(engine)}"
         return FloatingPointError(
@@ -94,7 +94,7 @@ class StopOnNaN:
             advice = self._advise(engine)
             raise FloatingPointError(
                 f"{len(bad)} weights of the network ({bad[0]}, ...) are not finite after iteration "
-                f"{engine.state.iteration} (epoch {engine.state.epoch}): a gradient was not. "
+                f"{engine.state.iteration} (epoch {engine.state.epoch}), because a gradient was not finite. "
                 f"{advice[0].upper()}{advice[1:]}"
             )
 
@@ -106,7 +106,7 @@ class StopOnNaN:
         if rate is not None and all(each == rate for each in used):
             ways, typed = [f"lower learning_rate (now {rate:g})"], f" --learning_rate {rate / 10:g}"
         if self.options.get("amp", True):
-            ways.append("do without half precision")
+            ways.append("turn half precision off")
             typed += " --amp False" if "amp" in self.options else ""
         return f"{' and '.join(ways)}. {self._way_on(typed)}"
 
@@ -114,8 +114,8 @@ class StopOnNaN:
         if not self.options:
             return "No checkpoint was touched."
         if self.options.get("checkpoint_interval"):
-            return f"The latest checkpoint is from before: go on from it with --resume True{typed}"
-        return f"No checkpoint is kept (checkpoint_interval 0), so begin anew{' with' if typed else ''}{typed}"
+            return f"The latest checkpoint is older than this error: resume from it with --resume True{typed}"
+        return f"No checkpoint is kept (checkpoint_interval 0), so start over{' with' if typed else ''}{typed}"
 
     def _describe(self, batch: Any, output: Any) -> list[str]:
         names = list(self.case_names(batch))

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A request to end, answered by a checkpoint."""
+"""Save a checkpoint and exit when the process is asked to end."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ __all__ = ["StopOnSignal"]
 
 
 class StopOnSignal:
-    """On ``SIGTERM``, as schedulers send it before they kill, finish the step, save and leave.
+    """On ``SIGTERM``, which schedulers send before they kill a process, finish the step, save a checkpoint and exit.
 
-    The engine terminates (``Engine.terminate``), at which an :class:`AtomicCheckpointSaver` saves the state reached.
-    Then the process leaves by ``SystemExit`` with 128 plus the signal's number, as a shell would report it. During the
-    last step of an epoch or its validation, these are finished first.
+    The engine terminates (``Engine.terminate``), and an :class:`AtomicCheckpointSaver` saves the state it has reached.
+    Then the process exits through ``SystemExit`` with 128 plus the signal's number, as a shell would report it. The
+    last step of an epoch and its validation are finished first.
 
-    With several processes a signal to any one of them ends all, after the same step, and none leaves before the
-    checkpoint is written: after each step they ask one another (``all_reduce``). So attach it in every process.
+    With several processes, a signal to any one of them ends all of them after the same step, and none exits before the
+    checkpoint is written. They ask each other after each step (``all_reduce``), so attach this handler in every
+    process.
 
-    Python has signals in the main thread only: in any other thread the handler does nothing. While the engine does not
-    run, signals do what they did before.
+    Python delivers signals to the main thread only: in any other thread, this handler does nothing. While the engine is
+    not running, signals do what they did before.
 
     Args:
-        signals: names, such as ``SIGUSR1``, which some schedulers can be told to send.
+        signals: names, such as ``SIGUSR1``, which some schedulers can be configured to send.
 
     Raises:
-        ValueError: for a name of no signal.
+        ValueError: for a name that is not a signal's.
 
     Example:
         >>> trainer = Engine(lambda *_: None)
@@ -58,14 +59,14 @@ class StopOnSignal:
         self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Watch for the signals while ``engine`` runs."""
+        """Listen for the signals while ``engine`` runs."""
         engine.add_event_handler(Events.STARTED, self._listen)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         engine.add_event_handler(Events.COMPLETED, self._ignore)
 
     def _listen(self, engine: Engine) -> None:
-        # Only now, so that it comes after all that others have to do, such as to save.
+        # Added only now, so that it comes after all other handlers, such as those that save.
         if not engine.has_event_handler(self._leave, Events.TERMINATE):
             engine.add_event_handler(Events.TERMINATE, self._leave)
         if threading.current_thread() is not threading.main_thread():
@@ -81,7 +82,7 @@ class StopOnSignal:
             os.kill(os.getpid(), number)
         elif self._is_running(frame):
             self._received = number
-        else:  # an error ended the run: ignite has no event that fits, for who listens to exceptions must raise them
+        else:  # an error ended the run: ignite has no suitable event, since handlers of exceptions must raise them
             self._ignore()
             os.kill(os.getpid(), number)
 
@@ -102,14 +103,14 @@ class StopOnSignal:
             engine.terminate(skip_completed=True)
 
     def _received_by_any(self) -> int | None:
-        """The signal that this or another process received; all must ask after the same step."""
+        """Return the signal that this or another process received; all processes must ask after the same step."""
         if idist.get_world_size() == 1:
             return self._received
-        # Not kept in _received, which a signal may set in the meantime.
+        # Not stored in _received, which a signal may set in the meantime.
         return int(idist.all_reduce(self._received or 0, op="MAX")) or None
 
     def _leave(self, engine: Engine) -> None:
-        number = self._received_by_any()  # also waits for rank 0, which saves before it comes here
+        number = self._received_by_any()  # also waits for rank 0, which saves before it gets here
         self._ignore()
         if number is not None:
             engine.logger.warning(

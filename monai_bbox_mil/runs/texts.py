@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Texts of messages."""
+"""Helpers for the texts of messages."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The run that a configuration belongs to, for expressions of that configuration."""
+"""Find the run that a configuration belongs to, for expressions in that configuration."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["add_bundle_to_path", "running_workflow"]
 
 
 def running_workflow() -> ConfigWorkflow | None:
-    """The workflow that has the calling expression evaluated; ``None`` where a ``ConfigParser`` is used without one."""
-    # MONAI hands its workflow to no expression.
+    """Return the workflow that evaluates the calling expression; ``None`` if a ``ConfigParser`` is used without one."""
+    # MONAI does not pass its workflow to expressions.
     owners = (info.frame.f_locals.get("self") for info in inspect.stack(context=0))
     return next((owner for owner in owners if isinstance(owner, ConfigWorkflow)), None)
 
@@ -23,7 +23,7 @@ def running_workflow() -> ConfigWorkflow | None:
 def add_bundle_to_path() -> None:
     """Put the bundle's folder on Python's search path, where ``bundle_root`` looks for it; call it in ``initialize``.
 
-    MONAI does so before ``run``, but only after ``initialize``, which needs ``bundle_root`` already.
+    MONAI itself does so before ``run`` but only after ``initialize``, which already needs ``bundle_root``.
     """
     workflow = running_workflow()
     if workflow is not None:

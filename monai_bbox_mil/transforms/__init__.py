@@ -4,6 +4,7 @@
 
 from monai_bbox_mil.transforms import (
     array,
+    augmentation,
     cropping,
     dense_crf,
     dictionary,
@@ -14,6 +15,7 @@ from monai_bbox_mil.transforms import (
     volume,
 )
 from monai_bbox_mil.transforms.array import *  # noqa: F403
+from monai_bbox_mil.transforms.augmentation import *  # noqa: F403
 from monai_bbox_mil.transforms.cropping import *  # noqa: F403
 from monai_bbox_mil.transforms.dense_crf import *  # noqa: F403
 from monai_bbox_mil.transforms.dictionary import *  # noqa: F403
@@ -27,6 +29,7 @@ from monai_bbox_mil.transforms.volume import *  # noqa: F403
 __all__ = sorted(
     [
         *array.__all__,
+        *augmentation.__all__,
         *cropping.__all__,
         *dense_crf.__all__,
         *dictionary.__all__,

@@ -179,7 +179,7 @@ class LoadBoxes(Transform):
         self.min_size = min_size
 
     def __call__(  # type: ignore[override]
-        self, source: str | os.PathLike | Mapping[str, Any], image: Tensor
+        self, source: str | os.PathLike[str] | Mapping[str, Any], image: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Boxes ``(N, 2*D)`` in voxels of ``image`` ``(C, *spatial)`` and classes ``(N,)``.
 

@@ -122,7 +122,7 @@ class DenseCRF(Transform):
         crf.setUnaryEnergy(np.ascontiguousarray(-np.log(np.stack([1 - object_prob, object_prob])), dtype=np.float32))
         for features, weight in kernels:
             crf.addPairwiseEnergy(np.ascontiguousarray(features, dtype=np.float32), compat=float(weight))
-        return np.asarray(crf.inference(self.iterations))[1].astype(np.float32)
+        return np.asarray(np.asarray(crf.inference(self.iterations))[1], dtype=np.float32)
 
 
 def _to_grey_levels(channel: np.ndarray) -> np.ndarray:
@@ -130,4 +130,4 @@ def _to_grey_levels(channel: np.ndarray) -> np.ndarray:
     low, high = np.percentile(channel, (1, 99))
     if high <= low:
         return np.zeros_like(channel)
-    return ((channel - low) * (255 / (high - low))).clip(0, 255).astype(np.float32)
+    return np.asarray(((channel - low) * (255 / (high - low))).clip(0, 255), dtype=np.float32)

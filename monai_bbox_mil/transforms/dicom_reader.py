@@ -59,16 +59,16 @@ class DicomReader(ITKReader):
         images = [_read(name) if _is_ours(name) else super(DicomReader, self).read(name, **kwargs) for name in names]
         return images if len(images) > 1 else images[0]
 
-    def _get_meta_dict(self, img: Any) -> dict:
+    def _get_meta_dict(self, img: Any) -> dict[str, Any]:
         if not isinstance(img, _DicomImage):
             return super()._get_meta_dict(img)
         return {"spacing": np.linalg.norm(img.volume.affine[:3, :3], axis=0)}
 
     def _get_affine(self, img: Any, lps_to_ras: bool = True) -> np.ndarray:
         if not isinstance(img, _DicomImage):
-            return super()._get_affine(img, lps_to_ras)
+            return np.asarray(super()._get_affine(img, lps_to_ras))
         affine = img.volume.affine
-        return affine.copy() if lps_to_ras else np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        return affine.copy() if lps_to_ras else np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
 
     def _get_spatial_shape(self, img: Any) -> np.ndarray:
         return np.asarray(img.volume.shape) if isinstance(img, _DicomImage) else super()._get_spatial_shape(img)

@@ -73,7 +73,7 @@ class LoadCheckedImage(Transform):
         # In the file's own type: a cast to float32 would hide complex voxels and make large ones infinite.
         self._loader = _quiet_loader()
 
-    def __call__(self, filename: str | os.PathLike | Sequence[str | os.PathLike]) -> Tensor:
+    def __call__(self, filename: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Tensor:
         """Image ``(C, *spatial)`` float32 of one file, or of several that become its channels; labels as integers."""
         paths = [filename] if isinstance(filename, (str, os.PathLike)) else list(filename)
         name = ", ".join(str(path) for path in paths)
@@ -101,7 +101,7 @@ class LoadCheckedImage(Transform):
             )
         return self._check(image, name)
 
-    def _reader(self, paths: Sequence[str | os.PathLike]) -> ImageReader:
+    def _reader(self, paths: Sequence[str | os.PathLike[str]]) -> ImageReader:
         """The first that takes the files: our own, then MONAI's in its order, where ITK takes whatever is left."""
         own = (DicomReader(), NiftiReader(exact=self.label_map), PictureReader(self.label_map, self.num_channels))
         return next(reader for reader in (*own, *reversed(self._loader.readers)) if reader.verify_suffix(paths))
@@ -152,7 +152,7 @@ class _InTorchTypes(ImageReader):
     def read(self, data: Any, **kwargs: Any) -> Any:
         return self.reader.read(data, **kwargs)
 
-    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
         voxels, meta = self.reader.get_data(img)
         voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
         if voxels.dtype == np.uint64 and voxels.size and voxels.max() > np.iinfo(np.int64).max:
@@ -160,7 +160,7 @@ class _InTorchTypes(ImageReader):
         return voxels, meta
 
 
-def _check_gzip(path: str | os.PathLike) -> None:
+def _check_gzip(path: str | os.PathLike[str]) -> None:
     """Read a compressed file to its end, where its checksum is; NiBabel stops before."""
     if os.fspath(path).lower().endswith(".gz"):
         with gzip.open(path) as file:

@@ -32,10 +32,10 @@ LARGEST_LABEL = int(np.iinfo(np.uint32).max)
 
 
 def mask_path(
-    image: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    image: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
     postfix: str = "_segmentation",
-    data_root_dir: str | os.PathLike = "",
+    data_root_dir: str | os.PathLike[str] = "",
 ) -> Path:
     """Where :class:`.SaveLikeInput` writes the mask of an image.
 
@@ -79,7 +79,7 @@ def mask_path(
     return mask
 
 
-def mask_extension(mask: str | os.PathLike) -> str:
+def mask_extension(mask: str | os.PathLike[str]) -> str:
     """Extension of a mask's file, as :func:`mask_path` gives it.
 
     Example:
@@ -132,7 +132,7 @@ def largest_label(extension: str) -> int:
     return int(np.iinfo(np.uint16).max) if extension == ".png" else LARGEST_LABEL
 
 
-def _ending(path: str | os.PathLike) -> str:
+def _ending(path: str | os.PathLike[str]) -> str:
     name = os.path.basename(os.fspath(path)).lower()
     ending = next((e for e in _SAVED_AS if name.endswith(e)), None)
     if ending is None:
@@ -140,7 +140,7 @@ def _ending(path: str | os.PathLike) -> str:
     return ending
 
 
-def _folder_below(path: Path, data_root_dir: str | os.PathLike) -> Path:
+def _folder_below(path: Path, data_root_dir: str | os.PathLike[str]) -> Path:
     """Folder of an image, relative to one that it lies in."""
     for follow in (os.path.abspath, os.path.realpath):  # a link below the root may lead out of it
         folder, root = Path(follow(path)), Path(follow(data_root_dir))

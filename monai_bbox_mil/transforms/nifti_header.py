@@ -43,7 +43,7 @@ _FORM_FIELDS = (
 )  # fmt: skip
 
 
-def is_nifti(path: str | os.PathLike) -> bool:
+def is_nifti(path: str | os.PathLike[str]) -> bool:
     """Whether a file, or the pair it belongs to, is a NIfTI by its name and, of ``.hdr`` and ``.img``, by its header.
 
     Example:
@@ -53,7 +53,7 @@ def is_nifti(path: str | os.PathLike) -> bool:
     return os.fspath(path).lower().removesuffix(".gz").endswith(".nii") or _is_pair(path, nibabel.Nifti1Pair)
 
 
-def is_analyze(path: str | os.PathLike) -> bool:
+def is_analyze(path: str | os.PathLike[str]) -> bool:
     """Whether a file belongs to a pair of the older format that NIfTI grew out of.
 
     Example:
@@ -63,7 +63,7 @@ def is_analyze(path: str | os.PathLike) -> bool:
     return _is_pair(path, nibabel.AnalyzeImage) and not _is_pair(path, nibabel.Nifti1Pair)
 
 
-def _is_pair(path: str | os.PathLike, kind: type) -> bool:
+def _is_pair(path: str | os.PathLike[str], kind: type) -> bool:
     if not os.fspath(path).lower().removesuffix(".gz").endswith((".hdr", ".img")):
         return False
     try:
@@ -118,11 +118,11 @@ class NiftiReader(NibabelReader):
         super().__init__()
         self.exact = exact
 
-    def verify_suffix(self, filename: Sequence[str | os.PathLike] | str | os.PathLike) -> bool:
+    def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
         """Whether all files are NIfTI, pairs of header and voxels too."""
         return all(is_nifti(name) for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[str | os.PathLike] | str | os.PathLike, **kwargs: Any) -> Any:
+    def read(self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any) -> Any:
         """Open one file or several, without their voxels."""
         self.filenames = ensure_tuple(data)
         images = []
@@ -139,7 +139,7 @@ class NiftiReader(NibabelReader):
     def _get_affine(self, img: Any) -> np.ndarray:
         return _in_mm(img.affine, img.header)
 
-    def _get_meta_dict(self, img: Any) -> dict:
+    def _get_meta_dict(self, img: Any) -> dict[str, Any]:
         affine = self._get_affine(img)
         other = _other_affine(img.extra["raw_header"], affine)
         meta = super()._get_meta_dict(img)
@@ -171,14 +171,14 @@ class NiftiLikeWriter(NibabelWriter):
 
     _image: Any = None
 
-    def set_metadata(self, meta_dict: Mapping | None = None, resample: bool = True, **options: Any) -> None:
+    def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, resample: bool = True, **options: Any) -> None:
         """Take affine and image file of a mask, whose channel is left out."""
         super().set_metadata(meta_dict, resample, **options)
         if self.data_obj.ndim > 3:
             self.data_obj = self.data_obj[..., 0]
         self._image = (meta_dict or {}).get("filename_or_obj")
 
-    def write(self, filename: str | os.PathLike, verbose: bool = False, **obj_kwargs: Any) -> None:
+    def write(self, filename: str | os.PathLike[str], verbose: bool = False, **obj_kwargs: Any) -> None:
         """Write the file."""
         voxels = np.asarray(self.data_obj).astype(self.output_dtype, copy=False)
         affine = np.eye(4) if self.affine is None else to_affine_nd(3, np.asarray(self.affine, dtype=np.float64))
@@ -211,7 +211,7 @@ def _header_like(image: Any, affine: np.ndarray, shape: Sequence[int]) -> nibabe
 
 def _in_mm(affine: np.ndarray, header: Any) -> np.ndarray:
     scale = mm_per_unit(header) or 1.0
-    return np.diag([scale, scale, scale, 1.0]) @ affine
+    return np.asarray(np.diag([scale, scale, scale, 1.0]) @ affine)
 
 
 def _other_affine(header: Any, affine: np.ndarray) -> np.ndarray | None:
@@ -235,7 +235,7 @@ def _other_affine(header: Any, affine: np.ndarray) -> np.ndarray | None:
 
 def _qform(header: Any) -> np.ndarray | None:
     try:
-        return header.get_qform()
+        return np.asarray(header.get_qform())
     except (HeaderDataError, ValueError):  # a quaternion of more than length 1
         return None
 

@@ -137,7 +137,10 @@ class SaveLikeInput(Transform):
     """
 
     def __init__(
-        self, output_dir: str | os.PathLike, postfix: str = "_segmentation", data_root_dir: str | os.PathLike = ""
+        self,
+        output_dir: str | os.PathLike[str],
+        postfix: str = "_segmentation",
+        data_root_dir: str | os.PathLike[str] = "",
     ) -> None:
         self.output_dir = os.fspath(output_dir)
         self.postfix = postfix
@@ -245,7 +248,7 @@ class _NiftiWriter(_AsItIs, NiftiLikeWriter):
 class _ITKWriter(_AsItIs, ITKWriter):
     """Writes the formats of ITK, without an axis for the channel: of vectors ITK writes too few types."""
 
-    def set_metadata(self, meta_dict: Mapping | None = None, resample: bool = True, **options: Any) -> None:
+    def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, resample: bool = True, **options: Any) -> None:
         super().set_metadata(meta_dict, resample, **options)
         if self.channel_dim is not None:
             self.data_obj, self.channel_dim = self.data_obj[..., 0], None
@@ -280,9 +283,9 @@ class SaveLikeInputd(SaveImaged):
     def __init__(
         self,
         keys: KeysCollection,
-        output_dir: str | os.PathLike,
+        output_dir: str | os.PathLike[str],
         postfix: str = "_segmentation",
-        data_root_dir: str | os.PathLike = "",
+        data_root_dir: str | os.PathLike[str] = "",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, output_dir=os.fspath(output_dir), allow_missing_keys=allow_missing_keys)

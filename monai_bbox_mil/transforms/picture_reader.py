@@ -45,11 +45,11 @@ class PictureReader(ImageReader):
         self.label_map = label_map
         self.num_channels = num_channels
 
-    def verify_suffix(self, filename: Sequence[str | os.PathLike] | str | os.PathLike) -> bool:
+    def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
         """Whether all files are pictures; a TIFF that ITK reads as well is not, for ITK knows its spacing."""
         return all(_is_picture(os.fspath(name)) for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[str | os.PathLike] | str | os.PathLike, **kwargs: Any) -> list[np.ndarray]:
+    def read(self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any) -> list[np.ndarray]:
         """Arrays ``(W, H[, pages], C)`` of files.
 
         Raises:
@@ -58,7 +58,7 @@ class PictureReader(ImageReader):
         """
         return [self._picture(os.fspath(name)) for name in ensure_tuple(data)]
 
-    def get_data(self, img: Sequence[np.ndarray]) -> tuple[np.ndarray, dict]:
+    def get_data(self, img: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[MetaKeys, object]]:
         """Voxels and meta data of what :meth:`read` gave; several files are stacked as channels."""
         shapes = {array.shape[:-1] for array in img}
         if len(shapes) > 1:
@@ -102,13 +102,13 @@ class PictureReader(ImageReader):
         if _has_more_bits(page):
             reader = itk.ImageFileReader[itk.VectorImage[itk.US, 2]].New(FileName=path)
             reader.Update()
-            return itk.array_from_image(reader.GetOutput())
+            return np.asarray(itk.array_from_image(reader.GetOutput()))
         few_bits = next((bits for bits in (2, 4) if f"L;{bits}" in _raw_modes(page)), None)
         tags = page.tag_v2 if page.format == "TIFF" else {}
         is_unsigned = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _UNSIGNED
         array = np.asarray(self._plain(page))
         if self.label_map and few_bits:
-            return array // (255 // (2**few_bits - 1))  # Pillow stretches them to 0..255
+            return np.asarray(array // (255 // (2**few_bits - 1)))  # Pillow stretches them to 0..255
         if page.mode == "I" and tags.get(_BITS) == (32,) and is_unsigned:
             return array.view(np.uint32)  # Pillow has no unsigned type of 32 bits
         return array

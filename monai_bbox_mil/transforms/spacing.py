@@ -103,7 +103,8 @@ class _SlabResample(SpatialResample):
             return result
         if self.tracing:
             voxel.applied_operations[-1][TraceKeys.ORIG_SIZE] = tuple(img.shape[1:])
-        return MetaTensor(result).copy_meta_from(voxel)
+        recorded: MetaTensor = MetaTensor(result).copy_meta_from(voxel)
+        return recorded
 
 
 def _can_be_cut(mode: str | int, padding_mode: str, align_corners: bool) -> bool:

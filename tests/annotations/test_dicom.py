@@ -183,7 +183,7 @@ def test_classes_by_name_label_or_number(series, tmp_path):
 def test_what_is_no_class_is_left_out_with_a_warning(series, tmp_path):
     image, slices, _ = series
     write_rtstruct(tmp_path / "rs.dcm", slices, {"BODY": [square(slices, 1)], "organ": [square(slices)]})
-    with pytest.warns(UserWarning, match=r"rs\.dcm: left out the ROIs \['BODY'\], none of the classes"):
+    with pytest.warns(UserWarning, match=r"rs\.dcm: left out the ROIs \['BODY'\], which are not among the classes"):
         assert file_boxes(tmp_path / "rs.dcm", image, ("organ",)) == [SQUARE]
     write_seg(tmp_path / "seg.dcm", slices, MASKS, CLASSES)
     both = file_boxes(tmp_path / "seg.dcm", image)
@@ -206,7 +206,7 @@ def test_open_contours_are_left_out_with_a_warning(series, tmp_path):
     with (
         pytest.warns(UserWarning, match=r"points\.dcm: left out 1 contours that are not closed \(POINT\)"),
         pytest.raises(
-            ValueError, match=r"points\.dcm: expected something outlined in \['organ'\], got nothing; .*empty"
+            ValueError, match=r"points\.dcm: expected at least one outline in \['organ'\], got none\. .*empty"
         ),
     ):
         read_boxes(tmp_path / "points.dcm", image, CLASSES)

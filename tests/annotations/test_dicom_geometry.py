@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the slices of a DICOM image lie, and what is refused because nobody can know."""
+"""Where the slices of a DICOM image lie, and which series raise an error because their geometry is unknown."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_slices_beside_the_line_are_refused(tmp_path):
         ("ContentTime", ("120000", "120003")),
     ],
 )
-def test_two_slices_at_a_position_are_refused_with_what_tells_them_apart(tmp_path, tag, values):
+def test_two_slices_at_a_position_are_refused_with_how_they_differ(tmp_path, tag, values):
     series = generate_uid()
     for phase, value in zip("ab", values, strict=True):
         slices = write_series(tmp_path, VALUES, name=phase + "{}.dcm")

@@ -48,7 +48,7 @@ def test_an_rtstruct_that_names_neither_is_placed_with_a_warning(series, tmp_pat
     file = pydicom.dcmread(tmp_path / "rs.dcm")
     del file.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
     file.save_as(tmp_path / "rs.dcm")
-    message = r"rs\.dcm: names neither the series nor the frame of reference .* it belongs to .*image;"
+    message = r"rs\.dcm: names neither the series nor the frame of reference .* it belongs to .*image\."
     with pytest.warns(UserWarning, match=message):
         assert file_boxes(tmp_path / "rs.dcm", image) == [SQUARE]
 
@@ -104,7 +104,7 @@ def test_an_annotation_of_nothing_is_refused(series, tmp_path):
     write_rtstruct(tmp_path / "a.dcm", slices, {"organ": []})
     write_seg(tmp_path / "b.dcm", slices, np.zeros_like(MASKS), CLASSES, omit_empty_frames=False)
     for name, found in (("a", r"\['organ'\]"), ("b", r"\['organ', 'lesion'\]")):
-        with pytest.raises(ValueError, match=rf"{name}\.dcm: expected something outlined in {found}, got nothing"):
+        with pytest.raises(ValueError, match=rf"{name}\.dcm: expected at least one outline in {found}, got none"):
             read_boxes(tmp_path / f"{name}.dcm", image, CLASSES)
     assert read_boxes([], image, CLASSES)[0].shape == (0, 6)
 
@@ -127,12 +127,12 @@ def test_wrong_files_are_refused(series, tmp_path):
     for group in (*file.SharedFunctionalGroupsSequence, *file.PerFrameFunctionalGroupsSequence):
         group.pop("SegmentIdentificationSequence", None)
     file.save_as(tmp_path / "part.dcm")
-    with pytest.raises(ValueError, match=r"part\.dcm: expected a SEG as the standard has it, got one where KeyError"):
+    with pytest.raises(ValueError, match=r"part\.dcm: expected a SEG that follows the standard, .* raises KeyError"):
         read_boxes(tmp_path / "part.dcm", image, CLASSES)
     with pytest.raises(FileNotFoundError, match=r"none\.dcm"):
         read_boxes(tmp_path / "none.dcm", image, CLASSES)
     write_rtstruct(tmp_path / "b.dcm", slices, {"organ": [square(slices).ravel()[:-1]]})
-    with pytest.raises(ValueError, match=r"contours\[0\]: expected three numbers a point, got 11 numbers"):
+    with pytest.raises(ValueError, match=r"contours\[0\]: expected three numbers per point, got 11 numbers"):
         read_boxes(tmp_path / "b.dcm", image, CLASSES)
     write_rtstruct(tmp_path / "c", slices, {"organ": [square(slices)]})
     assert read_boxes(tmp_path / "c", image, CLASSES, format="dicom")[0].tolist() == [SQUARE[:-1]]
@@ -141,12 +141,12 @@ def test_wrong_files_are_refused(series, tmp_path):
 
 
 def test_a_series_that_is_not_what_its_affine_says_is_refused(series, tmp_path):
-    """Whoever loads it with another reader is told by any annotation, as by LoadCheckedImage."""
+    """Any annotation raises for an image that another reader placed wrongly, as LoadCheckedImage does."""
     image, slices, _ = series
     write_rtstruct(tmp_path / "rs.dcm", slices, {"organ": [square(slices)]})
     moved = MetaTensor(image, meta=dict(image.meta))
     moved.meta["original_affine"] = np.array(image.meta["original_affine"]) + np.diag([0, 0, 0.3, 0])
-    message = r"image: expected slices where the DICOM headers have them, .* one 0\.45 voxels .*LoadCheckedImage"
+    message = r"image: expected slices where the DICOM headers have them, .* is 0\.45 voxels off\. .*LoadCheckedImage"
     for source in (tmp_path / "rs.dcm", [[1, 2, 0, 3, 4, 1]]):
         with pytest.raises(ValueError, match=message):
             read_boxes(source, moved, CLASSES[:1])

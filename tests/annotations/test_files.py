@@ -96,7 +96,7 @@ BAD_3D = [
     ("a.json", {"box": [["a", 3, 2, 10, 8, 6]]}, r"box\[0\]: expected 4 or 6 finite numbers, got \['a'"),
     ("a.json", {"box": [[4, 8, 2, 10, 8, 6]]}, r"expected min < max on every axis, got min \[4.* and max \[10"),
     ("a.json", {"box": [[4, 8, 2, -1, 1, 1]], "box_mode": "xyzwhd"}, r"box\[0\]: expected min < max"),
-    ("a.json", {"box": [BOX], "label": [0, 1]}, r"expected one label a box \(1\), got 2"),
+    ("a.json", {"box": [BOX], "label": [0, 1]}, r"expected one label per box \(1\), got 2"),
     ("a.json", {"box": [BOX], "space": "mm"}, "expected space 'index', or 'world' .*got 'mm' with 'RAS'"),
     ("a.json", {"box": [BOX], "coordinate_system": "LPS"}, "got 'index' with 'LPS'"),
     (
@@ -131,7 +131,7 @@ BAD_3D = [
 BAD_2D = [
     ("a.json", {"box": [BOX]}, r"box\[0\]: expected a box with 2 axes as .*case1\.nii\.gz has, got 3"),
     ("a.txt", "0 0.5 0.5 0.5\n", "line 1, after the class: expected 4 numbers, got 3"),
-    ("a.txt", "0 0.5 0.5 0.5 0.5\n\n0 10 10 5 5\n", "line 3: expected parts of the image between 0 and 1"),
+    ("a.txt", "0 0.5 0.5 0.5 0.5\n\n0 10 10 5 5\n", "line 3: expected fractions of the image between 0 and 1"),
     ("a.txt", "0 0.5 0.5 0 0.5\n", "line 1: expected min < max"),
     ("a.txt", "cat 0.5 0.5 0.5 0.5\n", "a 0-based channel, got 'cat'"),
     ("a.json", {"images": []}, r"expected the keys \['images', 'annotations'\], got \['images'\]"),

@@ -56,7 +56,7 @@ def test_the_class_of_a_region_is_kept():
     ("name", "content", "message"),
     [
         ("a.json", crowd(iscrowd="some"), r"annotations\[1\]: expected iscrowd to be 0 or 1, got 'some'"),
-        ("a.json", {"box": [FIRST], "ignored": []}, r"a\.json: expected one ignored a box \(1\), got 0"),
+        ("a.json", {"box": [FIRST], "ignored": []}, r"a\.json: expected one ignored per box \(1\), got 0"),
         ("a.json", {"box": [FIRST], "ignored": [2]}, r"box\[0\]: expected ignored to be 0 or 1, got 2"),
         ("a.csv", "x_min,y_min,x_max,y_max,ignored\n4,3,10,8,perhaps\n", "row 2: expected ignored to be 0 or 1"),
     ],

@@ -128,7 +128,7 @@ def test_an_entry_that_leads_to_another_file_is_not_this_image(tmp_path):
     assert len(read_boxes(table, second)[0]) == 1
 
 
-def test_a_case_tells_images_of_one_name_apart(tmp_path):
+def test_a_case_distinguishes_images_of_one_name(tmp_path):
     header = "case,image,x_min,y_min,x_max,y_max\n"
     table = write(tmp_path / "boxes.csv", header + "p1,a.png,1,1,4,4\np2,a.png,5,5,9,9\nNA,b.png,2,2,3,3\n")
     assert read_boxes(table, make_image((20, 16), name="/data/p2/images/a.png"))[0].tolist() == [[5, 5, 9, 9]]
@@ -172,7 +172,7 @@ def test_large_ids_that_differ_stay_apart(tmp_path):
     assert len(read_boxes(table, make_image((20, 16), name="/data/b.png"))[0]) == 0
 
 
-def test_annotations_of_images_that_are_not_listed_are_told(tmp_path):
+def test_annotations_of_images_that_are_not_listed_are_reported(tmp_path):
     table = write(tmp_path / "a.json", coco([(1, "case1")], [1, 7, 7, "x"]))
     with pytest.warns(UserWarning, match=r"a\.json: .* got 3 of 4 annotations with another image_id, such as 7, 'x'"):
         assert len(read_boxes(table, make_image((20, 16)))[0]) == 1
@@ -182,11 +182,11 @@ def test_annotations_of_images_that_are_not_listed_are_told(tmp_path):
 
 
 REFUSED = {
-    "one id for two images": (coco([(1, "case1"), ("1", "b.png")], []), r"images\[1\]: expected an id of its own"),
+    "one id for two images": (coco([(1, "case1"), ("1", "b.png")], []), r"images\[1\]: expected a unique id"),
     "one file twice": (coco([(1, "case1.nii"), (2, "case1.nii")], []), "once among the images, got 2 of 2"),
     "one category id for two names": (
         coco([(1, "case1")], [], categories=[{"id": 0, "name": "a"}, {"id": "0", "name": "b"}]),
-        r"categories\[1\]: expected an id of its own, got '0'",
+        r"categories\[1\]: expected a unique id, got '0'",
     ),
 }
 

@@ -64,7 +64,7 @@ def test_cells_may_hold_delimiters_and_line_ends(tmp_path):
 def test_a_quote_that_does_not_end_is_refused(tmp_path):
     """It would swallow all rows behind it."""
     path = write(tmp_path / "a.csv", TABLE.to_csv(index=False).replace("case1", '"case1'))
-    with pytest.raises(ValueError, match=r"a\.csv: expected comma separated values, got an error: "):
+    with pytest.raises(ValueError, match=r"a\.csv: expected comma-separated values, got an error: "):
         read(path)
 
 

@@ -76,7 +76,7 @@ def test_an_outline_says_what_others_mean(annotation):
     [
         (
             {"bbox": [1, 2, 3, 4], "bbox_mode": 0},
-            r"expected bbox_mode 1 \(x, y, width, height\) or 4 \(turned\), got 0",
+            r"expected bbox_mode 1 \(x, y, width, height\) or 4 \(rotated\), got 0",
         ),
         ({"bbox": [1, 2, 3, 4], "bbox_mode": 4}, "expected 5 numbers, got 4"),
         ({"bbox": [1, 2, 3, 4], "attributes": {"rotation": float("nan")}}, "rotation: expected 1 finite numbers"),

@@ -40,14 +40,14 @@ def test_a_resumed_training_has_the_rate_and_the_length_that_it_is_given(trained
     weights = [(before["network"][name], value) for name, value in checkpoint["network"].items()]
     moved = max(float((one - other).abs().max()) for one, other in weights)
     assert 0 < moved < 10 * steps * 1e-6 * 0.5 * (1 + math.cos(math.pi * 2 / 3))
-    told = "Goes on from checkpoint_epoch=2.pt with other settings than its training had: "
-    assert f"{told}max_epochs 3 (it had 2), learning_rate 1e-06 (it had 0.001)." in capsys.readouterr().out
+    message = "Resumes from checkpoint_epoch=2.pt with settings that differ from its training's: "
+    assert f"{message}max_epochs 3 (it had 2), learning_rate 1e-06 (it had 0.001)." in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_an_earlier_version_goes_on_with_one_warning(trained, phantom, tmp_path):
-    with pytest.warns(UserWarning, match="kept no settings in its checkpoints") as record:
+    with pytest.warns(UserWarning, match="saved no settings in its checkpoints") as record:
         checkpoint = resume(trained, phantom, tmp_path / "run", lambda c: {k: c[k] for k in c if k != "settings"})
-    assert len([w for w in record if "kept no settings" in str(w.message)]) == 1
+    assert len([w for w in record if "saved no settings" in str(w.message)]) == 1
     assert checkpoint["settings"]["image_size"] == TINY["image_size"]
 
 
@@ -73,7 +73,7 @@ def test_what_decides_what_is_learned_is_refused_before_an_image_is_read(
     monkeypatch.setattr("monai_bbox_mil.data.SliceDataset.__init__", None)
     with pytest.raises(RuntimeError) as error:
         resume(trained, phantom, tmp_path / "run", **overrides)
-    for part in (*told, "begin anew with --resume False"):
+    for part in (*told, "start over with --resume False"):
         assert part in causes(error.value)
 
 

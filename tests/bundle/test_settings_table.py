@@ -18,10 +18,9 @@ from tests.bundle.conftest import CONFIGS
 BASES = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["inference"]}
 # What is computed from settings, and what the files hand to each other.
 WIRING = {
-    "autocast", "calibrates", "calibration", "calibration_initialize", "data_items", "data_source", "device_type",
-    "earlier_run", "finalize", "fixed_threshold", "gpu_amp", "image_settings", "images", "imports", "inferer",
-    "initialize", "label_transforms", "loss", "masks_to_make", "memory_options", "network", "pixel_labels",
-    "resized_keys", "resumed_state", "run", "settings", "validates",
+    "autocast", "box_transforms", "calibrates", "calibration", "calibration_initialize", "data_items", "data_source",
+    "device_type", "earlier_run", "finalize", "gpu_amp", "image_settings", "images", "imports", "inferer", "initialize",
+    "label_transforms", "loss", "memory_options", "network", "pixel_labels", "run", "settings", "validates",
 }  # fmt: skip
 
 

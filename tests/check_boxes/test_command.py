@@ -36,13 +36,13 @@ def test_a_warning_gives_0_and_an_error_1(clean, tmp_path, capsys):
     path = data.write("own.json")
     arguments = ["--datalist", str(path), "--output", str(tmp_path / "page.html")]
     assert main(arguments) == 0
-    assert "Box of fewer than 2 pixels" in capsys.readouterr().out
+    assert "Box narrower than 2 voxels" in capsys.readouterr().out
     data.add("e", box=[[90, 6, 99, 20], [5, 6, 15, 20], [20, 6, 30, 20]])
     data.write("own.json")
     assert main(arguments) == 1
-    told = capsys.readouterr().out
-    assert "Images: 5, boxes: 8, errors: 1, warnings: 1" in told
-    assert "e.nii.gz: box[0]: (90, 6, 0) to (99, 20, 1): the image has 40 x 30 x 1 voxels" in told
+    printed = capsys.readouterr().out
+    assert "Images: 5, boxes: 8, errors: 1, warnings: 1" in printed
+    assert "e.nii.gz: box[0]: (90, 6, 0) to (99, 20, 1): the image has 40 x 30 x 1 voxels" in printed
     table = pd.read_csv(tmp_path / "page_findings.csv", keep_default_na=False)
     assert table[["severity", "kind", "part", "image", "patient"]].values.tolist() == [
         ["warning", "tiny", "training", "d.nii.gz", "patient d"],
@@ -67,8 +67,8 @@ def test_names_of_any_kind_are_written_and_printed(data, tmp_path):
     command = [sys.executable, "-m", "monai_bbox_mil.check_boxes", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True)
     assert done.returncode == 1, done.stderr
-    told = done.stdout.decode("utf-8")
-    assert r"va\xff.nii.gz: box[0]" in told and r"out\xfe" in told
+    printed = done.stdout.decode("utf-8")
+    assert r"va\xff.nii.gz: box[0]" in printed and r"out\xfe" in printed
     (folder,) = tmp_path.glob("out*")
     table = read_table(folder / "check_boxes_findings.csv", texts=["image", "patient", "detail"])
     assert dict(zip(table["image"], table["patient"])) == {
@@ -157,6 +157,6 @@ def test_a_file_that_is_checked_is_not_written_over(clean, tmp_path, capsys, out
     data.add("d", box=table.name)
     data.write()
     assert main(["--dataset_dir", str(tmp_path), "--output", str(tmp_path / output)]) == 2
-    assert "case_boxes.csv, which would be written, is one of the files to check." in capsys.readouterr().err
+    assert "case_boxes.csv, which would be overwritten, is one of the files to check." in capsys.readouterr().err
     assert table.read_text().startswith("x_min,y_min")
     assert main(["--dataset_dir", str(tmp_path), "--output", str(tmp_path / "case2.html")]) != 2

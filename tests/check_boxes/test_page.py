@@ -73,14 +73,14 @@ def test_every_link_resolves_and_nothing_is_loaded(faulty, tmp_path):
         assert known, link
     assert not page.values("src") and not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     text = (tmp_path / "check.html").read_text(encoding="utf-8")
-    assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert "//" not in re.sub('base64,[^"]*', "", text)
     assert "url(" not in text and "@import" not in text
 
 
 def test_it_says_what_is_wrong_where_and_what_to_do(faulty, tmp_path):
     text = " ".join(make(faulty, tmp_path).text)
     for part in (
-        "2 errors to mend before training.",
+        "2 errors to fix before training.",
         "Box outside of the image",
         "box[0]: (90, 6, 2) to (99, 20, 3): the image has 40 x 30 x 8 voxels",
         "Delete or redraw the box.",
@@ -104,23 +104,28 @@ def test_names_from_files_are_escaped(data, tmp_path):
     assert "script" not in {tag for tag, _ in classes.tags} and EVIL in " ".join(classes.text)
 
 
-def test_pictures_are_limited_and_the_gravest_come_first(clean, tmp_path):
+def test_pictures_are_limited_and_the_most_severe_come_first(clean, tmp_path):
     data = clean()
     for number in range(4):
         data.add(f"tiny{number}", box=[[5, 6, 6, 20]])
     data.add("bad", box=[[9, 6, 2, 20]])
     page = make(data, tmp_path, pictures=2)
     cases = [value for value in page.values("id") if value.startswith("image-")]
-    assert cases == ["image-1", "image-3", "image-7", "image-8"]  # of the faulty ones the bad and the first tiny one
+    assert cases == [
+        "image-3",
+        "image-7",
+        "image-1",
+        "image-8",
+    ]  # the first tiny one, the bad one, examples
     assert not [value for value in make(data, tmp_path, pictures=0).values("id") if value.startswith("image-")]
 
 
 def test_a_picture_shows_boxes_outside_and_the_slices_of_findings(faulty, tmp_path):
     page = make(faulty, tmp_path)
-    views = [attributes["viewbox"] for tag, attributes in page.tags if tag == "svg" and "viewbox" in attributes]
+    views = [attributes["viewbox"] for _, attributes in page.tags if attributes.get("class") == "slice"]
     widths = [float(view.split()[2]) for view in views]
-    assert widths[2] > 1.9 * widths[0]  # image d, whose box lies far to the right
-    assert any("slice 2, of 8" in text for text in page.text)
+    assert widths[0] > 1.9 * widths[-1]  # image d, whose box lies far to the right, and image c
+    assert any("slice 2 (numbered 0 to 7)" in text for text in page.text)
     marked = [attributes for tag, attributes in page.tags if attributes.get("class") == "found"]
     assert len(marked) == 2  # the box outside, and the one without object
     assert "1: Box outside of the image, the image has 40 x 30 x 8 voxels" in page.text
@@ -134,6 +139,28 @@ def test_an_upright_axis_is_drawn_downward(data, tmp_path):
     assert [float(box[name]) for name in ("x", "y", "width", "height")] == [37.5, 75, 75, 105]  # 7.5 units a voxel
 
 
+def test_a_number_is_as_large_beside_a_box_far_outside(data, tmp_path):
+    data.add(box=[[5, 6, 6, 20]])
+    data.add("b", box=[[75, 6, 79, 20]])
+    page = make(data, tmp_path)
+    drawings = [attributes for _, attributes in page.tags if attributes.get("class") == "slice"]
+    near, far = (
+        float(drawing["font-size"]) * float(drawing["width"]) / float(drawing["viewbox"].split()[2])
+        for drawing in drawings
+    )
+    assert near == pytest.approx(far, rel=0.02) and float(drawings[1]["viewbox"].split()[2]) > 590
+
+
+def test_what_image_size_cuts_is_one_finding_and_a_column(data, tmp_path):
+    for name in "abcdefgh":
+        data.add(name, box=[[2, 6, 4, 20], [5, 6, 15, 20]])
+    page = make(data, tmp_path, image_size=(24, 24))
+    text = " ".join(page.text)
+    assert text.count("cuts 8 and loses 8 of 16 boxes, in 8 of 8 images (a.nii.gz, b.nii.gz, c.nii.gz, d.nii.gz, ") == 1
+    assert page.text.count("1 cut, 1 lost") == 8
+    assert not [attributes for _, attributes in page.tags if attributes.get("class") == "found"]
+
+
 def test_many_findings_are_cut_short_on_the_page(data, tmp_path):
     data.add(box=[[x, y, x + 1, y + 5] for x in range(10) for y in (0, 6, 12)])
     page = make(data, tmp_path)
@@ -145,11 +172,47 @@ def test_an_empty_result_makes_a_page(tmp_path):
     assert "Nothing wrong was found." in Page(write_page(result, tmp_path / "check.html")).text
 
 
+def read_bars(svg):
+    """Left, top, right, bottom and colour of each bar, by its title."""
+    found = re.findall('<title>([^<]*)</title><path d="([^"]*)" style="fill: (#\\w+)', svg)
+    bars = {}
+    for title, path, color in found:
+        numbers = [float(number) for number in re.findall(r"[\d.]+", path)]
+        bars[title] = (min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2]), color)
+    return bars
+
+
 def test_histograms_stack_classes():
-    bars = re.findall(r'height="([\d.]+)" fill="(#\w+)"', histogram({"a": [3, 3, 3], "b": [3, 8]}, "t", "voxels"))
-    assert [float(height) for height, _ in bars] == [97.5, 32.5, 32.5]
-    assert bars[0][1] != bars[1][1] == bars[2][1]
-    assert histogram({"a": []}, "t", "voxels") == ""
+    bars = read_bars(histogram({"a": [3, 3, 3], "b": [3, 8]}, "voxels", "boxes"))
+    below, above, alone = (
+        bars[title] for title in ("a (voxels: 3; boxes: 3)", "b (voxels: 3; boxes: 1)", "b (voxels: 8; boxes: 1)")
+    )
+    heights = [bottom - top for _, top, _, bottom, _ in (below, above, alone)]
+    assert heights == pytest.approx([3 * heights[1], heights[1], heights[1]], rel=1e-4)
+    assert below[:3:2] == above[:3:2] and below[1] == pytest.approx(above[3]) and below[3] == alone[3]
+    assert below[4] != above[4] == alone[4]
+    assert histogram({"a": []}, "voxels", "boxes") == ""
+
+
+@pytest.mark.parametrize(
+    "values, title",
+    [
+        ([5] * 3, "a (mm: 5; boxes: 3)"),
+        ([0.5, 0.7], "a (mm: 0 to 1; boxes: 2)"),
+        ([*range(100)], "a (mm: 5 to 9; boxes: 5)"),
+        ([1e7, float("nan")], "a (mm: 10000000; boxes: 1)"),
+        ([-3, -3, 2], "a (mm: -3; boxes: 2)"),
+    ],
+)
+def test_a_bar_names_its_values(values, title):
+    assert title in read_bars(histogram({"a": values}, "mm", "boxes"))
+
+
+def test_a_histogram_is_always_the_same_and_names_cannot_break_it():
+    drawn = histogram({EVIL: [1, 2], "$x$": [2]}, "voxels", "boxes")
+    assert drawn == histogram({EVIL: [1, 2], "$x$": [2]}, "voxels", "boxes")
+    assert "<script" not in drawn and "$x$ (voxels: 2; boxes: 1)" in drawn
+    assert not re.findall(r"\bid=|<style|<defs|xlink", drawn)
 
 
 def test_it_opens_from_disk_in_a_browser(faulty, tmp_path):
@@ -170,7 +233,7 @@ def test_it_opens_from_disk_in_a_browser(faulty, tmp_path):
     )
     assert shot.stat().st_size > 20_000
     dom = subprocess.run([*command, "--dump-dom", address], check=True, capture_output=True, timeout=120, text=True)
-    assert "2 errors to mend before training." in dom.stdout and dom.stdout.count("<svg") >= 6
+    assert "2 errors to fix before training." in dom.stdout and dom.stdout.count("<svg") >= 6
 
 
 @pytest.mark.parametrize("folder", ["soop_flair"])

@@ -9,7 +9,13 @@ import os
 
 import pytest
 
-from monai_bbox_mil.data import announce_model, describe_model, save_model_card
+from monai_bbox_mil.data import (
+    announce_model,
+    describe_model,
+    finish_training,
+    load_image_settings,
+    save_model_card,
+)
 from monai_bbox_mil.runs import find_bundle, training_folder
 
 
@@ -89,3 +95,19 @@ def test_a_training_leaves_the_bundles_weights_alone_unless_a_program_names_the_
     monkeypatch.chdir(tmp_path.parent)
     with pytest.raises(FileNotFoundError, match="bundle_root: expected a folder with configs/metadata.json"):
         find_bundle()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_writes_and_all_wait(tmp_path, monkeypatch, rank):
+    waited = []
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: rank)
+    monkeypatch.setattr("ignite.distributed.barrier", lambda: waited.append(sorted(p.name for p in tmp_path.iterdir())))
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    finish_training(tmp_path, ["prostate"], [0.5, 1], (96, 64), 40, 10)
+    written = [] if rank else ["image_settings.json", "model_card.json"]
+    assert waited == [sorted(["model.pt", *written])]
+    if rank == 0:
+        settings = load_image_settings(tmp_path / "image_settings.json")
+        assert settings == {"spacing_mm": [0.5, 1.0], "image_size": [96, 64]}
+        card = json.loads((tmp_path / "model_card.json").read_text())
+        assert (card["classes"], card["training_images"], card["validation_images"]) == (["prostate"], 40, 10)

@@ -37,7 +37,7 @@ def phantom(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reference(phantom, tmp_path_factory) -> Reference:
-    """A run that nobody disturbed."""
+    """Return the folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("reference")
     process = runs.start(runs.train, folder / "warm_up", phantom, max_epochs=1)  # waits for the server's imports
     assert runs.finish(process) == 0, (folder / "warm_up" / "log.txt").read_text()[-3000:]

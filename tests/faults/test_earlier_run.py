@@ -33,8 +33,8 @@ def write(folder, *names):
         os.utime(folder / name, (10**9, 10**9))
 
 
-def test_a_new_run_killed_in_its_first_epoch_is_what_resume_goes_on_with(phantom, reference, tmp_path):
-    """And the earlier one goes on from where it was put, as if nothing had been."""
+def test_a_new_run_killed_in_its_first_epoch_is_what_resume_continues(phantom, reference, tmp_path):
+    """The earlier run also resumes from its new place, as if it had never stopped."""
     folder, other = tmp_path / "run", {"seed": 1, "learning_rate": 0.01}
     assert runs.finish(runs.start(runs.train, folder, phantom, **other, max_epochs=1)) == 0
     shutil.copytree(folder, tmp_path / "kept")

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A trainer that goes on from a checkpoint of one whose epochs were longer or shorter."""
+"""A trainer resumes from a checkpoint whose epochs were longer or shorter."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def train(folder, batches, max_epochs, epoch_length=None, until=None, resume=Fal
 @pytest.mark.parametrize(
     ("until", "batches", "seen", "told"),
     [
-        (None, 2, [(3, 5), (3, 6)], "It goes on after epoch 2, to other weights"),
-        (None, 6, [(3, step) for step in range(13, 19)], "It goes on after epoch 2, to other weights"),
-        (5, 2, [(2, 3), (2, 4), (3, 5), (3, 6)], "It goes on from the beginning of epoch 2, to other weights"),
+        (None, 2, [(3, 5), (3, 6)], "It goes on after epoch 2, and its weights"),
+        (None, 6, [(3, step) for step in range(13, 19)], "It goes on after epoch 2, and its weights"),
+        (5, 2, [(2, 3), (2, 4), (3, 5), (3, 6)], "It goes on from the beginning of epoch 2, and its weights"),
     ],
 )
 def test_epochs_have_the_length_of_the_present_data(tmp_path, until, batches, seen, told):
     train(tmp_path, batches=4, max_epochs=2, until=until)
-    with pytest.warns(UserWarning, match=rf"with 4 steps an epoch, and this one has {batches}, .* {told}"):
+    with pytest.warns(UserWarning, match=rf"with 4 steps per epoch, but this one has {batches}, .* {told}"):
         assert train(tmp_path, batches=batches, max_epochs=3, resume=True) == seen
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_epoch=3.pt"]
 

@@ -218,7 +218,7 @@ def test_signals_are_heard_in_the_main_thread_and_given_back(tmp_path):
     signal.signal(signal.SIGTERM, former)
 
 
-def test_unknown_signals_are_told():
+def test_unknown_signals_are_reported():
     with pytest.raises(ValueError, match=r"names such as SIGTERM, got \['SIGNOTHING'\]"):
         StopOnSignal(["SIGNOTHING"])
 
@@ -277,7 +277,7 @@ def wrapped(error):
         ),
     ],
 )
-def test_errors_of_other_libraries_are_told_with_what_to_do(error, what, to_do):
+def test_errors_of_other_libraries_are_reported_with_what_to_do(error, what, to_do):
     options = {"batch_size": 8, "image_size": [96, 96], "amp": False, "cache_rate": 1.0, "num_workers": 4}
     told = fault_advice(error, options, ["/no/such/folder"])
     assert told is not None
@@ -298,25 +298,26 @@ def test_nothing_is_advised_that_cannot_be_done():
         (
             {"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1},
             1.0,
-            "lower learning_rate (now 0.001) and do without half precision. The latest checkpoint is from before: go "
-            "on from it with --resume True --learning_rate 0.0001 --amp False",
-            "begin anew",
+            "lower learning_rate (now 0.001) and turn half precision off. The latest checkpoint is older than this "
+            "error: resume from it with --resume True --learning_rate 0.0001 --amp False",
+            "start over",
         ),
         (
             {"learning_rate": 0.001, "amp": False, "checkpoint_interval": 0},
             1.0,
-            "lower learning_rate (now 0.001). No checkpoint is kept (checkpoint_interval 0), so begin anew with "
+            "lower learning_rate (now 0.001). No checkpoint is kept (checkpoint_interval 0), so start over with "
             "--learning_rate 0.0001",
             "half precision",
         ),
         (
             {"learning_rate": 0.1, "amp": False, "checkpoint_interval": 1},  # the optimizer was given another one
             1.0,
-            "lower the learning rate. The latest checkpoint is from before: go on from it with --resume True",
+            "lower the learning rate. The latest checkpoint is older than this error: resume from it with "
+            "--resume True",
             "--learning_rate",
         ),
-        ({"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1}, float("nan"), "Mend these images", "--amp"),
-        ({}, 1.0, "do without half precision. No checkpoint was touched.", "--resume"),
+        ({"learning_rate": 0.001, "amp": True, "checkpoint_interval": 1}, float("nan"), "Repair these images", "--amp"),
+        ({}, 1.0, "turn half precision off. No checkpoint was touched.", "--resume"),
     ],
 )
 def test_after_nan_only_what_works_is_advised(options, value, told, not_told):

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A prediction that is killed goes on where it stopped."""
+"""A killed prediction resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def contents(folder):
     return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.iterdir()) if p.is_file()}
 
 
-def test_a_killed_prediction_goes_on_and_overwrites_nothing_that_is_finished(phantom, reference, tmp_path):
+def test_a_killed_prediction_resumes_and_overwrites_nothing_that_is_finished(phantom, reference, tmp_path):
     models, masks = reference.folder / "models", tmp_path / "masks"
     process = runs.start(runs.predict_until_the_mask, tmp_path, phantom, models, 3)
     runs.wait_for(tmp_path / "halted", process)

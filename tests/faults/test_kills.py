@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings that are killed and go on: the same in the end, bit for bit, as one that nobody disturbed."""
+"""Killed trainings resume and end bit for bit like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_killed_in_the_middle_of_a_save(phantom, reference, tmp_path, number):
 
 
 @pytest.mark.parametrize("iteration", [2, 5])
-def test_sigterm_saves_in_the_middle_of_an_epoch_and_resume_goes_on_there(phantom, reference, tmp_path, iteration):
+def test_sigterm_saves_in_the_middle_of_an_epoch_and_resume_continues_there(phantom, reference, tmp_path, iteration):
     process = runs.start(runs.train_and_signal, tmp_path, phantom, iteration)
     assert runs.finish(process) == 128 + signal.SIGTERM, (tmp_path / "log.txt").read_text()[-3000:]
     assert "SIGTERM received" in (tmp_path / "log.txt").read_text()

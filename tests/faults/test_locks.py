@@ -42,7 +42,7 @@ def test_a_thread_keeps_its_folder_from_another_and_loses_it_when_it_ends(tmp_pa
     thread = threading.Thread(target=hold)
     thread.start()
     assert taken.wait(30)
-    with pytest.raises(FolderInUseError, match=f"thread .* of this process \\({os.getpid()}\\) is at work"):
+    with pytest.raises(FolderInUseError, match=f"thread .* of this process \\({os.getpid()}\\) is using it"):
         RunLock(tmp_path).acquire()
     leave.set()
     thread.join()

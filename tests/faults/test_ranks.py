@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings by several processes, some or all of which end before their time."""
+"""Trainings with several processes, some or all of which end early."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def log_of(folder):
 
 @pytest.fixture(scope="module")
 def reference_of_two(phantom, reference, tmp_path_factory):
-    """Folder of a run that nobody disturbed, and the seconds it took."""
+    """Return the folder of an uninterrupted run, and the seconds it took."""
     folder, began = tmp_path_factory.mktemp("two"), time.monotonic()
     assert_completes(folder, phantom)
     return folder, time.monotonic() - began
@@ -47,7 +47,7 @@ def assert_goes_on(folder, phantom, reference_of_two):
     runs.assert_same_run(folder, reference_of_two[0])
 
 
-def test_one_rank_killed_ends_the_other_and_resume_goes_on(phantom, reference_of_two, tmp_path):
+def test_one_rank_killed_ends_the_other_and_resume_continues(phantom, reference_of_two, tmp_path):
     """In the second of four steps of the second epoch."""
     killed = (runs.train_and_signal, 6, signal.SIGKILL)
     codes = ranks.finish(ranks.start(tmp_path, phantom, [TRAIN, killed]), timeout=60)
@@ -113,12 +113,12 @@ def test_sigterm_to_one_rank_stops_all_after_the_same_step(phantom, reference_of
 
 
 def assert_one_process_goes_on(folder, phantom):
-    """It tells what differs, and the epoch that had begun begins again, with all of its slices."""
+    """It reports what differs, and the unfinished epoch starts again with all of its slices."""
     process = runs.start(runs.train, folder, phantom, batch_size=ranks.TRAINING["batch_size"])
     assert runs.finish(process) == 0, log_of(folder)[-3000:]
     assert re.search(
-        r"epoch=2\.pt: written by a training with 4 steps an epoch, and this one has 8, as with another number of "
-        r"processes, .* It goes on from the beginning of epoch 2, to other weights",
+        r"epoch=2\.pt: written by a training with 4 steps per epoch, but this one has 8, because of another number of "
+        r"processes, .* It goes on from the beginning of epoch 2, and its weights",
         log_of(folder),
     )
     ended = torch.load(latest_checkpoint(folder / "models"), weights_only=True)

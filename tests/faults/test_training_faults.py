@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that come from outside: told with what to do about them, and trainings go on as if nothing had been."""
+"""Faults from outside raise an error that says what to do, and the training resumes as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_image_that_vanishes_is_named_and_put_back(phantom, reference, tmp_pa
     assert_goes_on(tmp_path, phantom, reference)
 
 
-def test_a_loader_process_that_dies_is_told(phantom, reference, tmp_path):
+def test_a_loader_process_that_dies_is_reported(phantom, reference, tmp_path):
     process = runs.start(runs.train_with_fault, tmp_path, phantom, runs.kill_loader_processes, num_workers=2)
     assert runs.finish(process) == 1, log_of(tmp_path)[-3000:]
     assert "AdvisedError: a process of the data loader died" in log_of(tmp_path)
@@ -61,7 +61,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_names_of_its_cases(phant
     assert_goes_on(tmp_path, phantom, reference)
 
 
-def test_a_gpu_without_memory_is_told_with_the_settings_that_need_it(phantom, reference, tmp_path):
+def test_a_gpu_without_memory_is_reported_with_the_settings_that_need_it(phantom, reference, tmp_path):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
     process = runs.start(runs.train_with_fault, tmp_path, phantom, runs.return_from_now_on, error)
     assert runs.finish(process) == 1, log_of(tmp_path)[-3000:]
@@ -75,7 +75,7 @@ def test_a_gpu_without_memory_is_told_with_the_settings_that_need_it(phantom, re
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of the address space is Linux's")
-def test_a_machine_without_memory_is_told_with_the_settings_that_need_it(phantom, tmp_path):
+def test_a_machine_without_memory_is_reported_with_the_settings_that_need_it(phantom, tmp_path):
     large = {"image_size": [1024, 1024], "batch_size": 24, "cache_rate": 0.0, "max_epochs": 1}
     process = runs.start(runs.train_with_little_memory, tmp_path, phantom, **large)
     assert runs.finish(process) == 1, log_of(tmp_path)[-3000:]

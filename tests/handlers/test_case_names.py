@@ -19,7 +19,7 @@ from PIL import Image
 from monai_bbox_mil.csv_tables import read_table
 from monai_bbox_mil.data.case_names import shortest_names
 from monai_bbox_mil.handlers import CaseReport
-from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_comparison_grid, save_picture_grid
+from monai_bbox_mil.visualize import CasePicture, load_pictures, save_comparison_grid, save_picture_grid
 
 TEXTS = ["case", "patient", "class"]
 

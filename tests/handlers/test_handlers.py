@@ -13,9 +13,9 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from monai_bbox_mil.handlers import CaseReport, LossParts, ThresholdCalibrator, VolumeDice
-from monai_bbox_mil.handlers.picture_grid import CasePicture, load_pictures, save_comparison_grid, save_picture_grid
 from monai_bbox_mil.losses import GeneralizedMILLoss
 from monai_bbox_mil.runs import latest_checkpoint
+from monai_bbox_mil.visualize import CasePicture, load_pictures, save_comparison_grid, save_picture_grid
 
 
 def case(name, pred_rows, mask_rows=(2, 6), spacing_mm=(1.0, 2.0, 5.0)):

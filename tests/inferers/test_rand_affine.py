@@ -112,5 +112,5 @@ def test_under_autocast_the_images_are_resampled_in_float32():
 
 @pytest.mark.parametrize("name", ["rotate_deg", "zoom"])
 def test_negative_arguments_are_told(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 0, got -1"):
+    with pytest.raises(ValueError, match=f"{name} must be a finite number of at least 0, got -1"):
         RandAffineInferer(**{name: -1})

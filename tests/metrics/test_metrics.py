@@ -14,6 +14,7 @@ from monai_bbox_mil.metrics import (
     best_threshold,
     box_region_iou,
     load_threshold,
+    save_fixed_threshold,
     save_threshold,
 )
 
@@ -125,3 +126,14 @@ def test_a_missing_threshold_file_says_what_to_do(tmp_path):
         load_threshold(tmp_path / "threshold.json")
     with pytest.raises(ValueError, match="must be one number in"):
         save_threshold(tmp_path / "threshold.json", [0.0])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_fixed_threshold_is_written_by_the_first_process(tmp_path, monkeypatch, rank):
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: rank)
+    path = tmp_path / "threshold.json"
+    save_fixed_threshold(path, 3)
+    assert path.is_file() == (rank == 0)
+    if rank == 0:
+        assert load_threshold(path) == [0.5, 0.5, 0.5]
+        assert json.loads(path.read_text())["calibrated_from"] == "nothing"

@@ -65,7 +65,7 @@ def slices(name, number):
 
 @contextlib.contextmanager
 def running_orthanc(folder, cases):
-    """Address of a DICOMweb store on this machine that holds ``cases``, names and numbers."""
+    """Return the address of a DICOMweb store on this machine with ``cases``, names and numbers."""
     port, log = free_port(), folder / "orthanc.log"
     settings = {
         "StorageDirectory": str(folder / "storage"),

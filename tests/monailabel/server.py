@@ -67,7 +67,7 @@ class Server:
         return nibabel.load(path)
 
     def told(self, text):
-        """Whether the server's log tells something, which it writes a little after its answer."""
+        """Return whether the server's log has a text, which the server writes a little after its answer."""
         deadline = time.monotonic() + 20
         while text not in self.log.read_text() and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -105,7 +105,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running_server(app, studies, *arguments, bundle=None, **environment):
-    """A server of ``app``, the folder of one, that ends with the context; ``environment`` holds its settings."""
+    """Run a server of ``app``, the folder of one, until the context ends; ``environment`` sets its variables."""
     port, log = free_port(), app.with_name(f"{app.name}.log")
     command = monailabel("start_server", "--host", "127.0.0.1", "--port", port, "--app", app, "--studies", studies)
     settings = {

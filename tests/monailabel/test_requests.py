@@ -30,7 +30,7 @@ NIFTI = {"result_extension": ".nii.gz"}
 
 
 def code(place, value="'cpu'"):
-    """A text that is Python where it is run: it tells where and gives a fitting value."""
+    """A text that is Python code: where it is executed, it records that and returns a valid value."""
     return f"$open('ran_{place}', 'w') and {value}"
 
 
@@ -92,7 +92,7 @@ def test_a_training_takes_no_code(server, params, message):
         train_now(server, **params)
 
 
-def test_a_training_that_was_refused_tells_why_in_its_log(server):
+def test_a_training_that_was_refused_logs_the_reason(server):
     status, details = server.train(device=code("device"))
     assert status == "ERROR"
     assert "device: expected one of" in details

@@ -31,7 +31,7 @@ def server(tmp_path_factory, images):
         yield running
 
 
-def test_the_app_tells_what_it_has(server):
+def test_the_app_lists_what_it_has(server):
     info = server.get("/info/")
     assert info["name"] == "Segmentation from boxes"
     assert {name: model["type"] for name, model in info["models"].items()} == {
@@ -45,7 +45,7 @@ def test_the_app_tells_what_it_has(server):
     assert info["datastore"]["total"] == len(NAMES)
 
 
-def test_before_the_first_training_one_is_told_what_to_do(server, tmp_path):
+def test_before_the_first_training_the_error_says_what_to_do(server, tmp_path):
     with pytest.raises(RuntimeError, match="no trained model yet.*label tag 'boxes'"):
         server.infer("segmentation", "a", tmp_path)
     status, details = server.train()

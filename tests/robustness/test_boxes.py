@@ -78,10 +78,10 @@ FILES = {
     "coco with NaN": ("a.json", json.dumps(coco(bbox=[float("nan"), 1, 2, 3])), FLAT, "expected 4 finite numbers"),
     "coco of an unknown category": ("a.json", coco(category_id=9), FLAT, r"a category_id among \['0'\], got 9"),
     "coco outside": ("a.json", coco(bbox=[50, 50, 2, 2]), FLAT, "expected a box that meets /data/case1.png"),
-    "yolo in pixels": ("a.txt", "0 10 8 4 4", FLAT, "expected parts of the image between 0 and 1"),
-    "yolo in percent": ("a.txt", "0 50 50 10 10", FLAT, "expected parts of the image between 0 and 1"),
+    "yolo in pixels": ("a.txt", "0 10 8 4 4", FLAT, "expected fractions of the image between 0 and 1"),
+    "yolo in percent": ("a.txt", "0 50 50 10 10", FLAT, "expected fractions of the image between 0 and 1"),
     "yolo with NaN": ("a.txt", "0 nan 0.5 0.1 0.1", FLAT, "expected 4 finite numbers"),
-    "yolo of negative width": ("a.txt", "0 0.5 0.5 -0.1 0.1", FLAT, "expected parts of the image between 0 and 1"),
+    "yolo of negative width": ("a.txt", "0 0.5 0.5 -0.1 0.1", FLAT, "expected fractions of the image between 0 and 1"),
     "yolo outlines": ("a.txt", "0 0.1 0.1 0.9 0.1 0.9 0.9", FLAT, "expected 4 numbers, got 6"),
     "too many yolo boxes a line": ("a.txt", "0 0.5 0.5 0.1 0.1 0 0.5 0.5 0.1 0.1", FLAT, "expected 4 numbers, got 9"),
     "a markup of a point": ("a.json", {"markups": [{"type": "Fiducial"}]}, VOLUME, "expected a markup of type 'ROI'"),
@@ -138,7 +138,7 @@ INLINE = {
     "an integer beyond floats": ([[0, 0, 10**400, 5]], FLAT, "finite numbers"),
     "3D for a picture": ([[1, 1, 1, 4, 4, 4]], FLAT, "expected a box with 2 axes"),
     "2D for a volume": ([[1, 1, 4, 4]], VOLUME, "a 2D box needs an image of one slice"),
-    "labels of other length": ({"box": [[1, 1, 4, 4]], "label": []}, FLAT, r"expected one label a box \(1\), got 0"),
+    "labels of other length": ({"box": [[1, 1, 4, 4]], "label": []}, FLAT, r"expected one label per box \(1\), got 0"),
     "a negative label": ({"box": [[1, 1, 4, 4]], "label": [-2]}, FLAT, "a 0-based channel, got -2"),
     "a missing label": ({"box": [[1, 1, 4, 4]], "label": [None]}, FLAT, "a 0-based channel, got None"),
     "a million": ([[1, 1, 4, 4]] * 1_000_000, FLAT, rf"box\[{MAX_BOXES}\]: expected at most {MAX_BOXES} boxes for one"),
@@ -212,6 +212,6 @@ def test_box_tensors_are_packed_whole_or_not_at_all(case):
         PackBoxes()(torch.tensor(boxes), torch.tensor([0]), (8, 8))
 
 
-def test_the_loss_tells_a_class_that_the_network_has_no_channel_for():
+def test_the_loss_names_a_class_that_the_network_has_no_channel_for():
     with pytest.raises(ValueError, match=r"target\[0, 0\] must hold a class in 0\.\.0, .* got \[1.*, 3\.0\]"):
         GeneralizedMILLoss()(torch.zeros(1, 1, 8, 8), torch.tensor([[[1.0, 1, 4, 4, 3]]]))

@@ -47,10 +47,10 @@ def altered(state) -> bytes:
 WHOLE = saved(network().state_dict())
 REFUSED = {
     "empty": (b"", "expected a checkpoint as torch.save writes it, got 0 bytes"),
-    "cut short": (WHOLE[: len(WHOLE) // 2], "that are none, were cut short"),
-    "text": (b"weights", "got 7 bytes that are none"),
-    "an image": (b"\x89PNG\r\n", "that are none"),
-    "an archive of something else": (b"PK\x05\x06" + b"\0" * 18, "bytes that are none"),
+    "cut short": (WHOLE[: len(WHOLE) // 2], "that are not one, or were cut short"),
+    "text": (b"weights", "got 7 bytes that are not one"),
+    "an image": (b"\x89PNG\r\n", "that are not one"),
+    "an archive of something else": (b"PK\x05\x06" + b"\0" * 18, "bytes that are not one"),
     "wider": (
         saved(network(5).state_dict()),
         r"expected the state of 'model' \(Sequential\).*size mismatch.*network_def",

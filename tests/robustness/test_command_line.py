@@ -31,7 +31,7 @@ def last_word(*configs, **settings):
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    _, marker, told = done.stderr.partition("\nWhat stopped the run (where it happened: above):\n")
+    _, marker, told = done.stderr.partition("\nWhat stopped the run (see above for where):\n")
     assert marker, done.stdout + done.stderr
     return told.strip()
 

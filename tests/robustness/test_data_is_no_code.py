@@ -64,7 +64,7 @@ def data_list(tmp_path):
 
 def test_a_training_with_its_evaluation_and_prediction(data_list, tmp_path):
     places = {"dataset_dir": "data", "ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
-    # Classes are settings, of which one that begins with "$" would be code.
+    # Classes are settings, so one that begins with "$" would be code.
     (tmp_path / "classes.json").write_text(json.dumps([code("class")]))
     overrides = {**TINY, **places, "box_classes": "$__import__('json').load(open('classes.json'))"}
     for names in (["train"], ["train", "evaluate"]):

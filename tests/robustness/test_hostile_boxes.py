@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Annotation files that nobody means: each ends in an error that names it, at once, and the next image is read."""
+"""Hostile annotation files: each raises an error that names it, at once, and the next image is still read."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ NESTED = "[" * 300 + "]" * 300
 COCO_HEAD = '{"images": [{"id": 1, "file_name": "case1"}], "annotations": [{"image_id": 1, "category_id": 0, "bbox": '
 
 HOSTILE = {
-    "brackets within brackets": ("a.json", "[" * DEEP + "]" * DEEP, "brackets within brackets"),
-    "braces within braces": ("a.json", '{"a":' * DEEP + "1" + "}" * DEEP, "brackets within brackets"),
+    "brackets within brackets": ("a.json", "[" * DEEP + "]" * DEEP, "nested too deeply to read"),
+    "braces within braces": ("a.json", '{"a":' * DEEP + "1" + "}" * DEEP, "nested too deeply to read"),
     "brackets that do not end": ("a.json", "[" * DEEP, "expected JSON"),
     "nested boxes": ("a.json", f'{{"box": [{NESTED}]}}', r"box\[0\]: expected 4 or 6 numbers, got 1"),
     "a nested mode": ("a.json", f'{{"box": [], "box_mode": {NESTED}}}', "expected a box_mode"),
@@ -40,7 +40,7 @@ HOSTILE = {
     "a text of 10 MB": ("a.json", json.dumps({"box": "x" * 10_000_000}), "box: expected a list, got 'xx"),
     "NUL in JSON": ("a.json", '{"box": \0[]}', "expected JSON, got an error in line 1"),
     "NUL in a table": ("a.csv", "x_min,y_min,x_max,y_max\n1,\0,2,2\n", "a.csv"),
-    "a cell of 200 kB": ("a.csv", "x_min,y_min,x_max,y_max\n" + "1" * 200_000 + ",1,2,2\n", "expected comma separated"),
+    "a cell of 200 kB": ("a.csv", "x_min,y_min,x_max,y_max\n" + "1" * 200_000 + ",1,2,2\n", "expected comma-separated"),
     "a header of a million": ("a.csv", "x," * 1_000_000, "expected the columns x_min"),
     "digits of other scripts": ("a.txt", "\u0662 0.5 0.5 0.1 0.1", "a 0-based channel|boxes"),
     "a superscript": ("a.txt", "\u00b2 0.5 0.5 0.1 0.1", "a 0-based channel, got '\u00b2'"),

@@ -113,7 +113,7 @@ def test_predictions_that_are_no_probabilities(bad):
         ThresholdClasses()(torch.tensor([[[0.2, bad]]]))
 
 
-def test_the_image_is_told_by_its_file(tmp_path):
+def test_the_error_names_the_image_file(tmp_path):
     nifti("b.nii", VOXELS[..., :3])(tmp_path)
     paths = {"image": nifti("a.nii")(tmp_path), "mask": tmp_path / "b.nii"}
     with pytest.raises(ValueError, match=r"a\.nii.*b\.nii"):

@@ -127,7 +127,7 @@ def test_global_constraint_of_saturated_logits_is_finite(pixel_type, boxes, size
 @pytest.mark.parametrize("pixel_type", PIXEL_TYPES, ids=str)
 @pytest.mark.parametrize("size", [-8.0, 8.0])
 def test_global_constraint_of_sure_logits_corrects_what_is_wrong(pixel_type, size):
-    """A probability of 0.0003 from right: float16 still holds the gradient."""
+    """At a probability of 0.0003 from the right one, float16 still has a gradient."""
     target, outside = BOXES["two"], outside_of(BOXES["two"])
     logits = torch.full((1, 1, *SHAPE), size, dtype=pixel_type, requires_grad=True)
     gradient = value_and_gradient(GlobalConstraintLoss(), logits, target)[1][0, 0]

@@ -32,7 +32,7 @@ def below_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_a_full_disk_is_told(small_disk, extension):
+def test_a_full_disk_is_reported(small_disk, extension):
     """The writers of NIfTI say nothing of it, and leave a mask that is cut short."""
     with pytest.raises(
         OSError, match=rf"output_dir .*disk: expected to write the mask of /data/a{extension} there, got "
@@ -41,7 +41,7 @@ def test_a_full_disk_is_told(small_disk, extension):
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_a_folder_that_cannot_be_made_is_told(below_a_file, extension):
+def test_a_folder_that_cannot_be_made_is_reported(below_a_file, extension):
     with pytest.raises(OSError, match=r"output_dir .*below: expected to write .*Not a directory"):
         SaveLikeInput(below_a_file)(noise(extension))
 

@@ -171,11 +171,11 @@ def test_names_of_folders_that_mean_something_to_monai(tmp_path, name, as_path):
 
 @pytest.mark.parametrize("value", ["$no_such_thing", "@no_such_thing"])
 def test_an_expression_that_fails_names_its_setting(value):
-    with pytest.raises(ValueError, match=rf"dataset_dir: expected .*MONAI computes, and cannot.*\./\{value}$"):
+    with pytest.raises(ValueError, match=rf"dataset_dir: expected .*that MONAI cannot compute .*\./\{value}$"):
         checked("train", dataset_dir=value)
 
 
-def test_several_faults_are_told_together_and_none_that_only_follows():
+def test_several_faults_are_reported_together_and_none_that_only_follows():
     with pytest.raises(ValueError) as error:
         checked("train", device="gpu", max_epochs="six", resume="no")
     assert [line.split(":")[0] for line in str(error.value).splitlines()] == ["device", "resume", "max_epochs"]

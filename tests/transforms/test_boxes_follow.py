@@ -132,7 +132,7 @@ def test_moves_of_image_and_mask_before_the_boxes_pass():
 def test_a_mask_and_an_image_that_parted_are_refused(flipped):
     with pytest.raises(RuntimeError) as error:
         Compose([RandFlipd(flipped, 1.0, 0), MaskToBoxTensord("mask")])(item())
-    assert "mask and image must lie on each other" in str(error.value.__cause__)
+    assert "mask and image must be aligned" in str(error.value.__cause__)
 
 
 def test_a_mask_whose_file_has_another_affine_is_accepted():
@@ -158,7 +158,7 @@ def test_boxes_are_no_image():
     both = ["image", "label"]
     for move in (RandFlipd(both, 1.0, 0), SpatialCropd(both, (0, 0), (20, 20))):  # whose first five columns are all
         data = Compose([MaskToBoxTensord("mask"), move])(item())
-        with pytest.raises(ValueError, match="'label': boxes must not go through transforms of images, got "):
+        with pytest.raises(ValueError, match="'label': boxes must not go through image transforms, got "):
             pad_box_collate([data])
 
 

@@ -32,22 +32,22 @@ __all__ = ["BoxLabelApp"]
 
 
 class BoxLabelApp(MONAILabelApp):
-    """Draw boxes, train from them, correct the predicted masks, train again.
+    """Segmentation from boxes: draw boxes, train, correct the predicted masks, train again.
 
     ============  ================  ==========================================================================
     kind          name              what
     ============  ================  ==========================================================================
     model         ``segmentation``  masks of a whole image
     model         ``box_prompt``    the mask that fits the box in the parameter ``roi``
-    training      ``segmentation``  from label tag ``boxes`` (box files) and ``final`` (corrected masks)
+    training      ``segmentation``  from the label tags ``boxes`` (box files) and ``final`` (corrected masks)
     scoring       ``box_iou``       how well predictions fit the drawn boxes
-    next sample   ``box_iou``       the lowest score first; ``random``
+    next sample   ``box_iou``       the image with the lowest score first; ``random``
     ============  ================  ==========================================================================
 
     Args:
         app_dir: folder of the app, a copy of the sample.
         studies: folder or address of the images.
-        conf: of the server; ``bundle`` names another bundle than ``app_dir``'s own.
+        conf: of the server; ``bundle`` names a bundle other than the app's own.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -62,28 +62,28 @@ class BoxLabelApp(MONAILabelApp):
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Predictions by name."""
+        """Return the predictions by name."""
         return {
             "segmentation": BoxInferTask(self.bundle, self.conf),
             "box_prompt": BoxInferTask(self.bundle, self.conf, InferType.DEEPGROW),
         }
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Trainings by name."""
+        """Return the trainings by name."""
         return {"segmentation": BoxTrainTask(self.bundle, self.conf)}
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """Ways to choose the next image, by name."""
+        """Return the strategies for choosing the next image, by name."""
         return {SCORE: LowestBoxIoU(), "random": Random()}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """Scorings by name."""
+        """Return the scorings by name."""
         train: Any = ConfigParser.load_config_file(str(self.bundle.root / "configs" / "train.yaml"))
         slice_dim = train["slice_dim"] if train["spatial_dims"] == 2 else None
         return {SCORE: BoxIoUScoring(BoxInferTask(self.bundle, self.conf), slice_dim, train["box_classes"])}
 
     def init_datastore(self) -> Datastore:
-        """The datastore of the studies, that keeps to its folders."""
+        """Return the datastore of the studies, which stays inside its folders."""
         return with_checks(PlainNames, super().init_datastore())
 
     def _load_sessions(self, load: bool = False) -> Any:
@@ -91,18 +91,18 @@ class BoxLabelApp(MONAILabelApp):
         return sessions if sessions is None else with_checks(PlainSessions, sessions)
 
     def bundle_path(self, model: str) -> str:
-        """The bundle, for any model: where there is none, MONAI Label takes a folder for code from the request."""
+        """Return the bundle for any model; otherwise MONAI Label would take a code folder from the request."""
         return str(self.bundle.root)
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """As MONAI Label does it, but a request that cannot be met is answered by the reason.
+        """Predict as MONAI Label does, but answer an invalid request with the reason.
 
         Args:
-            request: see :func:`~monai_bbox_mil.apps.monailabel.requests.infer_request`; ``image`` is an id of the
-                datastore, or a file that came with the request or for a session.
+            request: see :func:`~monai_bbox_mil.apps.monailabel.requests.infer_request`. ``image`` is an id of the
+                datastore, or a file that was uploaded with the request or for a session.
 
         Raises:
-            HTTPException: 404 for an unknown image, 400 for a wrong parameter, 500 before the first training.
+            HTTPException: 404 for an unknown image, 400 for an invalid parameter, 500 before the first training.
         """
         with _answered():
             checked = infer_request(request)
@@ -111,14 +111,14 @@ class BoxLabelApp(MONAILabelApp):
         return result
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """The same: nothing here is cut into tiles."""
+        """Predict like :meth:`infer`: nothing here is cut into tiles."""
         return self.infer(request, datastore)
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
-        """As MONAI Label does it; see :class:`BoxTrainTask` for what a request may say.
+        """Train as MONAI Label does; see :class:`BoxTrainTask` for the parameters of a request.
 
         Raises:
-            HTTPException: 400 for a wrong parameter.
+            HTTPException: 400 for an invalid parameter.
         """
         with _answered():
             result: dict[str, Any] = super().train(request)
@@ -138,7 +138,7 @@ class BoxLabelApp(MONAILabelApp):
 
 @contextlib.contextmanager
 def _answered() -> Iterator[None]:
-    """Turn MONAI Label's errors, which a server answers by 500 alone, into answers that give the reason."""
+    """Turn MONAI Label's errors, which a server answers with a bare 500, into answers that give the reason."""
     try:
         yield
     except MONAILabelException as error:

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The app's own copy of the bundle, and what of it has to be there."""
+"""The app's own copy of the bundle, and a check that it is complete."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Bundle:
     """A bundle's folder.
 
     Args:
-        root: holds ``configs/`` and, after the first training, ``models/``.
+        root: folder with ``configs/`` and, after the first training, ``models/``.
 
     Raises:
-        FileNotFoundError: when it is no bundle.
+        FileNotFoundError: when it is not a bundle.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -32,17 +32,17 @@ class Bundle:
 
     @property
     def model(self) -> Path:
-        """The trained weights, there or not."""
+        """Return the path of the trained weights, which may not exist yet."""
         return self.root / "models" / "model.pt"
 
     @property
     def version(self) -> int | None:
-        """Changes with each training: the time of the weights; ``None`` before the first one."""
+        """Return a number that changes with each training: the time of the weights; ``None`` before the first one."""
         return self.model.stat().st_mtime_ns if self.model.is_file() else None
 
     @property
     def labels(self) -> dict[str, int]:
-        """Names of the classes and their values in the masks, from ``metadata.json``."""
+        """Return the class names and their values in the masks, from ``metadata.json``."""
         outputs = self.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
         return {name: int(value) for value, name in outputs.items() if name != "background"}
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Prediction on a MONAI Label server: of a whole image, or in a box that was drawn."""
+"""Prediction on a MONAI Label server: for a whole image, or inside a box that the user drew."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["BoxPrompt", "BoxInferTask", "roi_to_box"]
 
 
 def roi_to_box(roi: Sequence[float], spatial_shape: Sequence[int]) -> torch.Tensor:
-    """The box tensor ``(1, 2*D + 1)`` of a region of interest as a viewer sends it.
+    """Return the box tensor ``(1, 2*D + 1)`` of a region of interest as a viewer sends it.
 
     Args:
-        roi: ``[x, x, y, y, z, z]``, one pair of voxel numbers an axis; a pair comes reversed where the image's axis
-            runs against the viewer's. Pairs of equal numbers mean one voxel; without the last pair, all slices.
+        roi: ``[x, x, y, y, z, z]``, one pair of voxel numbers per axis. A pair is reversed where the image's axis runs
+            against the viewer's. A pair of equal numbers means one voxel. Without the last pair, all slices are meant.
         spatial_shape: of the image.
 
     Raises:
-        MONAILabelException: when there are not as many numbers, or nothing of the box is in the image.
+        MONAILabelException: when the number of values is wrong, or the box lies outside of the image.
 
     Example:
         >>> roi_to_box([5, 2, 1, 1, 0, 3], (8, 8, 8))
@@ -42,7 +42,7 @@ def roi_to_box(roi: Sequence[float], spatial_shape: Sequence[int]) -> torch.Tens
     dims = len(spatial_shape)
     if len(roi) not in (2 * dims, 4) or dims < 2:
         raise MONAILabelException(
-            MONAILabelError.INVALID_INPUT, f"roi must hold {2 * dims} numbers, a pair for each axis, got {list(roi)}."
+            MONAILabelError.INVALID_INPUT, f"roi must have {2 * dims} numbers, a pair per axis, got {list(roi)}."
         )
     pairs = [sorted(map(float, roi[i : i + 2])) for i in range(0, len(roi), 2)]
     pairs += [[0.0, float(size)] for size in spatial_shape[len(pairs) :]]
@@ -57,7 +57,7 @@ def roi_to_box(roi: Sequence[float], spatial_shape: Sequence[int]) -> torch.Tens
 
 
 class BoxPrompt(Transform):
-    """Instead of a threshold: the largest region of a prediction that fits a box, see :func:`.box_level_set`.
+    """Replace the threshold: keep the largest region of a prediction that fits a box, see :func:`.box_level_set`.
 
     Args:
         roi: see :func:`roi_to_box`.
@@ -73,7 +73,7 @@ class BoxPrompt(Transform):
         self.roundness = roundness
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Probabilities ``(C, *spatial)`` in ``pred`` to a label map ``(1, *spatial)``."""
+        """Turn probabilities ``(C, *spatial)`` in ``pred`` into a label map ``(1, *spatial)``."""
         pred: MetaTensor = data["pred"]
         prob = pred.as_tensor()[self.channel].float().cpu()
         limits = torch.finfo(prob.dtype)
@@ -83,13 +83,13 @@ class BoxPrompt(Transform):
 
 
 class _BundleTask(BundleInferTask):
-    """MONAI Label's own task, with weights read strictly, and a box prompt, if any, instead of the threshold."""
+    """MONAI Label's own task, with strict loading of weights; a box prompt replaces the threshold."""
 
     def __init__(self, bundle: Bundle, conf: dict[str, str], type: InferType) -> None:
         super().__init__(str(bundle.root), conf, type=type, load_strict=True)
         self.bundle = bundle
 
-    def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
+    def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
         transforms = list(super().post_transforms(data))
         if self.type != InferType.DEEPGROW:
             return transforms
@@ -106,32 +106,32 @@ class _BundleTask(BundleInferTask):
 
 
 class BoxInferTask(InferTask):
-    """The bundle's prediction, of the latest training.
+    """Prediction with the bundle's latest weights.
 
     Args:
-        bundle: whose weights, threshold and preprocessing are used, the former two read anew after each training.
+        bundle: the source of weights, threshold and preprocessing; the first two are read again after each training.
         conf: of the server.
         type: ``SEGMENTATION``, or ``DEEPGROW`` for the region that fits the box in the parameter ``roi``.
     """
 
     def __init__(self, bundle: Bundle, conf: dict[str, str], type: InferType = InferType.SEGMENTATION) -> None:
         metadata = bundle.metadata
-        dimension = 3  # whole volumes go in and come out, whatever the network sees of them
+        dimension = 3  # whole volumes go in and come out, whether the network sees slices or volumes
         super().__init__(type, bundle.labels, dimension, metadata["description"])
         self.bundle = bundle
         self.conf = conf
         self._task: _BundleTask | None = None
 
     def is_valid(self) -> bool:
-        """Always: before the first training a request is answered by what is to be done."""
+        """Return true always: before the first training, the answer to a request says what to do."""
         return True
 
     def get_path(self, validate: bool = True) -> str | None:
-        """File of the weights."""
+        """Return the path of the weights."""
         return None if validate and not self.bundle.model.is_file() else str(self.bundle.model)
 
     def task(self) -> _BundleTask:
-        """What predicts; it notices by itself when the weights are written anew.
+        """Return the task that predicts; it notices by itself when new weights are written.
 
         Raises:
             MONAILabelException: before the first training.
@@ -147,10 +147,10 @@ class BoxInferTask(InferTask):
         return self._task
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """File of the mask, and what else is answered.
+        """Return the path of the mask, and the other fields of the answer.
 
         Raises:
-            MONAILabelException: before the first training, and for a parameter that is out of its range.
+            MONAILabelException: before the first training, and for an invalid parameter.
         """
         result: tuple[str | None, dict[str, Any]] = self.task()(infer_request(request))
         return result

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Names in requests become paths on the server, and stay below the folders that they are meant for."""
+"""Keep the paths that a server builds from names in requests below the folders that they are meant for."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 def with_checks(kind: type, instance: T) -> T:
-    """Let the methods of ``kind`` look at the arguments before those of the instance's own class get them.
+    """Let the methods of ``kind`` check the arguments before the instance's own class gets them.
 
     Args:
         kind: class whose methods end in ``super()``.
-        instance: of a class that MONAI Label chose, by the address of the studies.
+        instance: of a class that MONAI Label chose by the address of the studies.
 
     Example:
         >>> class Loud:
@@ -44,11 +44,11 @@ def with_checks(kind: type, instance: T) -> T:
 
 
 def is_upload(path: str, folders: Iterable[str]) -> bool:
-    """Whether MONAI Label put a file there: what comes with a request, and what was sent for a session.
+    """Return whether MONAI Label stored a file there, uploaded with a request or for a session.
 
     Args:
-        path: of a file or folder, there or not.
-        folders: below which all is meant to be read.
+        path: of a file or folder, which need not exist.
+        folders: the only folders below which files may be read.
 
     Example:
         >>> is_upload("/etc/passwd", []), is_upload("/studies/../etc/passwd", ["/studies"])
@@ -74,7 +74,7 @@ def _check_tag(value: object) -> None:
 
 
 class PlainNames:
-    """A datastore whose images and labels stay in their folders: an id with ``..`` would write or read beside them.
+    """A datastore whose images and labels stay in their folders: an id with ``..`` would write or read outside of them.
 
     Raises:
         HTTPException: 400, for an id or a tag that leads elsewhere.
@@ -83,7 +83,8 @@ class PlainNames:
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         if image_id:
             _check_id("image", image_id)
-        return super().add_image(image_id, image_filename, image_info)  # type: ignore[misc]
+        added: str = super().add_image(image_id, image_filename, image_info)  # type: ignore[misc]
+        return added
 
     def remove_image(self, image_id: str) -> None:
         _check_id("id", image_id)
@@ -91,17 +92,20 @@ class PlainNames:
 
     def get_image_uri(self, image_id: str) -> str:
         _check_id("image", image_id)
-        return super().get_image_uri(image_id)  # type: ignore[misc]
+        uri: str = super().get_image_uri(image_id)  # type: ignore[misc]
+        return uri
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, *args: Any, **options: Any) -> str:
         _check_id("image", image_id)
         _check_tag(label_tag)
-        return super().save_label(image_id, label_filename, label_tag, *args, **options)  # type: ignore[misc]
+        saved: str = super().save_label(image_id, label_filename, label_tag, *args, **options)  # type: ignore[misc]
+        return saved
 
     def get_label_uri(self, label_id: str, label_tag: str, *args: Any, **options: Any) -> str:
         _check_id("label", label_id)
         _check_tag(label_tag)
-        return super().get_label_uri(label_id, label_tag, *args, **options)  # type: ignore[misc]
+        uri: str = super().get_label_uri(label_id, label_tag, *args, **options)  # type: ignore[misc]
+        return uri
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         _check_id("id", label_id)
@@ -110,10 +114,10 @@ class PlainNames:
 
 
 class PlainSessions:
-    """Sessions that are found by their own ids only, and archives that unpack below their own folder.
+    """Sessions that are found only by their own ids, and archives that unpack only below their own folder.
 
     Raises:
-        HTTPException: 400, for an archive of another kind than zip, which could write anywhere.
+        HTTPException: 400, for an archive that is not a zip, which could write anywhere.
     """
 
     def get_session(self, session_id: str, *args: Any, **options: Any) -> Any:

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a request may say. Nothing else of it reaches a configuration, where text can be code, or the file system."""
+"""Check requests. Only checked parameters reach a configuration, where text can be code, or the file system."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _DEVICE = re.compile(r"cpu|mps|cuda(?::(\d{1,3}))?", re.ASCII)
 
 
 def invalid(name: str, expected: str, value: object) -> MONAILabelException:
-    """The error that names a parameter of a request, what was expected, and what came."""
+    """Return the error that names a parameter of a request, what was expected, and what came."""
     return MONAILabelException(MONAILabelError.INVALID_INPUT, f"{name}: expected {expected}, got {value!r:.200}.")
 
 
 def check_device(name: str, value: object) -> str:
-    """The name of a device that this machine has, as torch knows it.
+    """Return the name of a device that this machine has, as torch spells it.
 
-    Clients choose from the names that the server offers, which for GPUs are those of the cards, and may send the whole
-    list of them, of which the first counts. ``cuda`` on a machine without a GPU means ``cpu``, as MONAI Label has it.
+    Clients choose from the names that the server offers, which for GPUs are those of the cards. They may send the whole
+    list, of which the first name is used. ``cuda`` on a machine without a GPU means ``cpu``, as in MONAI Label.
 
     Args:
         name: of the parameter, for the error.
-        value: of the request; nothing means the first GPU, or the CPU where there is none.
+        value: from the request; if empty, the first GPU is used, or the CPU where there is none.
 
     Raises:
-        MONAILabelException: for a device that is not here.
+        MONAILabelException: for a device that this machine does not have.
 
     Example:
         >>> check_device("device", ["cpu"])
@@ -60,7 +60,7 @@ def check_device(name: str, value: object) -> str:
     if found and chosen.startswith("cuda") and not gpus:
         return "cpu"
     if found and int(found[1] or 0) < max(1, len(gpus)) and (chosen != "mps" or torch.backends.mps.is_available()):
-        return chosen
+        return found[0]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     raise invalid(name, f"one of {['cpu', *mps, *cards, *(f'cuda:{i}' for i in range(len(gpus)))]}", value)
 
@@ -111,10 +111,10 @@ def _one_of(options: Sequence[str], upper: bool = False) -> Callable[[str, objec
 
 
 def check_tag(name: str, value: object) -> str:
-    """The tag of a label, which becomes the name of a folder.
+    """Return the tag of a label, which becomes the name of a folder.
 
     Raises:
-        MONAILabelException: for what is no plain name.
+        MONAILabelException: when it is not a plain name.
 
     Example:
         >>> check_tag("label_tag", "final")
@@ -150,7 +150,7 @@ TRAIN: _Checks = {
     "pretrained": _yes_or_no,
     "val_split": _number(-1.0, 1.0),
 }
-# Parameters of MONAI Label's own trainings that clients send along, and that this one has no use for.
+# Parameters of MONAI Label's own trainings that clients also send, and that this training does not use.
 TRAIN_UNUSED = {
     *("multi_gpu", "force_multi_gpu", "gpus", "local_rank", "run_id", "run_sync", "enqueue"),
     *("tracking", "tracking_uri", "tracking_experiment_name", "tracking_run_name"),
@@ -174,13 +174,13 @@ INFER: _Checks = {
 
 
 def train_request(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a training uses, each of the right type and range.
+    """Return the parameters that a training uses, each with the right type and range.
 
     Args:
         request: as it came.
 
     Raises:
-        MONAILabelException: ``INVALID_INPUT``, for a value out of its range and for a parameter that nobody knows.
+        MONAILabelException: ``INVALID_INPUT``, for a value out of range or an unknown parameter.
 
     Example:
         >>> train_request({"model": "segmentation", "max_epochs": 3, "multi_gpu": True})
@@ -193,18 +193,18 @@ def train_request(request: Mapping[str, Any]) -> dict[str, Any]:
         raise invalid("parameters of a training", f"some of {list(TRAIN)}{hint}", unknown[0])
     unused = [name for name in request if name not in TRAIN]
     if unused:
-        logger.info("Parameters of the request that this training has no use for: %s", ", ".join(unused))
+        logger.info("Parameters of the request that this training does not use: %s", ", ".join(unused))
     return _checked(request, TRAIN)
 
 
 def infer_request(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a prediction uses, each of the right type and range; what else a client sends is left out.
+    """Return the parameters that a prediction uses, each with the right type and range. Others are ignored.
 
     Args:
         request: as it came.
 
     Raises:
-        MONAILabelException: ``INVALID_INPUT``, for a value out of its range.
+        MONAILabelException: ``INVALID_INPUT``, for a value out of range.
 
     Example:
         >>> infer_request({"model": "segmentation", "image": "a", "device": "cpu", "threshold": "$code"})
@@ -214,6 +214,6 @@ def infer_request(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(request: Mapping[str, Any], checks: _Checks) -> dict[str, Any]:
-    # A parameter without a value is one that the client leaves to the server.
+    # If a client sends a parameter without a value, the server's default applies.
     given = {name: request[name] for name in checks if request.get(name) not in (None, "")}
     return {name: checks[name](name, value) for name, value in given.items()}

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which image to correct next: the one whose prediction fits its boxes worst."""
+"""Choose the next image to correct: the one whose prediction fits its boxes worst."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from monai_bbox_mil.transforms import LoadBoxes, LoadCheckedImage, PackBoxes
 __all__ = ["SCORE", "BoxIoUScoring", "LowestBoxIoU"]
 
 SCORE = "box_iou"
-"""Key of the score in an image's information."""
+"""Key of the score in the datastore's information on an image."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 class BoxIoUScoring(ScoringMethod):
     """IoU of the prediction's tight boxes with the drawn boxes, for all images that have boxes.
 
-    The mean over the classes goes into the image's information under :data:`SCORE`, with the version of the model
-    beside it, so that images are scored again after a training only.
+    The mean over the classes is stored in the image's information under :data:`SCORE`, together with the version of the
+    model. So an image is scored again only after a training.
 
     Args:
         infer: predicts the masks.
@@ -45,10 +45,10 @@ class BoxIoUScoring(ScoringMethod):
         self.classes = classes
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Score what is not yet scored.
+        """Score all images that are not scored yet.
 
         Returns:
-            ``scored`` and ``skipped``, numbers of images; none before the first training, which a server scores too.
+            ``scored`` and ``skipped``, numbers of images; both 0 before the first training, when servers may also ask.
         """
         version, scored, skipped = self.infer.bundle.version, 0, 0
         if version is None:
@@ -68,7 +68,7 @@ class BoxIoUScoring(ScoringMethod):
         return {"scored": scored, "skipped": skipped}
 
     def score(self, image: str, boxes: str) -> float:
-        """Mean IoU over the classes that are drawn or predicted, 1 where there is none."""
+        """Return the mean IoU over the classes that are drawn or predicted; 1 where there is none."""
         _, data = self.infer.task()({"image": image, "skip_writer": True, "logging": "ERROR"})
         volume = LoadCheckedImage()(image)
         corners, classes = LoadBoxes(self.classes)(boxes, volume)
@@ -80,16 +80,16 @@ class BoxIoUScoring(ScoringMethod):
 
 
 class LowestBoxIoU(Strategy):
-    """Images without a corrected mask, the lowest score first, then those that have no boxes and so no score."""
+    """Images without a corrected mask: the lowest score first, then images without boxes, which have no score."""
 
     def __init__(self) -> None:
         super().__init__("The image whose prediction fits its drawn boxes worst")
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """``id`` of the image and its score, or ``None`` when all are corrected."""
+        """Return the ``id`` of the image and its score, or ``None`` when all images are corrected."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
         found = {image: datastore.get_image_info(image).get(SCORE) for image in sorted(images)}
-        # Clients may write into an image's information, anything.
+        # Clients may write anything into an image's information.
         scores = {image: score if isinstance(score, float) else None for image, score in found.items()}
         if not scores:
             return None

@@ -20,14 +20,14 @@ __all__ = ["BoxTrainTask"]
 
 
 class BoxTrainTask(BundleTrainTask):
-    """Trains the bundle on all boxes and corrected masks of the datastore, from its present weights on.
+    """Train the bundle on all boxes and corrected masks of the datastore, starting from its current weights.
 
-    Boxes are learned from as boxes; a corrected mask as the set of its voxels, each a box of its own, which is full
-    supervision. It runs in one process. Request parameters are ``max_epochs``, ``pretrained``, ``val_split`` and
-    ``device``, as MONAI Label means them; see :func:`~monai_bbox_mil.apps.monailabel.requests.train_request`.
+    Boxes are learned from as boxes. A corrected mask is learned from as one box per voxel, which is full supervision.
+    The training runs in one process. Request parameters are ``max_epochs``, ``pretrained``, ``val_split`` and
+    ``device``, with MONAI Label's meaning; see :func:`~monai_bbox_mil.apps.monailabel.requests.train_request`.
 
     Args:
-        bundle: is rewritten: ``models/model.pt`` and ``models/threshold.json``.
+        bundle: the training overwrites its ``models/model.pt`` and ``models/threshold.json``.
         conf: of the server.
     """
 
@@ -35,14 +35,14 @@ class BoxTrainTask(BundleTrainTask):
         super().__init__(str(bundle.root), conf, load_strict=True)
 
     def config(self) -> dict[str, Any]:
-        """What a client may set, with the defaults."""
+        """Return the parameters that a client may set, with their defaults."""
         return {name: value for name, value in super().config().items() if name in TRAIN}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train.
 
         Raises:
-            MONAILabelException: for a parameter that is unknown or out of its range.
+            MONAILabelException: for a parameter that is unknown or out of range.
             ValueError: when there is nothing to learn from.
         """
         result: dict[str, Any] = super().__call__({**train_request(request), "multi_gpu": False}, datastore)
@@ -53,20 +53,20 @@ class BoxTrainTask(BundleTrainTask):
 
     def _partition_datalist(
         self, datalist: list[dict[str, Any]], request: dict[str, Any], shuffle: bool = False
-    ) -> tuple[tuple[dict, ...], tuple[dict, ...]]:
+    ) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
         training, validation = split_items(datalist, request.get("val_split", 0.2))
-        # A list would become a part of the configuration, and a name in it that begins with "$" would be run.
+        # A list would become part of the configuration, and a name in it that begins with "$" would be executed.
         return tuple(training), tuple(validation)
 
     def _load_checkpoint(self, model_pytorch: str, pretrained: bool, train_handlers: list[Any]) -> None:
-        if pretrained:  # MONAI Label's own fails where it is false
+        if pretrained:  # MONAI Label's own method fails where it is false
             super()._load_checkpoint(model_pytorch, pretrained, train_handlers)
 
     def run_single_gpu(self, request: dict[str, Any], overrides: dict[str, Any]) -> None:
-        """As MONAI Label does it, with ``monailabel.yaml`` on top of ``train.yaml``.
+        """Train as MONAI Label does, with ``monailabel.yaml`` on top of ``train.yaml``.
 
         Raises:
-            MONAILabelException: when the run fails, with what stopped it.
+            MONAILabelException: when the run fails, with the cause.
         """
         configs = [self.bundle_config_path, self.bundle_config_path.replace("train.yaml", "monailabel.yaml")]
         try:
@@ -76,5 +76,5 @@ class BoxTrainTask(BundleTrainTask):
                 config_file=configs,
                 **overrides,
             )
-        except Exception as error:  # clients show the last lines of the log alone
+        except Exception as error:  # clients show only the last lines of the log
             raise MONAILabelException(MONAILabelError.APP_TRAIN_FAILED, stopped_by(error)) from error

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Values of settings against their declarations."""
+"""Check values of settings against their declarations."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def check_setting(
 
     Args:
         name: of the setting.
-        value: not an expression of MONAI's: text that begins with ``$`` or ``@`` is text here, and refused where a
-            number or a word is expected.
+        value: treated as a value, never as an expression: text that begins with ``$`` or ``@`` is text here, and
+            refused where a number or a word is expected.
         workflow: ``"train"``, ``"evaluate"`` or ``"inference"``.
-        axes: that the network sees, for lists of one number per axis; 2 or 3 when ``None``.
-        classes: for lists of one item per class; any number when ``None``.
+        axes: number of axes that the network sees, for lists with one number per axis; 2 or 3 when ``None``.
+        classes: number of classes, for lists with one item per class; any number when ``None``.
 
     Returns:
         The value as the run needs it: ``False`` for the word ``false``, a list for a tuple, text for a ``Path``.
 
     Raises:
         ValueError: naming the setting, what was expected, what came and what to type.
-        KeyError: for a name that is not declared.
+        KeyError: for a setting that is not declared.
 
     Example:
         >>> check_setting("resume", "false"), check_setting("max_epochs", 60.0)
@@ -59,14 +59,14 @@ def check_setting(
 
 
 def workflow_of(config: Mapping[str, Any]) -> str:
-    """``"train"``, ``"evaluate"`` or ``"inference"``: what a configuration of the bundle is for."""
+    """Return ``"train"``, ``"evaluate"`` or ``"inference"``: what a configuration of the bundle is for."""
     return "evaluate" if "evaluated" in config else "train" if "train" in config else "inference"
 
 
 def check_values(parser: ConfigParser) -> None:
-    """Check all declared settings of a configuration, and put right what is meant well and written otherwise.
+    """Check all declared settings of a configuration, and correct values whose meaning is clear in spite of their form.
 
-    Nothing of the configuration is computed in ``parser`` itself, so that nothing is made before the run makes it.
+    Nothing is evaluated in ``parser`` itself, so that the run still makes all objects on its own.
 
     Args:
         parser: of the whole configuration.
@@ -81,7 +81,7 @@ def check_values(parser: ConfigParser) -> None:
     probe = ConfigParser({**config, **came})
     values: dict[str, Any] = {}
     right: dict[str, Any] = {}
-    # What is written before what is computed from it.
+    # Literal values first, because expressions are computed from them.
     for computed in (False, True):
         names = [name for name in came if is_computed(came[name]) == computed]
         faults = []
@@ -118,7 +118,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _as_meant(setting: Setting, came: Any, typed: str | None) -> Any:
-    """What was meant, where its way through the command line and MONAI has changed it."""
+    """Return the value that the user meant, where the command line and MONAI have changed it."""
     if typed == "None":  # MONAI drops it
         return None
     place = isinstance(getattr(setting.values, "of", setting.values), Place)
@@ -128,17 +128,17 @@ def _as_meant(setting: Setting, came: Any, typed: str | None) -> Any:
 
 
 def _compute(setting: Setting, probe: ConfigParser) -> Any:
-    """The value of an expression; ``_LATER`` where only the run itself can know it."""
+    """Return the value of an expression; ``_LATER`` where only the run itself can know it."""
     came = probe[setting.name]
     if setting.late or "dist." in str(came):  # there is no process group yet
         return _LATER
     try:
         return probe.get_parsed_content(setting.name)
-    except Exception as error:  # whatever an expression raises
-        hint = f" A path is text when it begins with a dot: ./{came}" if _may_be_a_place(setting, came) else ""
+    except Exception as error:  # an expression may raise anything
+        hint = f" To use it as a path, begin with a dot: ./{came}" if _may_be_a_place(setting, came) else ""
         raise ValueError(
-            f"{setting.name}: expected {setting.values.expected()}, got {came!r}, which MONAI computes, and cannot "
-            f"({stopped_by(error)}).{hint}"
+            f"{setting.name}: expected {setting.values.expected()}, got {came!r}, an expression that MONAI cannot "
+            f"compute ({stopped_by(error)}).{hint}"
         ) from error
 
 
@@ -162,7 +162,7 @@ def _read(setting: Setting, value: Any, lengths: Mapping[str, int]) -> Any:
 
 
 def _literal(default: str) -> Any:
-    """The value of a default; its text where that is no Python, as a word or a description."""
+    """Parse a default value; return its text where it is not Python, as a word or a description."""
     try:
         return ast.literal_eval(default)
     except (SyntaxError, ValueError):

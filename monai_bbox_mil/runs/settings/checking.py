@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a run: misspelt ones, which MONAI would take for new ones that nothing uses, and wrong values."""
+"""Check the settings of a run: misspelt names, which MONAI would accept but nothing uses, and invalid values."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from monai_bbox_mil.runs.workflow import running_workflow
 __all__ = ["check_settings", "unknown_settings"]
 
 _REFERENCE = re.compile(rf"{ID_REF_KEY}((?:\w|{re.escape(ID_SEP_KEY)}|#)+)")
-# What MONAI itself reads or adds.
+# Names that MONAI itself reads or adds.
 _TRACKING: Any = DEFAULT_MLFLOW_SETTINGS["configs"]
 _MONAIS = {ConfigParser.meta_key, "imports", "initialize", "run", "finalize", *_TRACKING}
 
 
 def check_settings() -> None:
-    """Refuse a run with a setting that cannot be used, before anything is read or written; call it in ``initialize``.
+    """Refuse a run with an invalid setting before anything is read or written; call it in ``initialize``.
 
-    Names first: refused is one that no file of the bundle knows. The bundle's files are those beside the first
-    configuration of the run, and in folders below. Then values, as :mod:`monai_bbox_mil.runs.settings.table` declares
-    them. One that is meant well and written otherwise, such as ``--resume false`` or a ``Path``, is put right. Where a
-    ``ConfigParser`` is used without a workflow, nobody knows which files these are, and nothing is looked at.
+    First, each name must occur in a file of the bundle. The bundle's files are those in the folder of the run's first
+    configuration and below it. Then each value must be as :mod:`monai_bbox_mil.runs.settings.table` declares it. A
+    value whose meaning is clear in spite of its form, such as ``--resume false`` or a ``Path``, is corrected. If a
+    ``ConfigParser`` is used without a workflow, the bundle's files are unknown, and nothing is checked.
 
     Raises:
-        ValueError: naming the unknown settings and the known ones that are spelt most alike; or each setting whose
-            value cannot be used, with what was expected, what came and what to type.
+        ValueError: naming the unknown settings and the known ones with the most similar names; or each setting whose
+            value is invalid, with what was expected, what came and what to type.
     """
     workflow = running_workflow()
     if workflow is None:
@@ -51,9 +51,9 @@ def check_settings() -> None:
 
 
 def unknown_settings(config: Mapping[str, Any], known: set[str]) -> list[str]:
-    """Ids of a configuration that are neither known nor referred to by another of its values.
+    """Return ids of a configuration that are neither known nor referred to by another of its values.
 
-    Looked at are sections, which are plain mappings; a component refuses an unknown argument itself.
+    Only sections, which are plain mappings, are searched. A component itself refuses an unknown argument.
 
     Args:
         config: as parsed from its files, with all overrides.
@@ -66,14 +66,14 @@ def unknown_settings(config: Mapping[str, Any], known: set[str]) -> list[str]:
     """
     references = {name.replace(ID_SEP_KEY, "#").strip("#") for name in _references(config)}
     used = known | references | _MONAIS
-    # A mapping may be a value, such as a data list given whole: what it holds are no settings.
+    # A mapping may be a value, such as a data list written in place: its keys are not settings.
     sections = {"", *(name.rpartition("#")[0] for name in used)}
     named = [name for name in _ids(config) if name.rpartition("#")[0] in sections]
     return [name for name in named if name not in used and name.split("#")[0] not in _MONAIS]
 
 
 def _ids(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Ids of all values of a section and of the sections in it."""
+    """Yield the ids of all values in a section and in the sections below it."""
     for key, value in config.items():
         name = f"{above}{key}".replace(ID_SEP_KEY, "#").lstrip("+")
         yield from (name.rsplit("#", number)[0] for number in range(name.count("#"), -1, -1))
@@ -82,7 +82,7 @@ def _ids(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _references(value: Any) -> Iterator[str]:
-    """Ids that the strings of a configuration refer to, and the sections that these are in."""
+    """Yield the ids that the strings of a configuration refer to, and the sections that contain these ids."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of values that are made of other kinds."""
+"""Kinds of values that are composed of other kinds."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class ListOf(Values):
     """A list of values of one kind.
 
     Args:
-        of: the kind of each.
-        count: how many: a number, :data:`AXES`, :data:`CLASSES`, or any number but 0 where it is ``None``.
-        distinct: whether each may be there only once.
-        also: a further length that will do.
+        of: kind of each item.
+        count: number of items: a number, :data:`AXES` or :data:`CLASSES`; any number but 0 when ``None``.
+        distinct: whether all items must differ.
+        also: another valid length.
     """
 
     of: Values
@@ -53,7 +53,7 @@ class ListOf(Values):
     distinct: bool = False
     also: int | None = None
 
-    def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> list:
+    def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> list[Any]:
         if isinstance(value, (np.ndarray, torch.Tensor)):
             value = value.tolist()
         if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or not value:

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The settings that a training had, kept in its checkpoints for whoever resumes it."""
+"""Record the settings of a training in its checkpoints, for a later resume."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from monai_bbox_mil.runs.workflow import running_workflow
 
 __all__ = ["SettingsRecord", "changed_settings", "recorded_settings", "refuse_changes"]
 
-# Who runs a bundle may set the one or the other: what counts is what the trainer and the optimizer get.
+# Users may change the trainer and optimizer in different ways: only what these two finally get matters.
 _USED = {"max_epochs": "train#trainer#max_epochs", "learning_rate": "optimizer#lr"}
 _SECTIONS = ("network_def", "box_loss", "full_loss", "self_training", "optimizer#_target_", "lr_scheduler#_target_")
 
 
 class SettingsRecord:
-    """Settings of a run, for a checkpoint (``save_dict``).
+    """The settings of a run, for a checkpoint (``save_dict``).
 
-    Loading one changes no setting: a resume compares it before it reads anything else, see :func:`changed_settings`.
+    Loading a record changes no setting: a resume compares it before anything else is read, see
+    :func:`changed_settings`.
 
     Args:
-        values: by their names.
+        values: settings by name.
 
     Example:
         >>> SettingsRecord({"batch_size": 8}).state_dict()
@@ -36,19 +37,19 @@ class SettingsRecord:
         self.former: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings by their names."""
+        """Return the settings by name."""
         return dict(self.values)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Remember the settings of the checkpoint as ``former``."""
+        """Store the settings of the checkpoint as ``former``."""
         self.former = dict(state_dict)
 
 
 def recorded_settings() -> SettingsRecord:
-    """The settings of the run whose configuration asks for them: all that can change what is learned.
+    """Return the settings of the run whose configuration calls this: all that can change what is learned.
 
-    Of network, losses, optimizer and scheduler it holds what is written in the configuration. Where a ``ConfigParser``
-    is used without a workflow, the record is empty.
+    For network, losses, optimizer and scheduler, the record has what is written in the configuration. If a
+    ``ConfigParser`` is used without a workflow, the record is empty.
     """
     workflow = running_workflow()
     if workflow is None:
@@ -65,7 +66,7 @@ def recorded_settings() -> SettingsRecord:
 
 
 def changed_settings(former: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Former and present value of each setting that both records hold, or that one of them has in a section.
+    """Return former and present value of each changed setting in both records, or in a section of either one.
 
     Example:
         >>> changed_settings({"batch_size": 8, "seed": 0, "network_def#act": "RELU"}, {"batch_size": 4, "seed": 0})
@@ -77,14 +78,14 @@ def changed_settings(former: Mapping[str, Any], present: Mapping[str, Any]) -> d
 
 
 def refuse_changes(changed: Mapping[str, tuple[Any, Any]], where: str) -> dict[str, tuple[Any, Any]]:
-    """Refuse to go on with other settings than those that decided what is learned.
+    """Refuse to resume if settings that decide what is learned have changed.
 
     Args:
         changed: see :func:`changed_settings`.
         where: the checkpoint.
 
     Returns:
-        The other changes, which a resumed run obeys.
+        The other changes, which a resumed run accepts.
 
     Raises:
         ValueError: naming each such setting, its former and its present value, and what to type.
@@ -96,7 +97,7 @@ def refuse_changes(changed: Mapping[str, tuple[Any, Any]], where: str) -> dict[s
         Traceback (most recent call last):
         ValueError: resume: expected the settings of the training that wrote checkpoint_epoch=3.pt, got image_size
         [64, 64] (it had [96, 96]). They decide what is learned, so they cannot change on the way. To go on with that
-        training, type --image_size "[96,96]". To train with the new ones, begin anew with --resume False.
+        training, type --image_size "[96,96]". To train with the new ones, start over with --resume False.
     """
     table = settings_of("train")
     obeyed = {name: pair for name, pair in changed.items() if name in table and table[name].on_resume == GOES_ON}
@@ -109,7 +110,7 @@ def refuse_changes(changed: Mapping[str, tuple[Any, Any]], where: str) -> dict[s
         raise ValueError(
             f"resume: expected the settings of the training that wrote {where}, got {got}. They decide what is "
             f"learned, so they cannot change on the way. To go on with that training, {way}. To train with the "
-            "new ones, begin anew with --resume False."
+            "new ones, start over with --resume False."
         )
     return obeyed
 
@@ -121,7 +122,7 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that ``torch.load`` reads as weights, and equal to itself once it was saved."""
+    """Convert a value to a form that ``torch.load`` reads as weights and that stays equal when saved and loaded."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):

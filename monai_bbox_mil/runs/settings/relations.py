@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings that must fit each other, the network or the disk."""
+"""Check settings that must fit each other, the network or the disk."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from monai_bbox_mil.runs.settings.words import as_typed
 __all__ = ["misfits", "network_misfit"]
 
 _TAKEN_BY_ANY = 32
-"""Multiples of it, from twice itself on, are sizes that any network takes that halves its images five times or less."""
+"""From twice this number on, its multiples suit any network that halves its images at most five times."""
 
 
 def misfits(values: Mapping[str, Any], probe: ConfigParser, training: bool) -> Iterator[str]:
-    """Messages about settings that are good by themselves and do not go together.
+    """Yield messages about settings that are valid on their own but do not fit together.
 
     Args:
-        values: of the settings that are known, by their names.
-        probe: of the configuration; its network and loss are made, for a look.
+        values: known settings by name.
+        probe: of the configuration; its network and loss are built for the check.
         training: whether the network will train, which needs more than prediction.
     """
     yield from _places(values, probe.get())
@@ -49,22 +49,22 @@ def misfits(values: Mapping[str, Any], probe: ConfigParser, training: bool) -> I
     if training and "@box_loss" in str(probe.get("loss")):
         try:
             probe.get_parsed_content("box_loss")
-        except Exception as error:  # whatever a loss of one's own raises
+        except Exception as error:  # a custom loss may raise anything
             yield f"box_loss: {stopped_by(error)}"
 
 
 def network_misfit(
     make: Callable[[], torch.nn.Module], size: list[int], channels: int = 1, batch: int = 1, training: bool = True
 ) -> Iterator[str]:
-    """A message if a network does not take images of a size, but those of another.
+    """Yield a message if a network refuses images of a size but accepts another size.
 
-    Where it takes neither, the size is not what is at fault, and the network itself will say what is.
+    If it refuses both, the size is not the reason, and the network's own error will give it later.
 
     Args:
-        make: gives a new network.
+        make: function that returns a new network.
         size: of the images, one number per axis.
         channels: of the images.
-        batch: images at once.
+        batch: number of images at once.
         training: whether it is to train.
 
     Example:
@@ -76,9 +76,9 @@ def network_misfit(
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             network = make().train(training)
-        except Exception:  # it is made again where it is needed, and says there what is wrong
+        except Exception:  # the run builds it again, and its error is raised there
             return
-        # What a network makes of 1000 pixels it makes of 72, in a fraction of the time.
+        # A smaller image with the same remainder gives the same answer in a fraction of the time.
         small = [n if n < 96 else 64 + n % _TAKEN_BY_ANY for n in size]
         if _refusal(network, [batch, channels, *small]) is None:
             return
@@ -99,10 +99,10 @@ def network_misfit(
 
 
 def _refusal(network: torch.nn.Module, shape: list[int]) -> str | None:
-    """Why a network does not take images of a shape, or gives others back."""
+    """Return why a network refuses images of a shape or returns another one; ``None`` if it accepts them."""
     try:
         output = network(torch.zeros(shape))
-    except Exception as error:  # whatever a network of one's own raises
+    except Exception as error:  # a custom network may raise anything
         return f"{' '.join(str(error).split()):.200}"
     output = output[0] if isinstance(output, (list, tuple)) else output
     given = list(output.shape[2:])
@@ -112,7 +112,7 @@ def _refusal(network: torch.nn.Module, shape: list[int]) -> str | None:
 def _places(values: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
     folder = values.get("dataset_dir")
     read_by = str(config.get("data_items", config.get("images", "")))
-    # The phantom is made where it is not there, and a data list may name its images by themselves.
+    # The phantom is created if it does not exist, and a data list may give complete paths of its images.
     if folder is None or "@dataset_dir" not in read_by or folder == values.get("phantom_dir") or values.get("datalist"):
         return
     if not os.path.isdir(folder):

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a setting may be: kinds of values, each of which reads what came and says what it expected instead."""
+"""Kinds of values that a setting may have. Each kind reads a value and says what it expected instead."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class Values:
     """A kind of values."""
 
     def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> Any:
-        """The value as the run needs it, equal to ``value`` or meaning the same.
+        """Return the value as the run needs it: ``value`` itself or another form of it.
 
         Args:
             value: as it came from a file, the command line or another program.
-            lengths: number of :data:`AXES` and :data:`CLASSES`, as far as they are known.
+            lengths: number of :data:`AXES` and :data:`CLASSES`, if known.
 
         Raises:
-            ValueError: where it is none of this kind; the message is a reason or empty.
+            ValueError: when the value is not of this kind; the message is a reason, or empty.
         """
         raise NotImplementedError
 
     def expected(self, lengths: Mapping[str, int] | None = None) -> str:
-        """Words for a message and for a table."""
+        """Describe the expected value, for a message and for a table."""
         raise NotImplementedError
 
     def example(self, value: Any, lengths: Mapping[str, int] | None = None) -> Any:
-        """A value that would do, as near to ``value`` as one can tell; ``None`` where there is no telling."""
+        """Return a valid value that is as near to ``value`` as can be guessed, or ``None``."""
         return None
 
 
@@ -66,8 +66,8 @@ class Number(Values):
     """A finite number in a range.
 
     Args:
-        low, high: ends of the range, which belong to it unless ``open_low`` or ``open_high``.
-        whole: whether there may be no fraction; ``60.0`` then is 60.
+        low, high: ends of the range, which are included unless ``open_low`` or ``open_high``.
+        whole: whether it must be a whole number; ``60.0`` is then read as 60.
     """
 
     low: float = -math.inf
@@ -135,8 +135,8 @@ class Text(Values):
     """Any text.
 
     Args:
-        start: with which it must begin, if not empty.
-        numbers: whether whole numbers are taken, too.
+        start: prefix that the text must have, if not empty.
+        numbers: whether whole numbers are accepted, too.
     """
 
     start: str = ""
@@ -159,7 +159,7 @@ class Text(Values):
 
 @dataclass(frozen=True)
 class Place(Values):
-    """The path of a folder or file, there or not."""
+    """The path of a folder or file, which need not exist."""
 
     what: str = "folder"
 
@@ -178,7 +178,7 @@ class Place(Values):
 
 
 class Device(Values):
-    """What ``torch.device`` takes, if this machine has it."""
+    """A device name that ``torch.device`` accepts, if this machine has the device."""
 
     def read(self, value: Any, lengths: Mapping[str, int] | None = None) -> Any:
         if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):

@@ -12,7 +12,7 @@ from monai_bbox_mil.runs.settings.single_values import AXES, CLASSES, Device, Fl
 __all__ = ["DECIDES", "GOES_ON", "SETTINGS", "Setting", "settings_markdown", "settings_of"]
 
 DECIDES, GOES_ON, NO_MATTER = "decides", "goes on", "no matter"
-"""What a resume does with another value: refuse it, since it decides what is learned; obey it and say so; obey it."""
+"""What a resume does with a changed value: refuse it, because it decides what is learned; use it and say so; use it."""
 
 _WORKFLOWS = ("train", "evaluate", "inference")
 _TRAIN, _EVALUATE, _INFERENCE = ("train", "evaluate"), ("evaluate",), ("inference",)
@@ -20,17 +20,17 @@ _TRAIN, _EVALUATE, _INFERENCE = ("train", "evaluate"), ("evaluate",), ("inferenc
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that a person types or writes.
+    """A setting that a user may type on the command line or write in a file.
 
     Args:
         name: as on the command line and in the files.
-        values: what it may be.
-        default: as one types it, or in words where it depends on something else.
-        meaning: in a line.
-        workflows: ``"train"``, ``"evaluate"``, ``"inference"``: those that have it, with this default.
+        values: kind of its values.
+        default: as a user would type it, or a description where it depends on something else.
+        meaning: in one line.
+        workflows: ``"train"``, ``"evaluate"``, ``"inference"``: those that have the setting, with this default.
         on_resume: :data:`DECIDES`, :data:`GOES_ON` or :data:`NO_MATTER`.
-        late: whether its own expression can only be evaluated once the run is under way.
-        overlay: the file that brings it, if not the workflow's own.
+        late: whether its own expression can only be evaluated once the run has started.
+        overlay: the file that adds it, if not the workflow's own.
     """
 
     name: str
@@ -65,10 +65,10 @@ SETTINGS = (
     Setting("ckpt_dir", _FOLDER, "trained in bundle_root", "model, threshold, image settings, checkpoints"),
     Setting("ckpt_dir", _FOLDER, "models in bundle_root", "model.pt, image_settings.json, threshold.json", _INFERENCE),
     Setting("output_dir", _FOLDER, "eval in bundle_root", "curves of a training; scores and pictures of an evaluation"),
-    Setting("output_dir", _FOLDER, "eval/masks in bundle_root", "where the masks go", _INFERENCE),
-    Setting("output_postfix", Text(), "_segmentation", "put behind the image's name", _INFERENCE),
-    Setting("extensions", ListOf(Text(".")), "image formats", "what counts as an image", _INFERENCE),
-    Setting("device", Device(), "cuda:0 where there is a GPU, else cpu", "what computes", _WORKFLOWS),
+    Setting("output_dir", _FOLDER, "eval/masks in bundle_root", "folder of the predicted masks", _INFERENCE),
+    Setting("output_postfix", Text(), "_segmentation", "added to the image's name", _INFERENCE),
+    Setting("extensions", ListOf(Text(".")), "image formats", "file extensions of images", _INFERENCE),
+    Setting("device", Device(), "cuda:0 where there is a GPU, else cpu", "device of the network", _WORKFLOWS),
     Setting("num_workers", _COUNT, "4 with a GPU, else 0", "processes that prepare batches"),
     Setting("num_workers", _COUNT, "0", "processes that read images ahead", _INFERENCE),
     Setting("cache_rate", _SHARE, "1.0", "share of the volumes kept in memory"),
@@ -76,8 +76,8 @@ SETTINGS = (
     Setting("amp", Flag(), "True with a GPU, else False", "half precision", _INFERENCE),
     Setting("rank", _COUNT, "0", "number of this process; multi_gpu_train.yaml sets it", late=True),
     Setting("progress", Flag(), "True", "progress bars", _WORKFLOWS),
-    Setting("resume", Flag(), "False", "go on from the latest checkpoint in ckpt_dir"),
-    Setting("resume", Flag(), "False", "go on: masks that are there are not made again", _INFERENCE),
+    Setting("resume", Flag(), "False", "continue from the latest checkpoint in ckpt_dir"),
+    Setting("resume", Flag(), "False", "continue: masks that exist are not predicted again", _INFERENCE),
     # --- what is learned ---
     Setting(
         "supervision",
@@ -139,15 +139,15 @@ SETTINGS = (
         on_resume=DECIDES,
     ),
     # --- optimisation ---
-    Setting("seed", Number(0, 2**32 - 1, whole=True), "0", "of everything drawn at random", on_resume=GOES_ON),
+    Setting("seed", Number(0, 2**32 - 1, whole=True), "0", "seed of all random numbers", on_resume=GOES_ON),
     Setting("max_epochs", _AT_LEAST_1, "60", "passes over all slices", on_resume=GOES_ON),
-    Setting("batch_size", _AT_LEAST_1, "8", "slices (volumes in 3D) in a step", on_resume=GOES_ON),
-    Setting("batch_size", _AT_LEAST_1, "16", "slices that go through the network at once", _INFERENCE),
+    Setting("batch_size", _AT_LEAST_1, "8", "slices (volumes in 3D) per step", on_resume=GOES_ON),
+    Setting("batch_size", _AT_LEAST_1, "16", "slices that the network predicts at once", _INFERENCE),
     Setting(
         "learning_rate",
         Number(0, open_low=True),
         "0.001",
-        "at the start; a cosine takes it to 0 over the epochs",
+        "initial rate; a cosine lowers it to 0 over the epochs",
         on_resume=GOES_ON,
     ),
     Setting("val_interval", _AT_LEAST_1, "1", "epochs between validations", on_resume=GOES_ON),
@@ -155,20 +155,20 @@ SETTINGS = (
         "keep_best",
         Flag(),
         "True without self-training",
-        "model.pt: the epoch of the lowest validation loss, or else the last one",
+        "save model.pt at the lowest validation loss; otherwise at the last epoch",
         on_resume=DECIDES,
     ),
-    Setting("flip_prob", ListOf(_SHARE, AXES, also=2), "[0.5, 0.0]", "of a flip along each axis", on_resume=GOES_ON),
-    Setting("rotate_prob", _SHARE, "0.0", "of quarter turns; needs a square image_size", on_resume=GOES_ON),
-    Setting("rotate_deg", _WEIGHT, "0.0", "degrees by which the network sees images turned", on_resume=GOES_ON),
-    Setting("zoom", _WEIGHT, "0.0", "the network sees images larger or smaller, up to 1 + zoom", on_resume=GOES_ON),
+    Setting("flip_prob", ListOf(_SHARE, AXES, also=2), "[0.5, 0.0]", "flip probability per axis", on_resume=GOES_ON),
+    Setting("rotate_prob", _SHARE, "0.0", "probability of quarter turns; square image_size only", on_resume=GOES_ON),
+    Setting("rotate_deg", _WEIGHT, "0.0", "largest random rotation in degrees, seen by the network", on_resume=GOES_ON),
+    Setting("zoom", _WEIGHT, "0.0", "largest random zoom, 1 + zoom, seen by the network", on_resume=GOES_ON),
     Setting("checkpoint_interval", _COUNT, "1", "epochs between checkpoints to resume from; 0 keeps none"),
     # --- loss ---
     Setting(
         "smooth_max",
         Word(("alpha_softmax", "alpha_quasimax", "max")),
         "alpha_softmax",
-        "how the pixels of a line join",
+        "smooth maximum that combines the pixels of a line",
         on_resume=DECIDES,
     ),
     Setting("alpha", Number(0, 50, open_low=True), "4.0", "sharpness of the smooth maximum", on_resume=DECIDES),
@@ -181,11 +181,11 @@ SETTINGS = (
     ),
     Setting("beta", _SHARE, "0.75", "weight of positive bags; negative ones get 1 - beta", on_resume=DECIDES),
     Setting("gamma", _WEIGHT, "2.0", "focusing exponent", on_resume=DECIDES),
-    Setting("pairwise_weight", _WEIGHT, "1.0", "weight of the smoothness", on_resume=DECIDES),
-    Setting("self_training_weight", _WEIGHT, "0.0", "of labels by a mean teacher; 0: none", on_resume=DECIDES),
+    Setting("pairwise_weight", _WEIGHT, "1.0", "weight of the smoothness term", on_resume=DECIDES),
+    Setting("self_training_weight", _WEIGHT, "0.0", "weight of a mean teacher's labels; 0: none", on_resume=DECIDES),
     Setting("self_training_start", _COUNT, "a fifth of max_epochs", "epochs of the box loss alone", on_resume=GOES_ON),
-    Setting("roundness", _WEIGHT, "2.0", "weight of the belief that objects are round", on_resume=DECIDES),
-    Setting("outside_weight", _WEIGHT, "5.0", "of pixels outside all boxes, in self-training", on_resume=DECIDES),
+    Setting("roundness", _WEIGHT, "2.0", "weight of the prior that objects are round", on_resume=DECIDES),
+    Setting("outside_weight", _WEIGHT, "5.0", "self-training weight of pixels outside all boxes", on_resume=DECIDES),
     Setting(
         "core",
         Number(0, 1, open_low=True),
@@ -195,24 +195,24 @@ SETTINGS = (
     ),
     Setting("sync_normalizer", Flag(), "False", "one normaliser for all processes", on_resume=DECIDES),
     Setting("deepcut_interval", _AT_LEAST_1, "10", "epochs per phase", on_resume=GOES_ON, overlay="deepcut.yaml"),
-    Setting("barrier_t", Number(0, open_low=True), "5.0", "at first", overlay="global_constraint.yaml"),
-    Setting("barrier_factor", Number(1), "1.1", "of t, per epoch", overlay="global_constraint.yaml"),
+    Setting("barrier_t", Number(0, open_low=True), "5.0", "initial t of the barrier", overlay="global_constraint.yaml"),
+    Setting("barrier_factor", Number(1), "1.1", "factor of t per epoch", overlay="global_constraint.yaml"),
     # --- evaluation and prediction ---
     Setting("evaluated", Word(("training", "validation", "test")), "validation", "part of the data list", _EVALUATE),
-    Setting("threshold", _THRESHOLD, "that of ckpt_dir", "of probabilities", ("evaluate", "inference"), late=True),
-    Setting("num_pictures", _AT_LEAST_1, "3", "rows of the picture grid, from the best case to the worst", _EVALUATE),
-    Setting("keep_pictures", Flag(), "False", "also a slice of every case as arrays", _EVALUATE),
+    Setting("threshold", _THRESHOLD, "that of ckpt_dir", "of the mask's probability", ("evaluate", "inference"),
+    late=True), Setting("num_pictures", _AT_LEAST_1, "3", "rows of the picture grid, from the best case to the worst",
+    _EVALUATE), Setting("keep_pictures", Flag(), "False", "also save a slice of every case as arrays", _EVALUATE),
 )  # fmt: skip
 
 
 def settings_of(workflow: str) -> dict[str, Setting]:
-    """The settings of a workflow by their names.
+    """Return the settings of a workflow by name.
 
     Args:
         workflow: ``"train"``, ``"evaluate"`` or ``"inference"``.
 
     Raises:
-        ValueError: for another word.
+        ValueError: for any other word.
 
     Example:
         >>> settings_of("inference")["batch_size"].default
@@ -224,7 +224,7 @@ def settings_of(workflow: str) -> dict[str, Setting]:
 
 
 def settings_markdown(workflow: str) -> str:
-    """The settings of a workflow as a Markdown table.
+    """Return the settings of a workflow as a Markdown table.
 
     Args:
         workflow: ``"train"``, ``"evaluate"`` or ``"inference"``.

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings as words: what a person typed, and what MONAI would read into a text that it should leave alone."""
+"""Convert settings to and from text: as typed by a user, and protected from what MONAI would read into it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["as_typed", "is_computed", "keep_as_it_is", "typed_words", "unquoted"
 
 
 def as_typed(name: str, value: Any) -> str:
-    """A setting as one types it on the command line.
+    """Return a setting as a user types it on the command line.
 
     Example:
         >>> as_typed("image_size", [96, 96]), as_typed("resume", True), as_typed("box_classes", ["left lung"])
@@ -26,18 +26,18 @@ def as_typed(name: str, value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f'--{name} "[{",".join(map(repr, value))}]"'
     text = str(value)
-    if text.startswith("-"):  # it would be taken for a name
+    if text.startswith("-"):  # it would be read as the name of a setting
         return f"--{name}={text}"
     return f"--{name} {text!r}" if not text or set(text) & set(" \"'$#@()[]{}&;") else f"--{name} {text}"
 
 
 def typed_words(arguments: Sequence[str] | None = None) -> dict[str, str]:
-    """What was typed behind each ``--NAME`` of ``python -m monai.bundle``, before it was parsed as Python.
+    """Return the text typed after each ``--NAME`` of ``python -m monai.bundle``, before it was parsed as Python.
 
-    That parsing makes a number of ``2024`` and of ``1_2``, and ``data`` of ``data#2``.
+    Parsing turns ``2024`` and ``1_2`` into numbers, and ``data#2`` into ``data``.
 
     Args:
-        arguments: of the command; those of this process when ``None``, if it is that command.
+        arguments: of the command; with ``None`` those of this process, if it is that command.
 
     Example:
         >>> typed_words(["run", "--dataset_dir", "data#2", "--max-epochs=3", "--resume"])
@@ -57,7 +57,7 @@ def typed_words(arguments: Sequence[str] | None = None) -> dict[str, str]:
 
 
 def is_computed(value: Any) -> bool:
-    """Whether MONAI computes a value of a configuration instead of taking it as it is.
+    """Return whether MONAI computes a value of a configuration instead of using it as it is.
 
     Example:
         >>> [is_computed(value) for value in ("$1 + 1", "@ckpt_dir", "me@home", 3, ["@one", 2])]
@@ -71,7 +71,7 @@ def is_computed(value: Any) -> bool:
 
 
 def keep_as_it_is(value: Any) -> Any:
-    """A value that MONAI leaves as it is: it would take ``#`` for ``::``, and run or look up what begins with ``$@%``.
+    """Return a value that MONAI leaves unchanged: it would replace ``#``, and evaluate text that begins with ``$@%``.
 
     Example:
         >>> keep_as_it_is("data#2")
@@ -89,7 +89,7 @@ def keep_as_it_is(value: Any) -> Any:
 
 
 def unquoted(word: str) -> str:
-    """A word that was typed, without the quotes of a Python string around it, if there are any.
+    """Return a typed word without the quotes of a Python string around it, if it has any.
 
     Example:
         >>> unquoted("'2024'"), unquoted("2024"), unquoted("data#2")
@@ -103,11 +103,11 @@ def unquoted(word: str) -> str:
 
 
 def with_hash(value: Any, place: bool = False) -> Any:
-    """A text, or a list of texts, with the ``#`` that MONAI has turned into ``::`` before anybody could look.
+    """Return a text, or a list of texts, with ``#`` where MONAI replaced it by ``::`` before it could be read.
 
     Args:
-        value: of a setting; what is no text stays.
-        place: whether it is a path; one whose ``::`` is on the disk stays.
+        value: of a setting; anything but text is unchanged.
+        place: whether it is a path; a path with ``::`` that exists on the disk is unchanged.
 
     Example:
         >>> with_hash("data::2"), with_hash(["::1", "plain"]), with_hash(64)

@@ -35,7 +35,7 @@ def test_code_counts_without_comments_and_drawing(tmp_path):
     losses = package / "losses" / "focal.py"
     losses.write_text(losses.read_text() + "\n# a comment\n")
     (package / "apps" / "more.py").write_text("x = 1")
-    (package / "handlers" / "picture_grid.py").write_text("x = 1")
+    (package / "visualize" / "picture_grid.py").write_text("x = 1")
     assert source_hash(package) == before
     losses.write_text(losses.read_text() + "\nsomething = 1\n")
     assert source_hash(package) != before
@@ -144,7 +144,7 @@ def test_a_file_is_read_again_when_its_size_or_time_changed(tmp_path, monkeypatc
     assert [path.name for path in cache.parent.iterdir()] == ["hashes.json"]
 
 
-def test_what_cannot_be_merged_is_told(tmp_path):
+def test_what_cannot_be_merged_is_reported(tmp_path):
     with pytest.raises(ExperimentError, match="override nothing#inside: does not fit the configuration"):
         merged_config([str(CONFIGS / "paper.yaml")], {"nothing#inside": 1})
     (tmp_path / "bad.yaml").write_text("a: [1")

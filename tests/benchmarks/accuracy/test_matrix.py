@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a matrix file says, and what is told of a wrong one."""
+"""What a matrix file may say, and the errors of an invalid one."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_named(tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
-def test_files_that_are_no_matrix_are_told(tmp_path):
+def test_files_that_are_no_matrix_are_reported(tmp_path):
     with pytest.raises(ExperimentError, match="expected a YAML file, got nothing"):
         load_matrix(tmp_path / "nowhere.yaml")
     with pytest.raises(ExperimentError, match="expected a YAML file, got a folder"):

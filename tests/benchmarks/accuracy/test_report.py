@@ -128,7 +128,7 @@ def test_the_best_from_boxes_is_bold_and_the_best_yardstick_the_reference(tmp_pa
     assert "difference to full_too, the better one on this set" in lines[-2]
 
 
-def test_several_sets_are_shown_side_by_side_and_absent_results_are_told(tmp_path):
+def test_several_sets_are_shown_side_by_side_and_absent_results_are_reported(tmp_path):
     content = matrix_content()
     content["datasets"] |= {"second": {}, "third": {}}
     matrix = load_matrix(write_matrix(tmp_path, content))

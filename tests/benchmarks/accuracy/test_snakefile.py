@@ -176,7 +176,7 @@ def test_results_of_another_configuration_are_never_mixed_in(driven, data_root, 
     assert set(read_results(out / "results.csv")["system"]) == {"full"}
     assert main(["plan", *settings(matrix, data_root, out)]) == 0
     told = capsys.readouterr()
-    assert "1 earlier runs of other code, configurations, data or library versions are left alone" in told.err
+    assert "1 earlier runs with other code, configurations, data or library versions are left alone" in told.err
     assert str(stale) in told.err
     assert "2 runs, 1 to do." in told.out
 
@@ -311,7 +311,7 @@ def test_a_run_of_other_code_than_planned_is_refused(driven, data_root, tmp_path
         (["report", "--matrix", "{matrix}", "--results", "x.csv", "--report", "x"], "error: results x.csv: expected a"),
     ],
 )
-def test_wrong_arguments_are_told_in_one_line(driven, tmp_path, monkeypatch, capsys, arguments, message):
+def test_wrong_arguments_are_reported_in_one_line(driven, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main([text.format(matrix=driven / "matrix.yaml") for text in arguments]) == 2
     told = capsys.readouterr().err

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""All images of a data list, one after the other, and what only shows when they are compared."""
+"""Check all images of a data list one after the other, then compare them with each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,106 +19,33 @@ from tqdm import tqdm
 from monai_bbox_mil.check_boxes.box_rules import find_box_faults
 from monai_bbox_mil.check_boxes.contrast import box_contrasts, find_contrast_elsewhere
 from monai_bbox_mil.check_boxes.coordinates import find_misplaced, find_wrong_coordinates
-from monai_bbox_mil.check_boxes.crops import count_crop, find_crop, find_too_small_a_crop
-from monai_bbox_mil.check_boxes.findings import SEVERITIES, Finding
+from monai_bbox_mil.check_boxes.crops import count_crop, find_too_small_a_crop
+from monai_bbox_mil.check_boxes.findings import Finding
 from monai_bbox_mil.check_boxes.ignored_regions import find_ignored_regions, is_mostly_within
 from monai_bbox_mil.check_boxes.options import CheckOptions
 from monai_bbox_mil.check_boxes.reading import LoadedItem, load_item
+from monai_bbox_mil.check_boxes.reports import CheckResult, ImageReport
 from monai_bbox_mil.check_boxes.tightness import compare_with_mask
 from monai_bbox_mil.data.splits import shared_patients
 from monai_bbox_mil.runs.texts import first_few
-from monai_bbox_mil.transforms import CropCount
 
-__all__ = ["CheckResult", "ImageReport", "check_items"]
-
-
-@dataclass
-class ImageReport:
-    """What is known of one image once it was looked at; its voxels are not kept.
-
-    Attributes:
-        number: counts all images from 1.
-        part: ``"training"``, ``"validation"`` or ``"test"``.
-        name: the file's path below the folder that all images share.
-        item: of the data list.
-        drawn: whether the boxes come from an annotation; else they were cut from the mask.
-        findings: what is wrong with it.
-        shape: three sizes in voxels; ``None`` when it could not be read.
-        spacing_mm: of the three axes.
-        boxes: ``(N, 6)`` voxels, half-open, not clipped, without regions to ignore.
-        classes: ``(N,)`` channels.
-        places: ``N``, where the boxes stand in the annotation.
-        margins: ``(N, 6)`` voxels around the mask's objects, see :func:`.box_margins`; NaN where not known.
-        digest: hash of the voxels.
-        crop: what training's crop does to the boxes; ``None`` where there are none.
-    """
-
-    number: int
-    part: str
-    name: str
-    item: Mapping[str, Any]
-    drawn: bool = False
-    findings: list[Finding] = field(default_factory=list)
-    shape: tuple[int, ...] | None = None
-    spacing_mm: tuple[float, ...] = ()
-    boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 6))
-    classes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    places: list[str] = field(default_factory=list)
-    margins: Tensor = field(default_factory=lambda: torch.zeros(0, 6))
-    digest: str = ""
-    crop: CropCount | None = None
-
-    @property
-    def patient(self) -> str:
-        """Its name, empty where the data list has none."""
-        return str(self.item.get("patient", ""))
-
-    @property
-    def severity(self) -> str:
-        """The gravest of its findings, empty when there are none."""
-        found = {finding.severity for finding in self.findings}
-        return next((severity for severity in SEVERITIES if severity in found), "")
-
-
-@dataclass
-class CheckResult:
-    """All that was found.
-
-    Attributes:
-        images: in the order of the data list.
-        findings: about the data set as a whole.
-        options: that it was checked with.
-    """
-
-    images: list[ImageReport]
-    findings: list[Finding]
-    options: CheckOptions
-
-    @property
-    def all_findings(self) -> list[tuple[ImageReport | None, Finding]]:
-        """Every finding with its image, ``None`` for those about the data set."""
-        whole: list[tuple[ImageReport | None, Finding]] = [(None, finding) for finding in self.findings]
-        return whole + [(image, finding) for image in self.images for finding in image.findings]
-
-    def count(self, severity: str) -> int:
-        """Number of findings of a severity."""
-        return sum(finding.severity == severity for _, finding in self.all_findings)
+__all__ = ["check_items"]
 
 
 def check_items(
     parts: Mapping[str, Sequence[Mapping[str, Any]]], options: CheckOptions | None = None, progress: bool = False
 ) -> CheckResult:
-    """Look through all items of a data list, as :func:`~monai_bbox_mil.data.get_datalist` gives it.
+    """Check all items of a data list, as :func:`~monai_bbox_mil.data.get_datalist` returns it.
 
-    Items of a part ``"test"`` that have neither boxes nor mask are passed over.
+    Items of a part ``"test"`` that have neither boxes nor mask are left out.
 
     Args:
         parts: ``{"training": [...], "validation": [...]}`` with items of ``image``, ``mask`` or ``box``, ``patient``.
-        options: how boxes and masks are to be understood; the defaults when ``None``.
+        options: how to interpret boxes and masks; the defaults when ``None``.
         progress: whether to show a progress bar.
 
     Returns:
-        a report on each image, and the findings on the data set.
+        one report per image, and the findings about the data set.
 
     Example:
         >>> check_items({"training": [{"image": "nowhere.png"}]}).images[0].findings[0].kind
@@ -137,24 +63,25 @@ def check_items(
         contrasts.append(_check_item(image, options))
         images.append(image)
     _compare_images(images)
-    crop = find_too_small_a_crop([image.crop for image in images if image.crop is not None], options)
+    crops = [(image.name, image.crop) for image in images if image.crop is not None]
     found = [
         *_find_shared_patients(parts),
         *_find_empty_parts(images, options),
-        crop,
+        find_too_small_a_crop(crops, options),
         find_contrast_elsewhere(contrasts),
     ]
     return CheckResult(images, [finding for finding in found if finding is not None], options)
 
 
 def _path(item: Mapping[str, Any]) -> str:
-    """File of the image; of several files the first."""
+    """Absolute path of the image's file, or of the first of several files."""
     path = item["image"]
-    return os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
+    absolute: str = os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
+    return absolute
 
 
 def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:
-    """Fill the report; returns the contrasts of drawn boxes that no mask speaks for."""
+    """Fill in the report; return the contrasts of drawn boxes without a mask to compare them with."""
     loaded = load_item(report.item, options)
     report.drawn = loaded.drawn
     report.findings += loaded.findings
@@ -175,13 +102,13 @@ def _check_item(report: ImageReport, options: CheckOptions) -> dict[str, float]:
     _check_boxes(report, loaded, options)
     if len(report.boxes):
         report.crop = count_crop(report.boxes, report.shape, report.spacing_mm, options)
-        report.findings += filter(None, [find_crop(report.crop, options)])
-    if not loaded.drawn or loaded.mask is not None:  # a mask is the better witness
+    if not loaded.drawn or loaded.mask is not None:  # a mask is better evidence than grey values
         return {}
     return box_contrasts(loaded.image, report.boxes, options.plane_axes(report.shape))
 
 
 def _check_boxes(report: ImageReport, loaded: LoadedItem, options: CheckOptions) -> None:
+    """Add the findings about the boxes, and fill in their margins."""
     assert loaded.image is not None and loaded.survey is not None and report.shape is not None
     named = (report.boxes, report.classes, report.places)
     cause = find_wrong_coordinates(loaded.survey, loaded.image.affine, report.shape) if loaded.drawn else None
@@ -200,13 +127,14 @@ def _check_boxes(report: ImageReport, loaded: LoadedItem, options: CheckOptions)
                 and (f.kind != "object_without_box" or not is_mostly_within(f.region, regions))
             ]
     if cause is not None:
-        # One cause, one finding: where the boxes came to lie for it says nothing more.
+        # One cause, one finding: where these boxes ended up adds nothing.
         faults = [fault for fault in faults if fault.kind not in ("outside", "partly_outside", "thick", "covers_image")]
         report.findings.append(cause)
     report.findings += faults
 
 
 def _find_shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Finding]:
+    """Find patients that are in more than one part."""
     return [
         Finding("patient_in_two_parts", f"in both {first} and {second}: {first_few(names, 20)}")
         for (first, second), names in shared_patients(parts).items()
@@ -214,7 +142,7 @@ def _find_shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> l
 
 
 def _find_empty_parts(images: Sequence[ImageReport], options: CheckOptions) -> list[Finding]:
-    """Parts without objects, as training refuses them; where images or boxes cannot be read, that is the finding."""
+    """Find parts without objects, which training refuses; files that cannot be read are findings of their own."""
     found = []
     for part in ("training", "validation"):
         members = [image for image in images if image.part == part]
@@ -222,13 +150,13 @@ def _find_empty_parts(images: Sequence[ImageReport], options: CheckOptions) -> l
             continue
         counts = torch.cat([image.classes for image in members]).bincount(minlength=len(options.class_names)).tolist()
         if not all(counts) if part == "training" else not any(counts):
-            told = ", ".join(f"{name}: {count}" for name, count in zip(options.class_names, counts))
-            found.append(Finding("no_object", f"{part}, {len(members)} image(s), objects: {told}"))
+            listed = ", ".join(f"{name}: {count}" for name, count in zip(options.class_names, counts))
+            found.append(Finding("no_object", f"{part}, {len(members)} image(s), objects: {listed}"))
     return found
 
 
 def _compare_images(images: Sequence[ImageReport]) -> None:
-    """Add a finding to every image whose file, or voxels, an earlier one has."""
+    """Add a finding to every image that has the same file or voxels as an earlier one."""
     groups = defaultdict(list)
     for image in images:
         if image.digest:

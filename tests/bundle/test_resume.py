@@ -205,7 +205,7 @@ def test_a_schedule_that_follows_a_metric_stays_or_refuses(monkeypatch):
     assert not go_on(former, resumed)
     (group,) = resumed[1].param_groups
     assert (group["lr"], group["weight_decay"]) == (0.025, 0.5)
-    with pytest.raises(ValueError, match=r"learning_rate: expected that of .*ReduceLROnPlateau"):
+    with pytest.raises(ValueError, match=r"learning_rate: expected the one that .*ReduceLROnPlateau"):
         go_on(former, make("plateau", rate=0.001, kind=SGD), rate_changed=True)
 
 

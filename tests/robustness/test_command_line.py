@@ -84,7 +84,7 @@ def test_checkpoints_on_a_full_disk(places, small_disk):
     assert told.startswith(
         f"OSError: save_dir {small_disk}/models: expected to write checkpoint_epoch=0.pt there, got "
     )
-    assert "bytes free there). Checkpoints that were there are as they were: make room and resume." in told
+    assert "bytes free there). Earlier checkpoints are unchanged: make room and resume." in told
     assert [path.name for path in (small_disk / "models").iterdir()] == [".training.lock"]
 
 

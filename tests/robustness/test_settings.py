@@ -48,7 +48,7 @@ def test_evaluation_and_inference_look_too(names):
 @pytest.mark.parametrize("file", ["multi_gpu_train", "multi_gpu_evaluate"])
 def test_several_processes_look_before_they_meet(file):
     initialize = (CONFIGS / f"{file}.yaml").read_text().split("initialize:\n")[1]
-    assert initialize.index("begin_run") < initialize.index("init_process_group")
+    assert initialize.index("begin_run") < initialize.index("join_processes")
 
 
 def test_a_misspelt_section_is_an_error_of_monais():

@@ -71,7 +71,7 @@ def _log_alpha_softmax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
 def _log_alpha_quasimax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
     """Eq. 7, ``log(mean(e^(alpha p))) / alpha``.
 
-    By expm1 and log1p where the mean is near 1, or small p would be lost; as it stands where it is near 0, which only a
+    By expm1 and log1p where the mean is near 1, or small p would be lost; directly where it is near 0, which only a
     negative alpha can make it.
     """
     p = _without_underflow(logits, alpha).sigmoid()
@@ -90,7 +90,7 @@ def _log_max(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
 
 
 def _without_underflow(logits: Tensor, alpha: float) -> Tensor:
-    """Logits of which ``p e^(alpha p)`` is a number; adding the difference as a constant keeps the gradient."""
+    """Raise logits until ``p e^(alpha p)`` is a number, by a constant, which keeps the gradient."""
     floor = math.log(torch.finfo(logits.dtype).tiny) + 5 + max(0.0, -alpha)
     return logits + (logits.detach().clamp(min=floor) - logits.detach())
 

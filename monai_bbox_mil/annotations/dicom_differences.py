@@ -36,7 +36,7 @@ def how_they_differ(slices: Sequence[DicomSlice], together: Sequence[DicomSlice]
     differing = [name for name in DISTINGUISHING_TAGS if len({each.tags.get(name) for each in together}) > 1]
     do = "Convert each to a file of its own, for example with dcm2niix." if frames else ""
     if not differing:
-        return f" No tag tells them apart. {do or 'Leave the slices of one image only in the folder.'}"
+        return f" No tag distinguishes them. {do or 'Leave the slices of one image only in the folder.'}"
     groups: dict[str, list[str]] = {}
     for each in slices:
         groups.setdefault(each.tags.get(differing[0], "none"), []).append(each.name)

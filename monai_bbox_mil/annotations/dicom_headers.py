@@ -64,7 +64,7 @@ class Header(NamedTuple):
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is DICOM by its content, whatever its name.
+    """Return whether a file is DICOM by its content; its name does not matter.
 
     Older software writes files without the preamble. They are DICOM too if they begin with a DICOM tag.
 

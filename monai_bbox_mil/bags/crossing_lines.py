@@ -63,7 +63,7 @@ class CrossingLines:
     """Positive bags: the crossing lines (2D) or crossing planes (3D) of every box.
 
     For each ordered pair of axes ``(a, b)`` and each angle, lines run from the low to the high side of ``a`` and are
-    told apart along ``b``. With ``u`` and ``v`` a pixel's offset along ``a`` and ``b`` from the box's centre, a line is
+    numbered along ``b``. With ``u`` and ``v`` a pixel's offset along ``a`` and ``b`` from the box's centre, a line is
     the set of pixels with ``v - round(u tan(angle))`` constant, or, where ``|tan(angle)| > 1``, with
     ``u - round(v / tan(angle))`` constant. Lines that leave the box before they reach the opposite side do not count.
     In 3D a line of the plane ``(a, b)`` is extruded through the box along the third axis.

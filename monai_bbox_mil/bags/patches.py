@@ -11,7 +11,7 @@ rim (which may lie outside of the image), and ``.`` fills the block::
     o # # # # o . . . . . . . . . .
     o o o o o o . . . . . . . . . .
 
-So a neighbour is a fixed number of slots away, and all boxes, of whatever size, go through one vectorised operation.
+So a neighbour is a fixed number of slots away, and boxes of all sizes go through one vectorised operation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LANES = 16
 
 
 class Strip(NamedTuple):
-    """Patches one after the other, in all of which a neighbour on some axis is equally many slots away."""
+    """Patches one after the other; a neighbour along an axis is the same number of slots away in all of them."""
 
     first: int
     last: int

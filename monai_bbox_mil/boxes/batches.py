@@ -45,7 +45,7 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
 class BoxBatch(Tensor):
     """A batch's box tensor ``(B, N_max, 2*D + 1)`` that knows the size of the images it was made for.
 
-    The losses refuse logits of another size. It goes from process to process and from device to device; whatever is
+    The losses refuse logits of another size. It can be moved between processes and devices; anything
     computed from it is a plain tensor.
 
     Args:

@@ -28,7 +28,7 @@ def check_exact_corners(box_tensor: Tensor, spatial_shape: Sequence[int], name: 
     """Raise ``ValueError`` if a box tensor's type cannot hold every corner of an image of this size.
 
     ``bfloat16`` rounds whole numbers above 256 and ``float16`` those above 2048, so that boxes move before anyone sees
-    them; what became of them cannot be told from their numbers.
+    them; their numbers do not show it.
 
     Args:
         box_tensor: any number of boxes.

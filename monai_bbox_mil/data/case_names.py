@@ -21,7 +21,7 @@ def shortest_names(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
     The extension stays where nothing else differs. Bytes of a path that are no UTF-8 are printable in its name.
 
     Args:
-        paths: of all images that are to be told apart; one that comes twice counts once.
+        paths: of all images that need distinct names; a path that appears twice counts once.
 
     Returns:
         the names by path, no two of them the same.

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data lists: from whatever lies in a folder to dictionaries of ``image``, ``mask`` or ``box``, and ``patient``."""
+"""Data lists: from the files in a folder to dictionaries of ``image``, ``mask`` or ``box``, and ``patient``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a run: somebody's own, or the phantom where nobody names any."""
+"""The images of a run: the user's own, or the phantom where none are named."""
 
 from __future__ import annotations
 

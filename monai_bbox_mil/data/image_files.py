@@ -19,7 +19,7 @@ IMAGE_EXTENSIONS = (
     ".nii.gz", ".nii", ".mhd", ".mha", ".nrrd", ".nhdr", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy",
     ".dcm",
 )  # fmt: skip
-"""Endings of the files that :func:`find_images` takes for images, whatever their case; ``.dcm`` for DICOM series."""
+"""Endings of the files that :func:`find_images` takes for images, in upper or lower case; ``.dcm`` for DICOM series."""
 
 MASK_SUFFIXES = ("_segmentation", "_seg", "_mask", "_label", "_pred")
 """Endings of the names, before the extension, that :func:`find_images` takes for masks or predictions."""
@@ -36,7 +36,7 @@ def find_images(
     segmented as images: files are passed over whose name ends in one of ``mask_suffixes``. Hidden files are, too.
 
     A DICOM series is one image, its folder: with ``.dcm`` among the extensions each folder below counts that holds
-    slices of one, and so does ``folder`` itself. Slices are known by their content, whatever their names; a SEG or
+    slices of one, and so does ``folder`` itself. Slices are recognised by their content, not by their names; a SEG or
     RTDOSE is none. In a folder of pictures that belong to no volume, such as X-rays, and of files with many frames,
     each file whose name ends in ``.dcm`` is an image.
 

@@ -165,7 +165,7 @@ def _check_images_stay(masks: Mapping[str, Path], output_dir: str | os.PathLike[
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """What two names of one file share, whatever its disk makes of capitals."""
+    """Return what two names of one file have in common, on disks that ignore capitals too."""
     if not os.path.isfile(path) or os.path.islink(path):
         return None
     status = os.stat(path)
@@ -184,8 +184,8 @@ def _keep(
     if kept:
         print(f"Masks in {output_dir} that are kept: {len(kept)}.")
     if faults:
-        told = [f"{masks[image].name!r} ({fault})" for image, fault in faults.items()]
-        print(f"Masks in {output_dir} that are no masks of their images: {len(faults)}, {first_few(told)}.")
+        described = [f"{masks[image].name!r} ({fault})" for image, fault in faults.items()]
+        print(f"Masks in {output_dir} that do not fit their images: {len(faults)}, {first_few(described)}.")
     trained = os.path.getmtime(model) if model is not None and os.path.isfile(model) else 0.0
     older = sum(os.path.getmtime(masks[image]) < trained for image in kept)
     if older:

@@ -28,7 +28,7 @@ class ObjectCount(NamedTuple):
     """What the label of one image holds."""
 
     channels: frozenset[int]
-    """Classes of which there is an object."""
+    """Classes that have at least one object."""
     boxes: int
     """Boxes, without ignored ones; 0 where the label is a mask."""
     ignored: int
@@ -107,14 +107,14 @@ def check_objects(
     if validation is not None:
         parts["validation"] = _Part("validation", validation, class_names)
     faults: list[str] = []
-    told: list[str] = []
+    reported: list[str] = []
     for name, part in parts.items():
         advice = _advice(part, label_values, image_size, min_size)
         if not part.with_object:
             always = name == "training"
             aim = "an object to learn from" if always else "an object to choose model and threshold by"
             text = f"{source}, {name}: expected {aim}, got none in {part.counts()}.{advice}"
-            (faults if always or require_objects else told).append(text)
+            (faults if always or require_objects else reported).append(text)
         elif part.missing:
             classes = ", ".join(part.missing)
             if name == "training":
@@ -125,20 +125,22 @@ def check_objects(
                         " Leave the class out of label_values, class_names and box_classes, or give --require_objects "
                         "False where the network has learned it elsewhere."
                     )
-                (faults if require_objects else told).append(text)
+                (faults if require_objects else reported).append(text)
             else:
-                told.append(f"{source}, {name}: no object of {classes} in {part.counts()}, so its threshold stays 0.5.")
+                reported.append(
+                    f"{source}, {name}: no object of {classes} in {part.counts()}, so its threshold stays 0.5."
+                )
     if faults:
         raise ValueError(" ".join(faults))
     if validation is None:
-        told.append(
+        reported.append(
             f"{source}: no validation part, as in a data list of one patient. So model.pt will be the network of the "
             "last epoch, not of the best one, and its threshold 0.5, not calibrated. Give a list 'validation', or "
             "images of more patients."
         )
     cropped = _tell_crops(source, list(parts.values()), image_size, whole_boxes, size_multiple, square)
     if report:
-        for text in [*told, *cropped]:
+        for text in [*reported, *cropped]:
             warnings.warn(text, stacklevel=2)
 
 

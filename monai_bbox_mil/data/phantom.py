@@ -4,7 +4,7 @@
 
 The phantom lets every example, tutorial and test of this package run without a download. It is made so that the
 organ cannot be had by a threshold (a lookalike of the same grey, shape and size lies outside the organ's box) and so
-that a box does not give the outline away (oblique, lobed shapes). It stands in for no clinical data.
+that a box does not determine the outline (oblique, lobed shapes). It does not replace clinical data.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_phantom(
 
     ``CaseNN.mhd/.raw`` (int16), ``CaseNN_segmentation.mhd/.raw`` (uint8), a ``cases.csv`` that makes the last quarter
     of the patients the validation part, and ``phantom.json`` with the parameters, which is marked complete last of
-    all: a phantom that is not complete is written anew. Files are renamed into place whole, so several processes may
+    all: an incomplete phantom is written again. Files are renamed into place whole, so several processes may
     call this at once for one folder. The same parameters give the same bytes on the same machine and libraries.
 
     Args:
@@ -57,7 +57,7 @@ def make_phantom(
         image_size: voxels along x and y, each at least 48.
         num_slices: fewest and most slices of a volume, at least 6; each patient draws a number between, ends included.
         spacing_mm: along x, y and z.
-        overwrite: whether to write anew even where a complete phantom lies, whatever its parameters.
+        overwrite: whether to write again even over a complete phantom, with any parameters.
         progress: whether to show a progress bar.
 
     Returns:

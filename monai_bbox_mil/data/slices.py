@@ -39,7 +39,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
         transform: volume transforms; their leading deterministic part is cached, as in MONAI's ``CacheDataset``.
-        slice_transform: transforms of each slice's dictionary, run anew every time.
+        slice_transform: transforms of each slice's dictionary, run every time it is asked for.
         keys: what is cut, where it is there: channel-first images and masks ``(C, H, W, Z)`` to ``(C, H, W)``, and box
             tensors ``(N, 7)`` to ``(N', 5)``.
         slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
@@ -169,7 +169,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         """Keep the labels of all slices apart from their volumes, so that :meth:`relabel` can replace them.
 
         Call it before a loader starts its workers: they share labels from then on, whether they persist or not, and
-        whatever the ``cache_rate``. It takes memory for every slice's label; a second call changes nothing.
+        at any ``cache_rate``. It takes memory for every slice's label; a second call changes nothing.
 
         Args:
             key: where the labels are; tensors whose shape does not change, such as masks ``(C, H, W)``.
@@ -245,7 +245,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
 
 
 def _may_draw(transform: Callable[..., Any] | None) -> bool:
-    if isinstance(transform, Compose):  # which counts as random whatever it holds
+    if isinstance(transform, Compose):  # always counts as random
         return any(map(_may_draw, transform.transforms))
     return transform is not None and (isinstance(transform, Randomizable) or not isinstance(transform, Transform))
 

@@ -59,7 +59,7 @@ class CaseReport:
         keep_pictures: whether to write the slice that shows most of each case as arrays too, to ``pictures.npz``; see
             :func:`~monai_bbox_mil.visualize.load_pictures`.
         images: paths of all images of the data list, of several files of one image the list of them. With them a case
-            keeps its name whatever other images are evaluated; without, names tell apart those that are.
+            has the same name whichever other images are evaluated. Without it, names distinguish only those that are.
 
     Raises:
         ValueError: when two class names are the same.
@@ -232,7 +232,7 @@ def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor
 
 
 def _titles(order: pd.Series, places: np.ndarray) -> dict[str, str]:
-    """What stands beside the pictures of cases, by their names: which of all it is, and its score."""
+    """Return the title of each case's picture by the case's name: its rank and its score."""
     score = {"dice": "Dice", "box_iou": "IoU with boxes"}[str(order.name)]
     ranks = {0: "best", len(order) - 1: "worst"} if len(order) > 1 else {}
     return {

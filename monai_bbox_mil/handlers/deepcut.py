@@ -36,7 +36,7 @@ class _Relabelable(Protocol):
 
 
 class DeepCut:
-    """Refine the training labels from time to time, and train anew on them.
+    """Refine the training labels at regular intervals, and restart the training on them.
 
     Rajchl et al., "DeepCut: Object Segmentation from Bounding Box Annotations using Convolutional Neural Networks"
     (IEEE Transactions on Medical Imaging, 2017). The labels start as filled boxes. After every ``interval`` epochs the

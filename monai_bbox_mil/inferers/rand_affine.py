@@ -21,7 +21,7 @@ class RandAffineInferer(Inferer):
 
     A box stays tight under flips and quarter turns only; around an object that was rotated by 30 degrees nobody has
     drawn one. Here the boxes stay where they are, tight, and the loss sees an output in their place. And more than
-    augmentation comes of it: a box tells where an object ends at a few points only, those of its sides. To a network
+    augmentation comes of it: a box says where an object ends at a few points only, those on its sides. To a network
     that sees the object at any angle these are borders at any angle.
 
     For training, as the trainer's inferer. Angle and scale are drawn for each image from PyTorch's global generator.
@@ -76,7 +76,7 @@ class RandAffineInferer(Inferer):
 
 
 def _resample(images: Tensor, matrix: Tensor) -> Tensor:
-    # Neither of the two functions is to be had in half precision everywhere.
+    # Not every device has the two functions in half precision.
     with torch.autocast(images.device.type, enabled=False):
         images = images.float()
         grid = affine_grid(pad(matrix, (0, 1)), list(images.shape), align_corners=False)

@@ -121,7 +121,7 @@ class GeneralizedMILLoss(_Loss):
     class. The defaults are the paper's; the MIL baseline it compares with is
     ``GeneralizedMILLoss(smooth_max="max", angles_deg=(0,), unary="bce", negatives="lines")``.
 
-    Computed in float32 whatever the autocast type (float64 stays). After each call :attr:`parts` holds the terms. Time
+    Computed in float32 under any autocast type (float64 stays). After each call :attr:`parts` holds the terms. Time
     and memory are those of a pixel-wise loss: value and gradient come together, so it works under autocast,
     ``DistributedDataParallel``, gradient accumulation and (with torch 2.13, not 2.8) ``torch.func.grad``; a second
     derivative is refused, as are ``torch.func.vmap`` and ``torch.jit.script``; ``torch.compile`` makes it no faster. On

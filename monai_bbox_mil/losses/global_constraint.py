@@ -51,7 +51,7 @@ def log_barrier(z: Tensor, t: float) -> Tensor:
     """
     _check_t(t)
     seam = 1 / t**2
-    # Either side stands still where the other one is at work, so neither can spoil the other's gradient with a NaN. Of
+    # Either side is constant where the other one is used, so neither can spoil the other's gradient with a NaN. Of
     # the slope of clamp at its limit versions of torch differ.
     met = z <= -seam
     return -torch.where(met, -z, seam).log() / t + t * torch.where(met, 0.0, z + seam)
@@ -135,7 +135,7 @@ class GlobalConstraintLoss(_Loss):
     loss of what is still wrong, so that losses at different ``t`` are not to be compared.
 
     The constraints are on probabilities, not their logarithms: a logit that is far off gets hardly any gradient.
-    Computed in float32 whatever the autocast type (float64 stays). After each call :attr:`parts` holds the terms. Plain
+    Computed in float32 under any autocast type (float64 stays). After each call :attr:`parts` holds the terms. Plain
     autograd, so second derivatives are there. On a GPU the host waits for the device once a call, to check the input.
 
     Args:

@@ -13,7 +13,7 @@ __all__ = ["refuse_second_derivative"]
 
 
 def refuse_second_derivative(gradient: Tensor, input: Tensor) -> Tensor:
-    """The ``gradient`` of ``input``; whoever differentiates it by ``input`` is told that this cannot be done.
+    """Return the ``gradient`` of ``input``, and raise an error where it is differentiated by ``input`` once more.
 
     ``torch.autograd.function.once_differentiable`` is not enough: it takes such a gradient for a constant, without a
     word, when the incoming gradient is one.

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Self-training from boxes: the level set of a teacher's prediction that reaches all sides of a box is its label.
 
-A loss of bags asks for one high pixel a line and is silent about the rest of the box, so that probabilities fall off
-slowly from the middle of the object and no threshold is right for all boxes. The box tells the right one: the highest
+A loss of bags asks for one high pixel per line and says nothing about the rest of the box, so probabilities fall off
+slowly from the middle of the object and no threshold suits all boxes. The box gives the right one: the highest
 level at which the region reaches every side. What lies above it, in the prediction of a teacher whose weights are the
 running mean of the network's (Tarvainen & Valpola, NeurIPS 2017), is taught as object, all else as background.
 
@@ -31,7 +31,7 @@ def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: 
 
     A pixel's height is ``logit + roundness * (1 - r^2)``, with ``r`` its distance from the middle of the box in units
     of the half axes, so that ``r = 1`` on the inscribed ellipse (ellipsoid). The highest pixel of a box's outermost row
-    (column, slice) tells at which level the region begins to touch that side; the lowest of the sides sets the level.
+    (column, slice) gives the level at which the region begins to touch it; the lowest of the sides sets the level.
 
     Args:
         logits: ``(B, C, *spatial)``.

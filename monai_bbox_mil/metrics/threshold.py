@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thresholds calibrated from boxes alone, and their file beside the model.
 
-A bag loss asks for one high pixel a line, so its probabilities are not calibrated and 0.5 is no natural threshold. The
-threshold at which the prediction's tight boxes agree best with the given boxes is; no mask is read to find it.
+A bag loss asks for one high pixel per line, so its probabilities are not calibrated and 0.5 is no natural threshold.
+The threshold at which the prediction's tight boxes agree best with the given boxes is; no mask is read to find it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
 
 
 def save_threshold(path: str | os.PathLike[str], threshold: Sequence[float], **details: Any) -> None:
-    """Write thresholds, one a class, and any ``details`` of how they were found as JSON.
+    """Write thresholds, one per class, and any ``details`` of how they were found as JSON.
 
     Where a ``model.pt`` lies in the same folder, its hash is kept too: these are the thresholds of that model alone.
 
@@ -97,7 +97,7 @@ def save_fixed_threshold(path: str | os.PathLike[str], num_classes: int) -> None
 
 
 def load_threshold(path: str | os.PathLike[str]) -> list[float]:
-    """Thresholds, one a class, from the file that :func:`save_threshold` wrote.
+    """Read thresholds, one per class, from the file that :func:`save_threshold` wrote.
 
     Raises:
         FileNotFoundError: telling how to make the file or do without.

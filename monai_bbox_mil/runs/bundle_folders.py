@@ -12,7 +12,7 @@ __all__ = ["check_scores_folder", "find_bundle", "training_folder"]
 
 
 class _Found(str):
-    """A bundle's folder that was found by a search, because nobody named one."""
+    """A bundle's folder that was found by a search, because none was named."""
 
 
 def find_bundle() -> str:

@@ -17,7 +17,7 @@ __all__ = ["ResumedSchedule"]
 
 _COUNTERS = {"last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"}
 _Name = tuple[Any, ...]
-"""Where a value stands: the keys and places on the way to it."""
+"""Path to a value: the keys and positions on the way to it."""
 _Schedule = tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]
 """Options of each optimizer's groups, and the state of each scheduler."""
 

@@ -36,7 +36,7 @@ class MaskToBoxTensor(Transform):
     Args:
         label_values: values of a label map (one channel) that become the classes 0, 1, ... in this order; other values
             are background. ``None`` takes a one-channel mask as binary and refuses values other than 0 and 1. A mask
-            of several channels is one-hot, one class a channel, and needs none.
+            of several channels is one-hot, with one class per channel, and needs none.
         connectivity: how far apart neighbours of one component may be, in axis steps: 1 (4 neighbours in 2D, 6 in 3D)
             up to the number of axes. At 1 every crossing line of a tight box surely meets its object. At 0 each voxel
             is a component with a box of its own: then nothing is left open, and a loss from boxes is one from masks.
@@ -191,7 +191,7 @@ class LoadBoxes(Transform):
 class PackBoxes(Transform):
     """Boxes and their classes, as ``LoadBoxes`` or MONAI's detection transforms leave them, to a box tensor.
 
-    Corners are snapped outward to whole voxels and clipped to the image; boxes of which nothing is left are dropped.
+    Corners are snapped outward to whole voxels and clipped to the image; boxes that lie outside the image are dropped.
 
     Raises:
         ValueError: when a corner is NaN, a minimum lies above its maximum, or the boxes' type cannot hold the image's

@@ -1,9 +1,9 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Random flips and quarter turns of an image and of its label, be that a box tensor or a mask.
+"""Random flips and quarter turns of an image and its label, which may be a box tensor or a mask.
 
 Both keep boxes tight, so a network learns from the boxes that were drawn. Each transform makes the draws of MONAI's own
-(``RandFlipd``, ``RandRotate90d``), whatever the label is: with one seed, a training from boxes and one from masks see
+(``RandFlipd``, ``RandRotate90d``) for any label: with the same seed, a training from boxes and one from masks see
 the same images.
 """
 

@@ -27,9 +27,9 @@ class CropCount(NamedTuple):
     total: int
     """Boxes of the whole image."""
     cut: int
-    """Those of which a part is left."""
+    """Boxes that were cut, but not entirely."""
     lost: int
-    """Those of which nothing is left."""
+    """Boxes that were cut off entirely."""
     size: tuple[int, ...]
     """``D`` voxels, the smallest crop of the image about its centre that holds all its boxes."""
 

@@ -126,7 +126,7 @@ class DenseCRF(Transform):
 
 
 def _to_grey_levels(channel: np.ndarray) -> np.ndarray:
-    """Image ``(H, W)`` on the scale 0..255, whatever its own; single extreme pixels do not squeeze the others."""
+    """Image ``(H, W)`` on the scale 0..255. A few extreme pixels do not squeeze the others."""
     low, high = np.percentile(channel, (1, 99))
     if high <= low:
         return np.zeros_like(channel)

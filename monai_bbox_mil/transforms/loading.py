@@ -42,7 +42,7 @@ class LoadCheckedImage(Transform):
 
     What they read otherwise than the program in which the image was looked at: pictures are turned as their EXIF tag
     says and have the colours of their palette (:class:`~monai_bbox_mil.transforms.picture_reader.PictureReader`);
-    affines of NIfTI are in mm, whatever its unit (:class:`~monai_bbox_mil.transforms.nifti_header.NiftiReader`);
+    affines of NIfTI are in mm for any unit of the file (:class:`~monai_bbox_mil.transforms.nifti_header.NiftiReader`);
     DICOM slices go by their own headers (:class:`~monai_bbox_mil.transforms.dicom_reader.DicomReader`);
     numbers are read in either byte order.
 
@@ -102,7 +102,7 @@ class LoadCheckedImage(Transform):
         return self._check(image, name)
 
     def _reader(self, paths: Sequence[str | os.PathLike[str]]) -> ImageReader:
-        """The first that takes the files: our own, then MONAI's in its order, where ITK takes whatever is left."""
+        """Return the first reader that accepts the files: our own, then MONAI's in its order, ITK last."""
         own = (DicomReader(), NiftiReader(exact=self.label_map), PictureReader(self.label_map, self.num_channels))
         return next(reader for reader in (*own, *reversed(self._loader.readers)) if reader.verify_suffix(paths))
 

@@ -52,8 +52,8 @@ class ThresholdClasses(Transform):
     """Probabilities to a mask, each class at its own threshold.
 
     Args:
-        threshold: one for all classes or one a class, in ``(0, 1)``; or a function that returns them and is asked for
-            each image anew, so that a server that keeps running uses those of the latest training.
+        threshold: one for all classes or one per class, in ``(0, 1)``; or a function that returns them. It is
+            called for each image, so that a server that keeps running uses those of the latest training.
         label_values: when given, classes are merged to a label map of these values; where several pass their
             threshold the one with the highest logit above its threshold's wins. Whole numbers up to
             :data:`.LARGEST_LABEL`, such as the 1001 to 2035 of FreeSurfer's cortical parcels.
@@ -180,7 +180,7 @@ class SaveLikeInput(Transform):
                 if not _same_voxels(LoadImage(image_only=True, dtype=None)(unfinished), mask):
                     raise ValueError(f"{unfinished} does not hold the mask whole.")
         except Exception as error:  # each writer and reader has its own
-            # MONAI tells a writer that failed as one that is not installed.
+            # MONAI reports a writer that failed as one that is not installed.
             said = str(error) if isinstance(error, OSError) else "a file that does not hold it whole"
             raise OSError(
                 f"output_dir {self.output_dir}: expected to write the mask of {name} there, got {said} "
@@ -277,7 +277,7 @@ class ThresholdClassesd(MapTransform):
 class SaveLikeInputd(SaveImaged):
     """Dictionary version of :class:`SaveLikeInput`.
 
-    To those who look for ``SaveImaged`` it is one: MONAI Label leaves such a step out and sends the mask instead.
+    It passes for a ``SaveImaged``: MONAI Label leaves such a step out and sends the mask instead.
     """
 
     def __init__(

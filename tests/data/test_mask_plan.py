@@ -210,7 +210,7 @@ def test_a_resume_makes_what_is_absent_cut_short_or_of_another_size(present, cap
     assert resumed(present) == ["b", "c", "d"]
     told = capsys.readouterr().out
     assert "that are kept: 1." in told
-    assert "that are no masks of their images: 2, 'b_segmentation" in told
+    assert "that do not fit their images: 2, 'b_segmentation" in told
     assert "30, 39" in told
     assert "that are replaced: 2." in told
 

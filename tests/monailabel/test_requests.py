@@ -112,7 +112,7 @@ def test_names_and_texts_of_the_data_are_not_run_and_sound_requests_train(server
     sent |= {"tracking": "mlflow", "tracking_uri": code("uri"), "tracking_experiment_name": code("experiment")}
     status, details = server.train(**sent, model_filename="model.pt")
     assert status == "DONE", details
-    assert server.told("no use for: multi_gpu")
+    assert server.told("that this training does not use: multi_gpu")
     server.call("POST", "/activelearning/box_iou", json={"label_tag": code("tag"), "labels": [code("labels")]})
 
 

@@ -45,8 +45,8 @@ def check_settings() -> None:
         known.update(_ids(yaml.safe_load(path.read_text(encoding="utf-8"))))
     unknown = unknown_settings(workflow.parser.get(), known)
     if unknown:
-        told = "; ".join(f"{name!r}{_suggest(name, known)}" for name in unknown)
-        raise ValueError(f"expected settings that the configuration knows, got {told}.")
+        unexpected = "; ".join(f"{name!r}{_suggest(name, known)}" for name in unknown)
+        raise ValueError(f"expected settings that the configuration knows, got {unexpected}.")
     check_values(workflow.parser)
 
 

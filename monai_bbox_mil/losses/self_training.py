@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxBands
-from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
 from monai_bbox_mil.losses.dice_cross_entropy import dice_cross_entropy
+from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
 from monai_bbox_mil.losses.options import check_core, check_not_negative, check_option
 
 __all__ = ["BoxSelfTrainingLoss", "box_level_set", "box_self_training_loss"]
-
 
 
 def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: float = 1.0) -> Tensor:

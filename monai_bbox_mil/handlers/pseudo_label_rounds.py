@@ -51,7 +51,8 @@ class PseudoLabelRounds(Relabelling):
     Example:
         >>> from monai.networks.nets import BasicUNet
         >>> from monai_bbox_mil.data import SliceDataset
-        >>> slices = SliceDataset([{"image": torch.rand(1, 16, 16, 2), "label": torch.tensor([[2., 3, 0, 9, 9, 2, 0]])}])
+        >>> boxes = torch.tensor([[2.0, 3, 0, 9, 9, 2, 0]])  # one box, in both slices
+        >>> slices = SliceDataset([{"image": torch.rand(1, 16, 16, 2), "label": boxes}])
         >>> network = BasicUNet(spatial_dims=2, out_channels=1, features=(4, 4, 8, 8, 8, 4))
         >>> optimizer = torch.optim.Adam(network.parameters())
         >>> rounds = PseudoLabelRounds(slices, network, optimizer, PseudoLabelFitter(1), interval=30)
@@ -117,14 +118,11 @@ class PseudoLabelRounds(Relabelling):
     def _smooth(self, logits: Tensor, images: Tensor, spacing: list[float]) -> Tensor:
         """Smooth ``(N, C, *spatial)`` logits; the ``N`` slices of a volume are its last axis."""
         if logits.ndim == 5:
-            return torch.stack(
-                [
-                    joint_bilateral_filter(v, g, self.sigma, self.intensity_sigma, spacing)
-                    for v, g in zip(logits, images)
-                ]
-            )
-        values, guide = logits.movedim(0, -1), images.movedim(0, -1)
-        return joint_bilateral_filter(values, guide, self.sigma, self.intensity_sigma, spacing).movedim(-1, 0)
+            return torch.stack([self._smooth_volume(*volume, spacing) for volume in zip(logits, images)])
+        return self._smooth_volume(logits.movedim(0, -1), images.movedim(0, -1), spacing).movedim(-1, 0)
+
+    def _smooth_volume(self, logits: Tensor, image: Tensor, spacing: list[float]) -> Tensor:
+        return joint_bilateral_filter(logits, image, self.sigma, self.intensity_sigma, spacing)
 
 
 def _whole_voxels(box_tensor: Tensor, spatial_shape: torch.Size) -> Tensor:

@@ -38,9 +38,9 @@ class Relabelable(Protocol):
 class Relabelling(ABC):
     """Every ``interval`` epochs, replace the labels by what the network makes of them.
 
-    It acts as an epoch starts, before the loader is asked for batches. What is saved at the end of an epoch, and what is
-    validated there, is thus the trained network with the labels that it was trained on. No relabelling follows the last
-    epoch; let the number of epochs be a multiple of ``interval``, so that the last round is as long as the others.
+    It acts as an epoch starts, before the loader is asked for batches. What is saved at the end of an epoch, and what
+    is validated there, is thus the trained network with the labels that it was trained on. No relabelling follows the
+    last epoch; let the number of epochs be a multiple of ``interval``, so that the last round is as long as the others.
 
     A checkpoint holds the labels and the first weights, and a resumed run goes on with them; put ``CheckpointLoader``
     before this handler. With several processes each relabels the whole data set; as all have the same network they come
@@ -97,7 +97,7 @@ class Relabelling(ABC):
         self._first_weights: dict[str, Tensor] = {}
         # Before a checkpoint is loaded into it.
         self._first_rates = [group["lr"] for group in optimizer.param_groups]
-        self._first_schedule = None if lr_scheduler is None else copy.deepcopy(lr_scheduler.state_dict())
+        self._first_schedule = {} if lr_scheduler is None else copy.deepcopy(lr_scheduler.state_dict())
         self._loaded: Mapping[str, Any] | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -161,7 +161,6 @@ class Relabelling(ABC):
             for buffer in self.network.buffers():
                 alike: Any = idist.broadcast(buffer, 0)
                 buffer.copy_(alike)
-        self.network.eval()  # the trainer sets it back at its next step
         share = self._relabel()
         self._relabelled = True
         name = type(self).__name__
@@ -170,13 +169,14 @@ class Relabelling(ABC):
             self.network.load_state_dict(self._first_weights)
             self.optimizer.state.clear()
         if self.lr_scheduler is not None:
-            self.lr_scheduler.load_state_dict(copy.deepcopy(self._first_schedule) or {})
+            self.lr_scheduler.load_state_dict(copy.deepcopy(self._first_schedule))
             for group, rate in zip(self.optimizer.param_groups, self._first_rates):
                 group["lr"] = rate
 
     @torch.no_grad()
     def _predict(self, images: Tensor) -> Tensor:
         """Logits ``(N, C, *spatial)`` of any number of images ``(N, channels, *spatial)``."""
+        self.network.eval()  # the trainer sets it back at its next step
         device = next(self.network.parameters()).device
         parts = images.as_subclass(Tensor).float().split(self.batch_size)
         return torch.cat([self.inferer(part.to(device), self.network).float() for part in parts])

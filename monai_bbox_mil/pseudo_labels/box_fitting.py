@@ -185,12 +185,14 @@ class PseudoLabelFitter:
         lowest = sides.amin(0)
         usual = self.level.to(sides)[pixels.channel.to(sides.device)]
         level = lowest.maximum(usual.minimum(sides.mean(0)))
-        fall = torch.zeros_like(pixels.of_box(level))
+        of_box = pixels.of_box(level)
+        needed = of_box
         for side, distance in enumerate(self._distances(pixels)):
             reach = self.side_reach * pixels.of_box(pixels.size[side // 2])
             near = (1 - distance.clamp(min=0) / reach).clamp(min=0)
-            fall = fall.maximum(near * pixels.of_box((level - sides[side]).clamp(min=0)))
-        return pixels.of_box(level) - fall
+            # This form is exact at the side: its highest pixel reaches the level to the last bit.
+            needed = needed.minimum(near * pixels.of_box(sides[side].minimum(level)) + (1 - near) * of_box)
+        return needed
 
     def _average(self, all_heights: Sequence[BoxHeights]) -> Tensor:
         """``(C, G, .., G)`` mean over boxes of the height at each place, relative to the mean of the box's sides."""

@@ -195,17 +195,17 @@ SETTINGS = (
     ),
     Setting("sync_normalizer", Flag(), "False", "one normaliser for all processes", on_resume=DECIDES),
     Setting("deepcut_interval", _AT_LEAST_1, "10", "epochs per phase", on_resume=GOES_ON, overlay="deepcut.yaml"),
-    Setting("rounds", _COUNT, "1", "fresh networks after the first one", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
-    Setting("edge_sigma_px", _WEIGHT, "1.5", "distance of the smoothing", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
+    Setting("rounds", _COUNT, "1", "networks after the first", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
+    Setting("edge_sigma_px", _WEIGHT, "1.5", "smoothing distance", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
     Setting(
         "edge_intensity",
         Number(0, open_low=True),
         "0.2",
-        "intensity of the smoothing, in standard deviations of the image",
+        "smoothing over intensity, in standard deviations of the image",
         on_resume=DECIDES,
         overlay="pseudo_labels.yaml",
     ),
-    Setting("shape_weight", _WEIGHT, "0.5", "weight of the mean shape", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
+    Setting("shape_weight", _WEIGHT, "0.5", "that of the mean shape", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
     Setting(
         "usual_level", Number(0, 1), "0.5", "quantile of the levels", on_resume=DECIDES, overlay="pseudo_labels.yaml"
     ),

@@ -60,7 +60,10 @@ class BoxOrPixelLoss(_Loss):
         with torch.autocast(input.device.type, enabled=False):
             logits = input if input.dtype == torch.float64 else input.float()
             label = target.as_subclass(Tensor).to(logits)
-            known, label = (label != UNKNOWN).to(logits), label.where(label != UNKNOWN, 0)
-            per_class = dice_cross_entropy(logits, label, known)
+            known = label != UNKNOWN
+            label = label.where(known, 0)
+            if (wrong := label[(label != 0) & (label != 1)]).numel():
+                raise ValueError(f"target must hold 0, 1 or {UNKNOWN} where it holds pixel labels, got {wrong[0]:g}.")
+            per_class = dice_cross_entropy(logits, label, known.to(logits))
         self.parts = {"loss": per_class.detach()}
         return reduce_classes(per_class, self.reduction)

@@ -31,7 +31,7 @@ def joint_bilateral_filter(
         guide: ``(channels, *spatial)``, in any unit.
         sigma: standard deviation over distance, in units of the finest spacing.
         intensity_sigma: standard deviation over intensity, as a share of the guide's own standard deviation.
-        spacing: ``D`` sizes of a voxel; all equal when ``None``.
+        spacing: ``D`` sizes of a voxel, infinite along an axis without neighbours; all equal when ``None``.
 
     Returns:
         ``(C, *spatial)``.
@@ -59,7 +59,7 @@ def joint_bilateral_filter(
         near = (slice(None), *(slice(max(0, -o), size - max(0, o)) for o, size in zip(offset, sizes)))
         far = (slice(None), *(slice(max(0, o), size + min(0, o)) for o, size in zip(offset, sizes)))
         difference = scaled[far] - scaled[near]
-        distance = sum((o * step) ** 2 for o, step in zip(offset, steps)) / (2 * sigma**2)
+        distance = _squared_length(offset, steps) / (2 * sigma**2)
         weight = difference.square_().sum(0, keepdim=True).add_(distance).neg_().exp_()
         # Both ends of a pair have the same weight.
         total[near] += weight * values[far]
@@ -74,4 +74,9 @@ def _half_ball(steps: Sequence[float], radius: float, sizes: Sequence[int]) -> l
     reach = [min(int(radius / step), size - 1) for step, size in zip(steps, sizes)]
     offsets = itertools.product(*(range(-r, r + 1) for r in reach))
     middle = (0,) * len(steps)
-    return [o for o in offsets if o > middle and sum((n * s) ** 2 for n, s in zip(o, steps)) <= radius**2]
+    return [o for o in offsets if o > middle and _squared_length(o, steps) <= radius**2]
+
+
+def _squared_length(offset: Sequence[int], steps: Sequence[float]) -> float:
+    # An infinite step is one that is never made.
+    return sum((o * step) ** 2 for o, step in zip(offset, steps) if o)

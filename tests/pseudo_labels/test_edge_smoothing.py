@@ -42,6 +42,12 @@ def test_slices_far_apart_and_unlike_units_do_not_matter():
     changed = values.clone()
     changed[..., 2] = 99
     assert torch.equal(apart[..., :2], joint_bilateral_filter(changed, guide, 1.0, 0.3, (1, 1, float("inf")))[..., :2])
+    scale = guide.std(correction=0)
+    for z in range(3):
+        alone = joint_bilateral_filter(
+            values[..., z], guide[..., z], 1.0, float(0.3 * scale / guide[..., z].std(correction=0))
+        )
+        torch.testing.assert_close(apart[..., z], alone)
     torch.testing.assert_close(joint_bilateral_filter(values, 1000 * guide, 1.0, 0.3, (1, 1, float("inf"))), apart)
 
 

@@ -75,6 +75,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         self.slice_dim = slice_dim
         self.slice_transform = slice_transform
         self.labels: SharedLabels | None = None
+        self._relabelled = torch.empty(0, dtype=torch.bool)
         # Shared, so that workers that persist see it change; negative: none.
         self._item_seed = torch.full((1,), -1).share_memory_()
         self._label_key = ""
@@ -162,11 +163,11 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         index %= len(self)
         volume = int(np.searchsorted(self._first, index, side="right")) - 1
         item = self._cut(self.volumes[volume], volume, index - self._first[volume])
-        if self.labels is not None:
+        if self.labels is not None and self._relabelled[index]:
             item[self._label_key] = self.labels[index]
         return item
 
-    def allow_relabelling(self, key: str = "label") -> SharedLabels:
+    def allow_relabelling(self, key: str = "label", num_classes: int | None = None) -> SharedLabels:
         """Keep the labels of all slices apart from their volumes, so that :meth:`relabel` can replace them.
 
         Call it before a loader starts its workers: they share labels from then on, whether they persist or not, and
@@ -174,6 +175,8 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
 
         Args:
             key: where the labels are; tensors whose shape does not change, such as masks ``(C, H, W)``.
+            num_classes: channels of the pixel labels that :meth:`relabel` will put in place of box tensors. A slice
+                keeps its box tensor until it is relabelled.
 
         Returns:
             the labels, in the order of the slices.
@@ -189,7 +192,9 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
             [64, 0]
         """
         if self.labels is None or key != self._label_key:
-            self.labels, self._label_key = SharedLabels(self._label(i, key) for i in range(len(self))), key
+            labels = SharedLabels(self._label(i, key, num_classes) for i in range(len(self)))
+            self._relabelled = torch.full((len(self),), num_classes is None).share_memory_()
+            self.labels, self._label_key = labels, key
         return self.labels
 
     def relabel(self, index: int, label: torch.Tensor) -> None:
@@ -206,9 +211,14 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         if self.labels is None:
             raise RuntimeError("allow_relabelling must be called before relabel, and before a loader starts workers.")
         self.labels[index] = label
+        self._relabelled[index] = True
 
-    def _label(self, index: int, key: str) -> torch.Tensor:
-        label = self.plain(index).get(key)
+    def _label(self, index: int, key: str, num_classes: int | None) -> torch.Tensor:
+        item = self.plain(index)
+        if num_classes is not None:
+            image = next(item[k] for k in self.keys if k in item and item[k].ndim > 2)
+            return torch.zeros(num_classes, *image.shape[1:], dtype=torch.uint8)
+        label = item.get(key)
         if not torch.is_tensor(label):
             raise ValueError(f"slice {index} must hold a tensor under {key!r}, got {type(label).__name__}.")
         return label

@@ -72,10 +72,10 @@ class BoxBands:
         self._band = torch.cat([pixels.of_box(first) + number for first, number in zip(first_band, numbers)])
 
     def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each band of the ``values`` ``(K,)`` of the pixels."""
+        """Sum the ``values`` ``(K,)`` of the pixels over each band, ``(M,)``."""
         return values.new_zeros(len(self.thickness)).index_add(0, self._band, values.repeat(self._dims))
 
     def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of each band of the ``values`` ``(K,)`` of the pixels."""
+        """Return the largest of the ``values`` ``(K,)`` of the pixels in each band, ``(M,)``."""
         lowest = values.new_full((len(self.thickness),), -math.inf)
         return lowest.scatter_reduce(0, self._band, values.repeat(self._dims), "amax")

@@ -73,11 +73,11 @@ class BoxPixels:
         self.pixel, self.ignored_pixel = pixel[of_boxes], pixel[of_boxes.stop :]
 
     def of_box(self, values: Tensor) -> Tensor:
-        """``(K,)``: for each pixel, the entry of its box in ``values`` ``(N,)``."""
+        """Return for each pixel the entry of its box in ``values`` ``(N,)``, ``(K,)``."""
         return values.to(self.box.device).index_select(0, self.box)
 
     def squared_radius(self) -> Tensor:
-        """``(K,)`` float32, ``sum_a (x_a / h_a)^2``: squared distance from the middle of the box in half sizes.
+        """Return ``sum_a (x_a / h_a)^2`` ``(K,)`` float32: squared distance from the box's middle in half sizes.
 
         With ``x_a`` a pixel's distance from the middle of its box along axis ``a`` and ``h_a`` half the box's size, it
         is 1 on the inscribed ellipse. Pixels that are equally far by exact arithmetic, such as mirrored ones, have the

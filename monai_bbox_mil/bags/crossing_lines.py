@@ -23,7 +23,7 @@ __all__ = ["CrossingLines", "resolve_angles"]
 
 
 def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
-    """Angles in degrees from the paper's ``(start, stop, step)`` or from a list.
+    """Return angles in degrees from the paper's ``(start, stop, step)`` or from a list.
 
     Exactly three values that do *not* increase strictly, with ``start < stop`` and ``step > 0``, are a range whose stop
     is included; anything else is a list. So ``(-40, 40, 20)`` is a range of five angles and ``(-30, 0, 30)`` a list of
@@ -100,7 +100,7 @@ class CrossingLines:
 
     @property
     def size(self) -> Tensor:
-        """``(M,)`` float32, number of pixels of each line."""
+        """Return the number of pixels of each line, ``(M,)`` float32."""
         return self.sum(torch.ones_like(self._patches.in_box[: self._patches.num_box_slots]))
 
     def sum(self, values: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class CrossingLines:
         return sum_windows(canvas, self._tables.there, self._tables.back).index_select(0, self._tables.line)
 
     def max(self, values: Tensor) -> Tensor:
-        """Largest of the real ``values`` of each line; the first of equal ones has the gradient.
+        """Return the largest of the real ``values`` of each line; the first of equal ones has the gradient.
 
         Args:
             values: ``(T,)`` one number for each slot of the patches.
@@ -129,7 +129,7 @@ class CrossingLines:
         return canvas.index_select(0, largest)
 
     def _draw(self, values: Tensor, beside: float, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
-        """Values of all slots of all canvases; in 3D each canvas is the box reduced along its third axis."""
+        """Fill the slots of all canvases; in 3D each canvas is the box reduced along its third axis."""
         sizes = self._patches.size[: self._patches.num_boxes].tolist()
         if not sizes:
             return values.new_full((len(self._tables.source),), beside)

@@ -51,11 +51,11 @@ class EmptyLines:
         self._line = line.to(patches.pixel.device)
 
     def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each line of the real or complex ``values`` ``(B, C, *spatial)``."""
+        """Sum the real or complex ``values`` ``(B, C, *spatial)`` over each line, ``(M,)``."""
         return self._reduce(values, lambda image, axes: image.sum(axes))
 
     def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of the real ``values`` ``(B, C, *spatial)`` of each line; equal ones share the gradient."""
+        """Return the largest real value of ``(B, C, *spatial)`` on each line; equal ones share the gradient."""
         return self._reduce(values, lambda image, axes: image.amax(axes))
 
     def _reduce(self, values: Tensor, reduce: Callable[[Tensor, list[int]], Tensor]) -> Tensor:

@@ -40,7 +40,7 @@ class Lines(NamedTuple):
 
 
 def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> Lines:
-    """Lines of boxes of ``size`` ``(boxes, D)`` at angles in degrees, as :class:`CrossingLines` describes them."""
+    """Find the lines of boxes of ``size`` ``(boxes, D)`` at angles in degrees, see :class:`CrossingLines`."""
     pairs = list(permutations(range(size.shape[1]), 2))
     run, other = (size[:, list(axes)].T.flatten() for axes in zip(*pairs))
     tangent = torch.tensor([math.tan(math.radians(angle)) for angle in angles], dtype=torch.float64)

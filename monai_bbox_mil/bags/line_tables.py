@@ -62,7 +62,7 @@ class _Layout(NamedTuple):
 
 
 def line_tables(patches: BoxPatches, lines: Lines) -> LineTables:
-    """Tables for the ``lines`` of the boxes that are not ignored."""
+    """Build the tables for the ``lines`` of the boxes that are not ignored."""
     layout = _layout(patches, lines)
     source, back_counts = _draw(patches, lines, layout)
     pixel_of_line, line_of_pixel = _row_places(patches, lines, layout)
@@ -94,13 +94,13 @@ def _layout(patches: BoxPatches, lines: Lines) -> _Layout:
 
 
 def _rows(counts: Tensor, *fields: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-    """So many rows for each owner as ``counts`` says: the ``fields`` of its owner, and its number among the owner's."""
+    """Repeat each owner's ``fields`` ``counts`` times, with the number of each row among its owner's."""
     owner, number = ragged_arange(counts, device)
     return *(field.index_select(0, owner) for field in torch.stack(fields).to(device, torch.int32)), number
 
 
 def _draw(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Tensor, Tensor]:
-    """Source of each slot that is drawn; number of windows that go back to each block of all canvases."""
+    """Return the source of each slot that is drawn, and how many windows go back to each block of all canvases."""
     device = patches.pixel.device
     first, step_stride, lane_stride = _sources(patches, lines)
     blocks = layout.drawn * (lines.run * layout.row_blocks + layout.pad)
@@ -121,7 +121,7 @@ def _draw(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Tensor, T
 
 
 def _row_places(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Tensor, Tensor]:
-    """``(rows of all canvases, A)``: slot of line 0's pixel in the row, and slot of the line of the row's pixel 0."""
+    """Return for each row of all canvases the slot of line 0's pixel, and the slot of the line of its pixel 0."""
     device = patches.pixel.device
     canvas, length, zero, row_slots, step = _rows(
         lines.run, torch.arange(len(lines.run)), lines.run, layout.zero, layout.row_blocks * LANES, device=device
@@ -134,7 +134,7 @@ def _row_places(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Ten
 
 
 def _there(lines: Lines, layout: _Layout, pixel_of_line: Tensor) -> Windows:
-    """A block of lines adds up one window of each row of its canvas."""
+    """Return the windows that a block of lines adds up: one of each row of its canvas."""
     device, num_angles = pixel_of_line.device, lines.number.shape[1]
     runs = lines.run[:, None].expand_as(layout.left)
     fields = (layout.left, layout.left + layout.line_blocks, runs)
@@ -151,7 +151,7 @@ def _there(lines: Lines, layout: _Layout, pixel_of_line: Tensor) -> Windows:
 
 
 def _back(lines: Lines, layout: _Layout, line_of_pixel: Tensor, counts: Tensor) -> Windows:
-    """A block of a canvas's row adds up one window of each of its groups."""
+    """Return the windows that a block of a canvas's row adds up: one of each of its groups."""
     filled = layout.row_blocks - layout.pad
     row, blocks, number = _rows(lines.run * filled, starts(lines.run), filled, device=line_of_pixel.device)
     step = number.div(blocks, rounding_mode="floor")
@@ -165,7 +165,7 @@ def _offsets(counts: Tensor) -> Tensor:
 
 
 def _sources(patches: BoxPatches, lines: Lines) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each canvas: place of its first pixel, and strides along the run and the other axis.
+    """Return for each canvas the place of its first pixel, and its strides along the run and the other axis.
 
     In 2D these are slots of the patches; in 3D places among the boxes' reductions along axis 0, 1 and 2, from 1 on.
     """
@@ -188,5 +188,5 @@ def _sources(patches: BoxPatches, lines: Lines) -> tuple[Tensor, Tensor, Tensor]
 
 @lru_cache
 def _first_lanes(device: torch.device) -> Tensor:
-    """Row ``n``: 1 for the first ``n`` lanes."""
+    """Make a table whose row ``n`` is 1 in the first ``n`` lanes."""
     return torch.ones(LANES + 1, LANES, dtype=torch.int32).tril(-1).to(device)

@@ -141,18 +141,18 @@ class BoxPatches:
         return torch.zeros(self.shape[1], dtype=torch.long).index_add_(0, channel, counts).tolist()
 
     def gather(self, values: Tensor) -> Tensor:
-        """Values of ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
+        """Gather values of ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
         return values.flatten().index_select(0, self.pixel[: self.num_box_slots])
 
     def scale_slots_by_class(self, values: Tensor, factor: Tensor) -> Tensor:
-        """Values for each slot of the boxes that are not ignored, times the ``(C,)`` factor of the box's class."""
+        """Multiply the value of each slot of the boxes that are not ignored by the factor ``(C,)`` of its class."""
         if self.shape[1] == 1:
             return values * factor
         return torch.cat([part * f for part, f in zip(values.split(self.slots_per_class), factor)])
 
     @cached_property
     def counted(self) -> Tensor:
-        """``(T,)`` 1 in float32 for just one slot of each pixel that some box of the class covers, else 0.
+        """Return ``(T,)`` float32: 1 for one slot of each pixel that some box of the class covers, 0 for the others.
 
         A pixel in a box and in an ignored one is counted in the box.
         """
@@ -166,7 +166,7 @@ class BoxPatches:
         return other.neg_().add_(1).clamp_(min=0) * self.in_box
 
     def num_outside(self) -> Tensor:
-        """``(C,)`` float32, number of pixels of each class that neither a box nor an ignored one covers."""
+        """Count the pixels of each class that neither a box nor an ignored region covers, ``(C,)`` float32."""
         channel = self.channel.to(self.box.device).index_select(0, self.box)
         blocks = self.counted.view(-1, LANES).sum(1)
         all_pixels = blocks.new_full((self.shape[1],), self.shape.numel() / self.shape[1])
@@ -174,7 +174,7 @@ class BoxPatches:
 
     @cached_property
     def strips(self) -> list[Strip]:
-        """All boxes that are not ignored, in runs of one class and equal strides."""
+        """Group all boxes that are not ignored in runs of one class and equal strides."""
         rows = self.blocks_per_row * LANES
         strides = [rows, rows * (self.size[:, -2] + 2)][: self.size.shape[1] - 1]
         boxes = slice(0, self.num_boxes)
@@ -190,7 +190,7 @@ class BoxPatches:
 
 @lru_cache
 def _lane_tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """For lanes ``first <= lane < end``, in row ``first * (LANES + 1) + end``: 1 in float32, and the nearest of them.
+    """Make tables whose row ``first * (LANES + 1) + end`` is for lanes ``first <= lane < end``: 1, and the nearest.
 
     To look rows up is several times faster than to compare and to clamp lane by lane.
     """

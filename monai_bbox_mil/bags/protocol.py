@@ -16,10 +16,10 @@ class Bags(Protocol):
 
     @property
     def size(self) -> Tensor:
-        """``(M,)`` number of pixels of each bag."""
+        """Return the number of pixels of each bag, ``(M,)``."""
 
     def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each bag of one real or complex number per pixel."""
+        """Sum one real or complex number per pixel over each bag, ``(M,)``."""
 
     def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of the real ``values`` of each bag."""
+        """Return the largest of the real ``values`` of each bag, ``(M,)``."""

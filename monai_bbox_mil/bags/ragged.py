@@ -11,7 +11,7 @@ __all__ = ["ceil_div", "ragged_arange", "starts"]
 
 
 def ragged_arange(counts: Tensor, device: torch.device, total: int | None = None) -> tuple[Tensor, Tensor]:
-    """``arange(n)`` for each ``n`` of ``counts``, one after the other: the owner and the value of each element.
+    """Return ``arange(n)`` for each ``n`` of ``counts``, one after the other: owner and value of each element.
 
     Args:
         counts: ``(N,)`` whole numbers.
@@ -34,7 +34,7 @@ def ragged_arange(counts: Tensor, device: torch.device, total: int | None = None
 
 
 def starts(counts: Tensor) -> Tensor:
-    """Where each list begins: the sum of all counts before.
+    """Return where each list begins: the sum of all counts before it.
 
     Example:
         >>> starts(torch.tensor([2, 0, 3]))
@@ -44,7 +44,7 @@ def starts(counts: Tensor) -> Tensor:
 
 
 def ceil_div(a: Tensor, b: int) -> Tensor:
-    """``a / b`` rounded up, for whole numbers.
+    """Divide whole numbers and round up.
 
     Example:
         >>> ceil_div(torch.tensor([0, 1, 8, 9]), 8)

@@ -69,7 +69,7 @@ class _SumWindows(torch.autograd.Function):
 
 
 def largest_of_windows(values: Tensor, windows: Windows) -> Tensor:
-    """``(len(windows.offset) * LANES,)`` int64: where in the real ``values`` the largest number of each lane lies.
+    """Find where the largest number of each lane lies in ``values``, ``(len(windows.offset) * LANES,)`` int64.
 
     The first of equal ones is taken; a group without windows gives no meaning.
     """
@@ -81,12 +81,12 @@ def largest_of_windows(values: Tensor, windows: Windows) -> Tensor:
 
 
 def _windows(values: Tensor, start: Tensor) -> Tensor:
-    """``(W, LANES)``."""
+    """Return the windows, ``(W, LANES)``."""
     return values.as_strided((len(values) - LANES + 1, LANES), (1, 1)).index_select(0, start)
 
 
 def _chunks(windows: Windows) -> Iterator[tuple[int, int, int, int]]:
-    """Ranges of groups and of their windows; all at once but on a CPU, where fresh memory is what costs most."""
+    """Yield ranges of groups and their windows: all at once, except on a CPU, where new memory costs most."""
     groups, total = len(windows.offset), len(windows.start)
     step = groups
     if windows.start.device.type == "cpu":

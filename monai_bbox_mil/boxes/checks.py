@@ -15,7 +15,7 @@ __all__ = ["check_box_tensor", "check_exact_corners", "exact_limit"]
 
 
 def exact_limit(dtype: torch.dtype) -> int:
-    """Largest whole number up to which a type holds every one.
+    """Return the largest whole number up to which a type can hold all of them.
 
     Example:
         >>> exact_limit(torch.float32), exact_limit(torch.bfloat16), exact_limit(torch.uint8)

@@ -40,7 +40,7 @@ _SNAP_TOLERANCE = 1e-3
 
 
 def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
-    """Codes of a box tensor from 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions.
+    """Make codes of a box tensor from 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions.
 
     Raises:
         ValueError: when there is not one flag per class.
@@ -55,7 +55,7 @@ def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
 
 
 def split_codes(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Channels ``(N,)`` and ignored flags ``(N,)`` of codes ``(N,)``, the inverse of :func:`box_codes`.
+    """Split codes ``(N,)`` into channels ``(N,)`` and ignored flags ``(N,)``, the inverse of :func:`box_codes`.
 
     Padding has no channel and stays what it is.
 
@@ -168,7 +168,7 @@ def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Ten
 
 
 def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
-    """Boxes of one slice of a volume: the rows that cover the slice, without that axis.
+    """Return the boxes of one slice of a volume: the rows that cover the slice, without that axis.
 
     Along that axis boxes are snapped outward to whole slices, as everywhere else; the other corners stay as they are.
 

@@ -27,13 +27,13 @@ class BoxFrame(NamedTuple):
     """``(N, 2*D)`` float64."""
 
     def pack(self) -> bytes:
-        """All of it as bytes, which any copy, collation or file of meta data leaves as they are."""
+        """Pack everything into bytes, which survive copies, collation and files of meta data unchanged."""
         head = [len(self.shape), *self.shape, self.operations]
         return np.concatenate([head, self.affine.ravel(), self.boxes.ravel()], dtype=np.float64).tobytes()
 
     @classmethod
     def unpack(cls, packed: bytes) -> BoxFrame:
-        """The inverse of :meth:`pack`.
+        """Undo :meth:`pack`.
 
         Example:
             >>> frame = BoxFrame((8, 9), np.eye(4), 0, np.array([[1.0, 2, 5, 6]]))

@@ -90,7 +90,7 @@ class DeepCut(Relabelling):
 
 
 def _cut_to_boxes(refined: Tensor, boxes: Tensor, former: Tensor) -> Tensor:
-    """New label ``(C, H, W)`` bool: ``refined`` inside ``boxes``, and ``former`` in regions that would stay empty.
+    """Combine ``refined`` inside ``boxes`` with ``former`` in regions that would be empty, ``(C, H, W)`` bool.
 
     Example:
         >>> boxes = torch.tensor([[[True, True, False, True, True]]])

@@ -132,7 +132,7 @@ def _whole_voxels(box_tensor: Tensor, spatial_shape: torch.Size) -> Tensor:
 
 
 def _spacing(image: Tensor) -> list[float]:
-    """Three spacings of a slice or volume; a slice without an affine is far from its neighbours.
+    """Return three spacings of a slice or volume; a slice without an affine is far from its neighbours.
 
     Example:
         >>> _spacing(MetaTensor(torch.zeros(1, 4, 4), affine=torch.diag(torch.tensor([2.0, 2, 9, 1]))))

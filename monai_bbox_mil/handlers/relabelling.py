@@ -175,7 +175,7 @@ class Relabelling(ABC):
 
     @torch.no_grad()
     def _predict(self, images: Tensor) -> Tensor:
-        """Logits ``(N, C, *spatial)`` of any number of images ``(N, channels, *spatial)``."""
+        """Predict logits ``(N, C, *spatial)`` of any number of images ``(N, channels, *spatial)``."""
         self.network.eval()  # the trainer sets it back at its next step
         device = next(self.network.parameters()).device
         parts = images.as_subclass(Tensor).float().split(self.batch_size)

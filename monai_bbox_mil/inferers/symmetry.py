@@ -42,7 +42,7 @@ class SymmetryInferer(Inferer):
         self.quarter_turns = quarter_turns
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Mean output ``(B, C, *spatial)`` of ``network`` over the views of ``inputs``."""
+        """Return the mean output ``(B, C, *spatial)`` of ``network`` over the views of ``inputs``."""
         if any(axis >= inputs.ndim - 2 for axis in self.flip_axes):
             raise ValueError(f"flip_axes must be axes of {inputs.ndim - 2} spatial ones, got {list(self.flip_axes)}.")
         flips = chain.from_iterable(combinations(self.flip_axes, n) for n in range(len(self.flip_axes) + 1))

@@ -52,7 +52,7 @@ class BoxOrPixelLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits ``input`` ``(B, C, *spatial)`` given box tensors, or pixel labels of the same shape."""
+        """Return the loss of logits ``input`` ``(B, C, *spatial)`` given box tensors or pixel labels."""
         if target.shape != input.shape:
             value: Tensor = self.loss(input, target)
             self.parts = dict(getattr(self.loss, "parts", {}))

@@ -17,7 +17,7 @@ __all__ = ["BoxDeepSupervisionLoss", "scale_box_tensor"]
 
 
 def scale_box_tensor(target: Tensor, old_shape: Sequence[int], new_shape: Sequence[int]) -> Tensor:
-    """Boxes of an image as they lie in the same image at another resolution, snapped outward to whole voxels.
+    """Scale boxes to another resolution of the same image, and snap them outward to whole voxels.
 
     A voxel of a coarser image is the object's if any part of it is. So a tight box stays tight: every row of it meets
     the object, and nothing outside of it does.
@@ -89,7 +89,7 @@ class BoxDeepSupervisionLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Loss of one or several outputs ``(B, C, *spatial)`` given the box tensor ``(B, N_max, 2*D + 1)``."""
+        """Return the loss of one or more outputs ``(B, C, *spatial)`` given box tensors ``(B, N_max, 2*D + 1)``."""
         heads = _heads(input, target)
         if not heads:
             raise ValueError("input must hold at least one head, got none.")

@@ -17,7 +17,7 @@ __all__ = ["focal", "split_pixels"]
 
 
 def focal(log_right: Tensor, gamma: float) -> Tensor:
-    """``-(1 - r)^gamma log r`` where ``r`` is the probability given to the right answer; cross-entropy at gamma 0.
+    """Return ``-(1 - r)^gamma log r``, ``r`` being the probability of the right answer; cross-entropy at gamma 0.
 
     Example:
         >>> focal(torch.tensor([0.5]).log(), 2.0)
@@ -32,7 +32,7 @@ def focal(log_right: Tensor, gamma: float) -> Tensor:
 
 
 def split_pixels(logits: Tensor, patches: BoxPatches, gamma: float) -> tuple[Tensor, Tensor]:
-    """Pixels of the boxes, and the :func:`focal` loss of all pixels outside of boxes as negatives.
+    """Return the pixels of the boxes, and the :func:`focal` loss of all pixels outside the boxes as negatives.
 
     Both in one operation, because each would otherwise fill a gradient as large as the image. The gradient of the
     negatives is computed together with their value, in as few passes over the image as there can be.
@@ -97,7 +97,7 @@ class _SplitPixels(torch.autograd.Function):
 
 
 def _replace_by_slope(logits: Tensor, gamma: float) -> Tensor:
-    """``(N,)`` losses of negatives with ``logits`` ``(N, K)``, which become their slope: the loss's derivative.
+    """Return the losses ``(N,)`` of negatives, and replace their ``logits`` ``(N, K)`` by the loss's derivative.
 
     The loss is ``-p^gamma log q`` and its slope ``p^gamma (p - gamma q log q)``.
     """

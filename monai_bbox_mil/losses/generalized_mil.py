@@ -53,7 +53,7 @@ def generalized_mil_loss(
     core: float = 1.0,
     sync_normalizer: bool = False,
 ) -> MILTerms:
-    """Unary and pairwise term of each class; the arguments are those of :class:`GeneralizedMILLoss`.
+    """Compute the unary and the pairwise term of each class, with the options of :class:`GeneralizedMILLoss`.
 
     Args:
         logits: ``(B, C, *spatial)`` float32 or float64.
@@ -200,7 +200,7 @@ class GeneralizedMILLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Return the loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         logits, target = check_inputs(input, target, self.sigmoid)
         with torch.autocast(logits.device.type, enabled=False):
             unary, pairwise = generalized_mil_loss(

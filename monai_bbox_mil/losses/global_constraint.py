@@ -32,7 +32,7 @@ class ConstraintTerms(NamedTuple):
 
 
 def log_barrier(z: Tensor, t: float) -> Tensor:
-    """Extended log-barrier of the constraint ``z <= 0``.
+    """Return the extended log-barrier of the constraint ``z <= 0``.
 
     ``-log(-z) / t`` where ``z <= -1/t^2``, else the straight line that goes on with the same value and slope:
     ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere, and a constraint that is not met is pushed with slope ``t``
@@ -64,7 +64,7 @@ def global_constraint_loss(
     band_width: int = 5,
     size_bounds: tuple[float, float] = (0.5, 0.9),
 ) -> ConstraintTerms:
-    """The terms of each class; the arguments are those of :class:`GlobalConstraintLoss`.
+    """Compute the terms of each class, with the options of :class:`GlobalConstraintLoss`.
 
     With ``psi_t`` the :func:`log_barrier`, ``p`` the probabilities and ``P`` the number of pixels of an image:
 
@@ -193,7 +193,7 @@ class GlobalConstraintLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Return the loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         logits, target = check_inputs(input, target, self.sigmoid)
         with torch.autocast(logits.device.type, enabled=False):
             terms = global_constraint_loss(logits, target, self.t, self.band_width, self.size_bounds)

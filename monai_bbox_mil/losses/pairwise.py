@@ -21,7 +21,7 @@ __all__ = ["BoxPairwiseLoss", "box_pairwise_loss"]
 
 
 def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_normalizer: bool = False) -> Tensor:
-    """Mean squared difference of neighbouring probabilities, per class (Eq. 3).
+    """Return the mean squared difference of neighbouring probabilities, per class (Eq. 3).
 
     The mean is over all ordered pairs ``(k, k')`` of the 8-neighbourhood (26 in 3D) inside the image with ``k`` in a
     box of the class (``region="box"``) or anywhere (``region="image"``).
@@ -53,7 +53,7 @@ def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_
 
 
 def mean_square_of_pairs(prob: Tensor, patches: BoxPatches, sync_normalizer: bool = False) -> Tensor:
-    """``(C,)`` of :func:`box_pairwise_loss` from the probability of each slot of the boxes that are not ignored."""
+    """Return :func:`box_pairwise_loss` ``(C,)`` from the probability of each slot of the boxes that are not ignored."""
     means: Tensor = _MeanSquareOfPairs.apply(prob, patches, sync_normalizer)[0]
     return means
 
@@ -128,7 +128,7 @@ class BoxPairwiseLoss(_Loss):
         self.sigmoid = sigmoid
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Return the loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         logits, target = check_inputs(input, target, self.sigmoid)
         with torch.autocast(logits.device.type, enabled=False):
             return reduce_classes(box_pairwise_loss(logits, target, self.region), self.reduction)

@@ -12,7 +12,7 @@ __all__ = ["mean_over_processes"]
 
 
 def mean_over_processes(counts: Tensor, dtype: torch.dtype) -> Tensor:
-    """Mean of ``counts`` over the processes of ``torch.distributed``'s default group.
+    """Average ``counts`` over the processes of ``torch.distributed``'s default group.
 
     ``DistributedDataParallel`` averages the gradients of its ranks. Where each rank divides its sum by this mean, their
     average is the sum over all ranks divided by the count over all ranks: what one process would have computed from

@@ -26,7 +26,7 @@ __all__ = ["BoxSelfTrainingLoss", "box_level_set", "box_self_training_loss"]
 
 
 def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: float = 1.0) -> Tensor:
-    """Pixels of each box at or above the highest level at which they reach all of its sides.
+    """Return the pixels of each box at or above the highest level at which they reach all of its sides.
 
     A pixel's height is ``logit + roundness * (1 - r^2)``, with ``r`` its distance from the middle of the box in units
     of the half axes, so that ``r = 1`` on the inscribed ellipse (ellipsoid). The highest pixel of a box's outermost row
@@ -81,7 +81,7 @@ def box_self_training_loss(
     core: float = 1.0,
     outside_weight: float = 5.0,
 ) -> Tensor:
-    """Dice and cross-entropy loss against the level sets of a teacher's prediction that fit the boxes.
+    """Compute Dice and cross-entropy against the level sets of a teacher's prediction that fit the boxes.
 
     ``mean(1 - 2 sum(p y) / (sum p + sum y))`` over the images plus the mean of the weighted cross-entropy over their
     pixels, with ``y`` the :func:`box_level_set` of the teacher. Pixels that only ignored regions cover do not count.
@@ -176,7 +176,7 @@ class BoxSelfTrainingLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Return the loss of logits ``input`` ``(B, C, *spatial)`` given ``target`` ``(B, N_max, 2*D + 1)``."""
         teacher, self.teacher = self.teacher, None
         if teacher is None or not self.weight:
             return self._box_loss(input, target, 1.0)

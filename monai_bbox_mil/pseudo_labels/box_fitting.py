@@ -49,7 +49,7 @@ class BoxHeights(NamedTuple):
         return cls(target, tuple(logits.shape), logits.detach().float().flatten().index_select(0, pixels.pixel))
 
     def pixels(self) -> BoxPixels:
-        """Where each height belongs."""
+        """Return the pixels that the heights belong to."""
         return BoxPixels(self.target, self.shape, self.height.device)
 
 
@@ -165,7 +165,7 @@ class PseudoLabelFitter:
         return height
 
     def _sides(self, pixels: BoxPixels, height: Tensor) -> Tensor:
-        """``(2*D, N)`` highest pixel in the outermost row of the core on each side, low and high of each axis."""
+        """Find the highest pixel in the core's outermost row on each side, low and high of each axis, ``(2*D, N)``."""
         sides = height.new_full((2 * len(pixels.place), pixels.num_boxes), -torch.inf)
         for side, distance in enumerate(self._distances(pixels)):
             row = distance == 0
@@ -173,7 +173,7 @@ class PseudoLabelFitter:
         return sides
 
     def _distances(self, pixels: BoxPixels) -> list[Tensor]:
-        """``(K,)`` pixels between each pixel and each side of the core, negative outside of it."""
+        """Count the pixels between each pixel and each side of the core, ``(K,)`` per side, negative outside of it."""
         distances = []
         for place, size in zip(pixels.place, pixels.size):
             beside = (size * (1 - self.core) / 2).floor().long()
@@ -181,7 +181,7 @@ class PseudoLabelFitter:
         return distances
 
     def _level_at(self, pixels: BoxPixels, sides: Tensor) -> Tensor:
-        """``(K,)`` level that each pixel must reach."""
+        """Return the level that each pixel must reach, ``(K,)``."""
         lowest = sides.amin(0)
         usual = self.level.to(sides)[pixels.channel.to(sides.device)]
         level = lowest.maximum(usual.minimum(sides.mean(0)))
@@ -195,7 +195,7 @@ class PseudoLabelFitter:
         return needed
 
     def _average(self, all_heights: Sequence[BoxHeights]) -> Tensor:
-        """``(C, G, .., G)`` mean over boxes of the height at each place, relative to the mean of the box's sides."""
+        """Average the height at each place of the boxes, relative to the mean of the box's sides, ``(C, G, .., G)``."""
         dims = len(all_heights[0].shape) - 2 if len(all_heights) else 0
         total = torch.zeros(2, self.num_classes * _GRID**dims)
         for heights in all_heights:
@@ -214,11 +214,11 @@ class PseudoLabelFitter:
         return mean.view(self.num_classes, *([_GRID] * dims))
 
     def _positions(self, pixels: BoxPixels) -> list[Tensor]:
-        """``D`` tensors ``(K,)``, place of each pixel's middle in its box, from 0 to 1."""
+        """Return the place of each pixel's middle in its box from 0 to 1, ``D`` tensors ``(K,)``."""
         return [(place + 0.5) / pixels.of_box(size) for place, size in zip(pixels.place, pixels.size)]
 
     def _shape_at(self, pixels: BoxPixels) -> Tensor:
-        """``(K,)`` mean shape at each pixel, interpolated linearly."""
+        """Interpolate the mean shape linearly at each pixel, ``(K,)``."""
         grid = torch.stack(self._positions(pixels)[::-1], -1).mul_(2).sub_(1)  # grid_sample begins with the last axis
         grid = grid.view(1, *([1] * (len(pixels.place) - 1)), -1, len(pixels.place))
         shape = self.mean_shape.to(grid)[None]

@@ -70,7 +70,7 @@ def joint_bilateral_filter(
 
 
 def _half_ball(steps: Sequence[float], radius: float, sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Offsets in voxels within ``radius``, one of each pair ``o, -o``, and none that leaves every image."""
+    """List offsets in voxels within ``radius``: one of each pair ``o, -o``, and none that leaves the image."""
     reach = [min(int(radius / step), size - 1) for step, size in zip(steps, sizes)]
     offsets = itertools.product(*(range(-r, r + 1) for r in reach))
     middle = (0,) * len(steps)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every kind of bags can do: all that a smooth maximum needs to know of them."""
+"""The interface that every kind of bag offers, which is all that a smooth maximum needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Bags(Protocol):
         """``(M,)`` number of pixels of each bag."""
 
     def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each bag of one real or complex number per pixel."""
+        """Sum one real or complex number per pixel over each bag; returns ``(M,)``."""
 
     def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of the real ``values`` of each bag."""
+        """Find the largest of the real ``values`` in each bag; returns ``(M,)``."""

@@ -259,7 +259,7 @@ def test_the_image_region_counts_pairs_that_no_box_touches():
         ({"beta": 1.5}, r"beta must be in \[0, 1\], got 1.5"),
         ({"gamma": -1}, "gamma must be at least 0, got -1"),
         ({"pairwise_weight": -1}, "pairwise_weight must be at least 0, got -1"),
-        ({"angles_deg": (0, 90)}, "angles_deg must hold distinct angles inside"),
+        ({"angles_deg": (0, 90)}, "angles_deg must be distinct angles in degrees"),
     ],
 )
 def test_bad_options_are_told(options, message):
@@ -280,9 +280,9 @@ GOOD = torch.tensor([[[0.0, 0, 2, 2, 0]]])
         (torch.zeros(2, 1, 4, 4), GOOD, r"target must be a box tensor of the shape \(2, N, 5\).*got \(1, 1, 5\)"),
         (torch.zeros(1, 1, 4, 4, 4), GOOD, r"target must be a box tensor of the shape \(1, N, 7\)"),
         (torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), "target must be a box tensor"),
-        (torch.zeros(1, 1, 4, 4), GOOD + 3, r"target\[0, 0\] must hold .*, got \[3.0, 3.0, 5.0, 5.0, 3.0\]"),
-        (torch.zeros(1, 1, 4, 4), GOOD[..., [2, 3, 0, 1, 4]], r"target\[0, 0\] must hold min < max on every axis"),
-        (torch.zeros(1, 1, 4, 1), GOOD, r"a box inside the image of size \(4, 1\), got \[0.0, 0.0, 2.0, 2.0, 0.0\]"),
+        (torch.zeros(1, 1, 4, 4), GOOD + 3, r"target\[0, 0\] must have .*, got \[3.0, 3.0, 5.0, 5.0, 3.0\]"),
+        (torch.zeros(1, 1, 4, 4), GOOD[..., [2, 3, 0, 1, 4]], r"target\[0, 0\] must have min < max on every axis"),
+        (torch.zeros(1, 1, 4, 1), GOOD, r"must lie inside the image of size \(4, 1\), got \[0.0, 0.0, 2.0, 2.0, 0.0\]"),
     ],
 )
 @pytest.mark.parametrize("loss", [GeneralizedMILLoss(), BoxPairwiseLoss()], ids=["mil", "pairwise"])

@@ -307,5 +307,5 @@ def test_boxes_that_monai_padded_with_zeros_are_refused():
     with pytest.raises(RuntimeError, match="equal size"):
         pad_list_data_collate([MaskToBoxTensord("mask")(each) for each in (one, two)])
     target = torch.tensor([[[5.0, 8, 17, 30, 0], [0, 0, 0, 0, 0]]])
-    with pytest.raises(ValueError, match=r"target\[0, 1\] must hold min < max"):
+    with pytest.raises(ValueError, match=r"target\[0, 1\] must have min < max"):
         GeneralizedMILLoss()(one["image"][None], target)

@@ -101,7 +101,7 @@ def test_a_hand_computed_scene():
     target = torch.tensor([[[0.0, 0, 2, 3, 0]], [[0.0, 0, 0, 0, -1]]])
     logits = torch.zeros(2, 1, 3, 4, dtype=torch.float64)
     tightness, size, emptiness = global_constraint_loss(logits, target, 2.0, 2, (0.5, 0.9))
-    # The band of both rows has 3 and needs 2. The band of two columns has 2 and needs 2. The third column has and needs 1.
+    # The band of both rows has 3 and needs 2; that of two columns has 2 and needs 2; the third column has 1, needs 1.
     at_limit = -math.log(1 / 4) / 2 + 1 / 2
     assert tightness.item() == pytest.approx((-math.log(1) / 2 + 2 * at_limit) / 2)
     # The 12 pixels add up to 6, which is 0.6 more than 0.9 * 6 and 3 more than 0.5 * 6.

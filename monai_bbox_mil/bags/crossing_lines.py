@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Crossing lines (2D) and crossing planes (3D) of boxes.
 
-A digital line here has no gaps and the lines of one direction and angle are disjoint, so that a 4-connected object that
-touches all four sides of its box meets every one of them.
+These digital lines have no gaps, and the lines of one direction and angle are disjoint. A 4-connected object that
+touches all four sides of its box therefore meets every line.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["CrossingLines", "resolve_angles"]
 
 
 def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
-    """Return angles in degrees from the paper's ``(start, stop, step)`` or from a list.
+    """Turn the paper's ``(start, stop, step)``, or a list, into a tuple of angles in degrees.
 
-    Exactly three values that do *not* increase strictly, with ``start < stop`` and ``step > 0``, are a range whose stop
-    is included; anything else is a list. So ``(-40, 40, 20)`` is a range of five angles and ``(-30, 0, 30)`` a list of
-    three.
+    Exactly three values that do *not* increase strictly, with ``start < stop`` and ``step > 0``, are read as a range
+    that includes its stop. Anything else is read as a list. So ``(-40, 40, 20)`` is a range of five angles, and
+    ``(-30, 0, 30)`` is a list of three.
 
     Args:
         angles_deg: degrees, each inside ``(-90, 90)``.
 
     Raises:
-        ValueError: when it is empty, holds an angle twice or one outside ``(-90, 90)``, or when a range's step does
-            not lead from start to stop.
+        ValueError: if ``angles_deg`` is empty, contains the same angle twice or an angle outside ``(-90, 90)``, or is a
+            range whose step does not lead from start to stop.
 
     Example:
         >>> resolve_angles((-40, 40, 20))
@@ -50,12 +50,14 @@ def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
         count = round((stop - start) / step)
         if not math.isclose(start + count * step, stop, abs_tol=1e-6):
             raise ValueError(
-                f"angles_deg {angles} is read as (start, stop, step), whose step must lead from start to stop; "
-                "a list of three angles must increase strictly."
+                f"angles_deg must have a step that leads from start to stop when it is (start, stop, step), "
+                f"got {angles}. To give a list of three angles, sort them in increasing order."
             )
         angles = tuple(start + i * step for i in range(count + 1))
     if not angles or len(set(angles)) != len(angles) or not all(-90 < a < 90 for a in angles):
-        raise ValueError(f"angles_deg must hold distinct angles inside (-90, 90) degrees, got {tuple(angles_deg)}.")
+        raise ValueError(
+            f"angles_deg must be distinct angles in degrees, each between -90 and 90, got {tuple(angles_deg)}."
+        )
     return angles
 
 
@@ -68,20 +70,21 @@ class CrossingLines:
     ``u - round(v / tan(angle))`` constant. Lines that leave the box before they reach the opposite side do not count.
     In 3D a line of the plane ``(a, b)`` is extruded through the box along the third axis.
 
-    Lines of a loose box may miss the object near its sides. With a ``core`` below 1 only the middle ones of each pair
-    of axes and angle count: of ``n`` lines those that are left without ``floor(n (1 - core) / 2)`` on either side.
+    Near the sides of a loose box, lines may miss the object. With a ``core`` below 1, only the middle lines of each
+    pair of axes and each angle are used: ``floor(n (1 - core) / 2)`` of ``n`` lines are left out on either side.
 
-    Either kind of line has one pixel for each step along its *run* axis (``a``, or ``b`` where it is steep) and slides
-    along the *other* axis. So pixel ``s`` of all lines of one angle is row ``s`` of the box, shifted: sums over lines
-    are sums of shifted rows, and the gradient, in which a pixel adds up its lines, is a sum of shifted rows of lines.
+    Both kinds of line, flat and steep, have one pixel for each step along their *run* axis (``a``, or ``b`` for a steep
+    line) and shift along the *other* axis. Pixel ``s`` of all lines at one angle is thus row ``s`` of the box, shifted.
+    Sums over lines are sums of shifted rows. The gradient adds up the lines through each pixel, so it is a sum of
+    shifted rows of lines.
 
     Args:
-        patches: the boxes; ignored ones have no lines.
+        patches: the boxes; ignored boxes have no lines.
         angles_deg: angles in degrees, see :func:`resolve_angles`.
-        core: share of the lines that counts, in ``(0, 1]``.
+        core: share of the lines to use, in ``(0, 1]``.
 
     Attributes:
-        per_class: number of lines of each class; the lines are ordered by class.
+        per_class: number of lines of each class. The lines are ordered by class.
 
     Example:
         >>> patches = BoxPatches(torch.tensor([[[0., 1, 2, 3, 0]]]), (1, 1, 2, 3), torch.device("cpu"))
@@ -104,10 +107,10 @@ class CrossingLines:
         return self.sum(torch.ones_like(self._patches.in_box[: self._patches.num_box_slots]))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum over each line.
+        """Sum the values on each line.
 
         Args:
-            values: ``(T,)`` one real or complex number for each slot of the patches.
+            values: ``(T,)``, one real or complex number for each slot of the patches.
 
         Returns:
             ``(M,)``.
@@ -116,10 +119,10 @@ class CrossingLines:
         return sum_windows(canvas, self._tables.there, self._tables.back).index_select(0, self._tables.line)
 
     def max(self, values: Tensor) -> Tensor:
-        """Return the largest of the real ``values`` of each line; the first of equal ones has the gradient.
+        """Find the largest of the real ``values`` on each line; among equal values the first gets the gradient.
 
         Args:
-            values: ``(T,)`` one number for each slot of the patches.
+            values: ``(T,)``, one number for each slot of the patches.
 
         Returns:
             ``(M,)``.
@@ -129,7 +132,7 @@ class CrossingLines:
         return canvas.index_select(0, largest)
 
     def _draw(self, values: Tensor, beside: float, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
-        """Fill the slots of all canvases; in 3D each canvas is the box reduced along its third axis."""
+        """Draw the values of all slots of all canvases; in 3D a canvas is the box reduced along its third axis."""
         sizes = self._patches.size[: self._patches.num_boxes].tolist()
         if not sizes:
             return values.new_full((len(self._tables.source),), beside)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether boxes and images come in the shapes that bags are made from."""
+"""Checks of the shapes from which bags are built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_batch"]
 
 
 def check_batch(box_tensor: Tensor, shape: Sequence[int]) -> None:
-    """Raise ``ValueError`` unless a box tensor belongs to a batch of images of this shape; no number is looked at.
+    """Raise ``ValueError`` unless a box tensor's shape matches the images' shape; the boxes themselves are not read.
 
     Args:
         box_tensor: ``(B, N_max, 2*D + 1)``.

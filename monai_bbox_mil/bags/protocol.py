@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every kind of bags can do: all that a smooth maximum needs to know of them."""
+"""The interface that every kind of bag offers, which is all that a smooth maximum needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Bags(Protocol):
         """Return the number of pixels of each bag, ``(M,)``."""
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum one real or complex number per pixel over each bag, ``(M,)``."""
+        """Sum one real or complex number per pixel over each bag; returns ``(M,)``."""
 
     def max(self, values: Tensor) -> Tensor:
-        """Return the largest of the real ``values`` of each bag, ``(M,)``."""
+        """Find the largest of the real ``values`` in each bag; returns ``(M,)``."""

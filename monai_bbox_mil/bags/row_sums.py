@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sums of shifted rows, taken ``LANES`` numbers at a time, and their gradient, which is the same with other shifts."""
+"""Sums of shifted rows, ``LANES`` numbers at a time; their gradient is the same operation with other shifts."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Windows", "largest_of_windows", "sum_windows"]
 
 
 _CHUNK = 2**14  # windows that are copied together on a CPU, about 2 MiB of complex numbers
-_MAX = 2  # the number that torch.embedding_bag knows this mode by
+_MAX = 2  # torch.embedding_bag's number for mode="max"
 
 
 class Windows(NamedTuple):
     """Runs of ``LANES`` neighbouring numbers of a flat tensor, and which of them belong together."""
 
     start: Tensor
-    """``(W,)`` int32, the first number of each run."""
+    """``(W,)`` int32, where each run begins."""
     offset: Tensor
-    """``(G,)`` int32, the first run of each group; the last group is empty and leaves zeros for runs to end in."""
+    """``(G,)`` int32, the first run of each group. The last group is empty; its zeros give earlier runs room to end."""
 
 
 def sum_windows(values: Tensor, there: Windows, back: Windows) -> Tensor:
@@ -35,8 +35,8 @@ def sum_windows(values: Tensor, there: Windows, back: Windows) -> Tensor:
     Args:
         values: ``(len(back.offset) * LANES,)``, real or complex.
         there: windows of ``values``.
-        back: windows of the result that make the gradient: each number of ``values`` is reached by ``there`` from just
-            those numbers that ``back`` reaches from it.
+        back: windows of the result that add up to the gradient, that is, the transpose of ``there``: they lead from
+            each number of ``values`` to exactly those results that it was added to.
 
     Returns:
         ``(len(there.offset) * LANES,)``, zeros for a group without windows.
@@ -69,24 +69,30 @@ class _SumWindows(torch.autograd.Function):
 
 
 def largest_of_windows(values: Tensor, windows: Windows) -> Tensor:
-    """Find where the largest number of each lane lies in ``values``, ``(len(windows.offset) * LANES,)`` int64.
+    """Find the index of the largest number in each lane of each group of real ``values``.
 
-    The first of equal ones is taken; a group without windows gives no meaning.
+    Among equal numbers the first is taken. For a group without windows the result is meaningless.
+
+    Returns:
+        ``(len(windows.offset) * LANES,)`` int64.
     """
     parts = _windows(values.detach(), windows.start)
     order = torch.arange(len(parts), dtype=windows.offset.dtype, device=parts.device)
     window = torch.embedding_bag(parts, order, windows.offset, False, _MAX)[3].clamp(min=0)
-    start = torch.cat([windows.start, windows.start.new_zeros(1)])  # so that there is one where there are no windows
+    start = torch.cat([windows.start, windows.start.new_zeros(1)])  # one extra entry, because there may be no windows
     return (start[window.long()] + torch.arange(LANES, device=values.device)).flatten()
 
 
 def _windows(values: Tensor, start: Tensor) -> Tensor:
-    """Return the windows, ``(W, LANES)``."""
+    """Copy the windows that begin at ``start``; returns ``(W, LANES)``."""
     return values.as_strided((len(values) - LANES + 1, LANES), (1, 1)).index_select(0, start)
 
 
 def _chunks(windows: Windows) -> Iterator[tuple[int, int, int, int]]:
-    """Yield ranges of groups and their windows: all at once, except on a CPU, where new memory costs most."""
+    """Yield ranges of groups and of their windows.
+
+    A CPU works in chunks, because allocating memory costs it most; other devices get everything at once.
+    """
     groups, total = len(windows.offset), len(windows.start)
     step = groups
     if windows.start.device.type == "cpu":

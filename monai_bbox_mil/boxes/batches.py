@@ -17,14 +17,17 @@ __all__ = ["BoxBatch", "batch_box_tensors"]
 
 
 def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
-    """Stack box tensors of several images, padded to the largest; no box is dropped.
+    """Stack the box tensors of several images, padded to the largest; no box is dropped.
 
     Args:
-        box_tensors: one ``(N_i, 2*D + 1)`` tensor an image.
+        box_tensors: one ``(N_i, 2*D + 1)`` tensor per image.
 
     Returns:
-        ``(B, max N_i, 2*D + 1)`` of the type that holds the numbers of all; at least one row, so that a batch without
-        boxes keeps its shape.
+        ``(B, max N_i, 2*D + 1)`` in the type to which PyTorch promotes all of them. It has at least one row per image,
+        so that a batch without boxes keeps its shape.
+
+    Raises:
+        ValueError: if the box tensors do not all have 5 columns, or all 7.
 
     Example:
         >>> batch_box_tensors([torch.tensor([[1., 2, 5, 6, 0]]), torch.empty(0, 5)])[1]
@@ -32,7 +35,9 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
     """
     columns = {t.shape[-1] for t in box_tensors}
     if len(columns) != 1 or not columns <= {5, 7}:
-        raise ValueError(f"box tensors of one batch must all have 5 or all have 7 columns, got {sorted(columns)}.")
+        raise ValueError(
+            f"box_tensors must all have 5 columns (2D) or all have 7 (3D) in one batch, got {sorted(columns)}."
+        )
     rows = max(1, max(len(t) for t in box_tensors))
     dtype = reduce(torch.promote_types, (t.dtype for t in box_tensors))
     batch = box_tensors[0].new_zeros(len(box_tensors), rows, columns.pop(), dtype=dtype)
@@ -43,10 +48,10 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
 
 
 class BoxBatch(Tensor):
-    """A batch's box tensor ``(B, N_max, 2*D + 1)`` that knows the size of the images it was made for.
+    """A batch's box tensor ``(B, N_max, 2*D + 1)`` that records the size of the images it was made for.
 
-    The losses refuse logits of another size. It can be moved between processes and devices; anything
-    computed from it is a plain tensor.
+    The losses reject logits of another size. The record survives moves between processes and devices. Anything computed
+    from a ``BoxBatch`` is a plain tensor.
 
     Args:
         rows: ``(B, N_max, 2*D + 1)``.
@@ -76,8 +81,8 @@ class BoxBatch(Tensor):
     ) -> Any:
         if func is torch.nn.functional.interpolate:
             raise TypeError(
-                "boxes cannot be interpolated as a mask is, which MONAI's DeepSupervisionLoss does with its target; "
-                "wrap the box loss in monai_bbox_mil.losses.BoxDeepSupervisionLoss instead."
+                "target must be a mask to be interpolated, as MONAI's DeepSupervisionLoss does, got boxes. "
+                "Wrap the box loss in monai_bbox_mil.losses.BoxDeepSupervisionLoss instead."
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))

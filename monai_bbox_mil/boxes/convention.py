@@ -5,11 +5,11 @@
 A *box* is a row of ``2*D`` numbers, ``(min_0, .., min_{D-1}, max_0, .., max_{D-1})``: corners in voxel index space,
 axes in the tensor's own spatial order, half-open ``[min, max)``. It is MONAI's ``StandardMode``.
 
-A *box tensor* has ``2*D + 1`` columns: the corners, then a code for the class:
+A *box tensor* has ``2*D + 1`` columns: the corners, followed by a code for the class:
 
 =================  ==========================================================================================
 code ``c >= 0``    a box around an object of the network's output channel ``c``
-code ``-1``        padding, so that the images of a batch have equally many rows
+code ``-1``        padding, so that all images of a batch have the same number of rows
 code ``c <= -2``   an *ignored* region of channel ``-2 - c``: its pixels are neither positive nor negative
 =================  ==========================================================================================
 """
@@ -34,30 +34,30 @@ __all__ = [
 
 PADDING = -1
 
-# Corners that went through an affine come back with rounding errors of this order, in voxels; without a tolerance
-# 10.0000002 would snap to 11 and loosen every box by one voxel.
+# In voxels. An affine leaves rounding errors of this order in the corners. Without a tolerance, 10.0000002 would snap
+# to 11 and make the box one voxel too large.
 _SNAP_TOLERANCE = 1e-3
 
 
 def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
-    """Make codes of a box tensor from 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions.
+    """Encode 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions, as codes of a box tensor.
 
     Raises:
-        ValueError: when there is not one flag per class.
+        ValueError: if there is not one flag per class.
 
     Example:
         >>> box_codes(torch.tensor([0, 1, 1]), torch.tensor([False, False, True]))
         tensor([ 0,  1, -3])
     """
     if ignored.shape != classes.shape:
-        raise ValueError(f"ignored must hold one flag per class {tuple(classes.shape)}, got {tuple(ignored.shape)}.")
+        raise ValueError(f"ignored must have one flag per class {tuple(classes.shape)}, got {tuple(ignored.shape)}.")
     return torch.where(ignored, -2 - classes, classes)
 
 
 def split_codes(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Split codes ``(N,)`` into channels ``(N,)`` and ignored flags ``(N,)``, the inverse of :func:`box_codes`.
+    """Decode codes ``(N,)`` into channels ``(N,)`` and ignored flags ``(N,)``, the inverse of :func:`box_codes`.
 
-    Padding has no channel and stays what it is.
+    Padding has no channel and stays -1.
 
     Example:
         >>> split_codes(torch.tensor([0, 1, -3]))
@@ -73,13 +73,13 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
     Args:
         boxes: ``(N, 2*D)`` corners in voxels, half-open.
         classes: ``(N,)`` 0-based output channels.
-        ignored: ``(N,)`` bool, true for regions that are neither positive nor negative; none when ``None``.
+        ignored: ``(N,)`` bool, true for regions that are neither positive nor negative; ``None`` for no such regions.
 
     Returns:
         ``(N, 2*D + 1)`` float32 box tensor.
 
     Raises:
-        ValueError: when the shapes do not fit, a corner is NaN or infinite, or a class is negative or no whole number.
+        ValueError: if the shapes do not match, a corner is NaN or infinite, or a class is negative or fractional.
 
     Example:
         >>> pack_boxes(torch.tensor([[1, 2, 5, 6]]), torch.tensor([0]))
@@ -90,9 +90,9 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 6):
         raise ValueError(f"boxes must have the shape (N, 4) or (N, 6), got {tuple(boxes.shape)}.")
     if not torch.isfinite(boxes).all():
-        raise ValueError(f"boxes must hold finite corners, got {boxes[~torch.isfinite(boxes).all(dim=1)][0].tolist()}.")
+        raise ValueError(f"boxes must have finite corners, got {boxes[~torch.isfinite(boxes).all(dim=1)][0].tolist()}.")
     if len(classes) != len(boxes):
-        raise ValueError(f"classes must hold one value per box ({len(boxes)}), got {len(classes)}.")
+        raise ValueError(f"classes must have one value per box ({len(boxes)}), got {len(classes)}.")
     wrong = (classes < 0) | (classes % 1 != 0)
     if wrong.any():
         raise ValueError(f"classes must be 0-based output channels, got {classes[wrong][0].item():g}.")
@@ -102,7 +102,7 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
 
 
 def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split a box tensor of one image, the inverse of :func:`pack_boxes`; padding is dropped.
+    """Split one image's box tensor into boxes, classes and flags, and drop padding; the inverse of :func:`pack_boxes`.
 
     Args:
         box_tensor: ``(N, 2*D + 1)``.
@@ -111,7 +111,7 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes ``(N', 2*D)``, classes ``(N',)`` int64 and ignored ``(N',)`` bool.
 
     Raises:
-        ValueError: when the shape does not fit, or a number is NaN or infinite.
+        ValueError: if the shape is neither ``(N, 5)`` nor ``(N, 7)``, or a number is NaN or infinite.
 
     Example:
         >>> boxes, classes, ignored = unpack_boxes(torch.tensor([[1., 2, 5, 6, -2], [0, 0, 0, 0, -1]]))
@@ -121,17 +121,17 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if box_tensor.ndim != 2 or box_tensor.shape[1] not in (5, 7):
         raise ValueError(f"box_tensor must have the shape (N, 5) or (N, 7), got {tuple(box_tensor.shape)}.")
     if not torch.isfinite(box_tensor).all():
-        raise ValueError("box_tensor must hold finite numbers, got NaN or infinite ones.")
+        raise ValueError("box_tensor must have finite numbers, got NaN or infinite ones.")
     rows = box_tensor[box_tensor[:, -1] != PADDING]
     classes, ignored = split_codes(rows[:, -1].long())
     return rows[:, :-1], classes, ignored
 
 
 def snap_boxes(boxes: Tensor) -> Tensor:
-    """Snap corners ``(N, 2*D)`` outward to whole voxels: floor the minima, ceil the maxima.
+    """Snap corners ``(N, 2*D)`` outward to whole voxels: round minima down and maxima up.
 
     Raises:
-        ValueError: for an odd number of corners.
+        ValueError: if the number of columns is odd.
 
     Example:
         >>> snap_boxes(torch.tensor([[0.4, 1.0, 2.6, 3.0]]))
@@ -149,10 +149,10 @@ def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Ten
     """Clip boxes ``(N, 2*D)`` to the image.
 
     Raises:
-        ValueError: when the boxes do not have the image's number of axes.
+        ValueError: if the boxes do not have the image's number of axes.
 
     Returns:
-        the clipped boxes ``(N, 2*D)`` and ``(N,)`` bool, true where some of the box is left.
+        the clipped boxes ``(N, 2*D)``, and ``(N,)`` bool, true where part of the box is inside the image.
 
     Example:
         >>> clip_boxes(torch.tensor([[-2., 0., 3., 9.], [8., 0., 9., 9.]]), (4, 4))
@@ -168,12 +168,12 @@ def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Ten
 
 
 def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
-    """Return the boxes of one slice of a volume: the rows that cover the slice, without that axis.
+    """Select the boxes that cover one slice of a volume, and drop the slice axis.
 
-    Along that axis boxes are snapped outward to whole slices, as everywhere else; the other corners stay as they are.
+    Along the slice axis, boxes are snapped outward to whole slices. The other corners stay as they are.
 
     Args:
-        box_tensor: ``(N, 7)`` of a volume.
+        box_tensor: ``(N, 7)`` box tensor of a volume.
         index: number of the slice.
         dim: spatial axis along which the volume is sliced.
 
@@ -181,7 +181,7 @@ def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
         ``(N', 5)`` box tensor of the slice.
 
     Raises:
-        ValueError: when the box tensor is no volume's.
+        ValueError: if the box tensor does not have 7 columns.
 
     Example:
         >>> slice_box_tensor(torch.tensor([[1., 2, 3, 4, 5, 4, 0], [0, 0, 7, 9, 9, 8, 0]]), 3)

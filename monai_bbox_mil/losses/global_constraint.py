@@ -17,33 +17,33 @@ from monai_bbox_mil.losses.options import check_not_negative, check_option
 __all__ = ["MAX_T", "ConstraintTerms", "GlobalConstraintLoss", "global_constraint_loss", "log_barrier"]
 
 MAX_T = 1e12
-"""Largest sharpness of the barrier: beyond, sums over large volumes would come near the largest float32."""
+"""Largest sharpness of the barrier. Beyond it, sums over large volumes would come close to the largest float32."""
 
 
 class ConstraintTerms(NamedTuple):
-    """The three terms, per class, not yet weighted: means over the images of the batch."""
+    """The three unweighted terms of each class, averaged over the images of the batch."""
 
     tightness: Tensor
-    """``(C,)`` every band of a box meets the object."""
+    """``(C,)``, asks every band of a box to meet the object."""
     size: Tensor
-    """``(C,)`` the object fills neither too little nor too much of its boxes."""
+    """``(C,)``, asks the object to fill neither too little nor too much of its boxes."""
     emptiness: Tensor
-    """``(C,)`` no object outside of the boxes."""
+    """``(C,)``, asks for no object outside the boxes."""
 
 
 def log_barrier(z: Tensor, t: float) -> Tensor:
-    """Return the extended log-barrier of the constraint ``z <= 0``.
+    """Compute the extended log-barrier of the constraint ``z <= 0``.
 
-    ``-log(-z) / t`` where ``z <= -1/t^2``, else the straight line that goes on with the same value and slope:
-    ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere, and a constraint that is not met is pushed with slope ``t``
-    however far off it is.
+    The barrier is ``-log(-z) / t`` where ``z <= -1/t^2``. Elsewhere it is the straight line that continues with the
+    same value and slope, ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere. A violated constraint has the slope
+    ``t``, however far ``z`` is from 0.
 
     Args:
-        z: of any shape.
-        t: the larger, the sharper.
+        z: values to constrain, in any shape.
+        t: sharpness; a larger ``t`` is closer to a hard constraint.
 
     Raises:
-        ValueError: when ``t`` is out of range.
+        ValueError: if ``t`` is out of range.
 
     Example:
         >>> log_barrier(torch.tensor([-2.0, 0.0, 1.0]), 1.0)
@@ -51,8 +51,8 @@ def log_barrier(z: Tensor, t: float) -> Tensor:
     """
     _check_t(t)
     seam = 1 / t**2
-    # Either side is constant where the other one is used, so neither can spoil the other's gradient with a NaN. Of
-    # the slope of clamp at its limit versions of torch differ.
+    # Each branch is constant where the other one applies, so neither can put a NaN into the other's gradient. We do not
+    # use clamp, because its slope at the limit differs between versions of torch.
     met = z <= -seam
     return -torch.where(met, -z, seam).log() / t + t * torch.where(met, 0.0, z + seam)
 
@@ -64,27 +64,30 @@ def global_constraint_loss(
     band_width: int = 5,
     size_bounds: tuple[float, float] = (0.5, 0.9),
 ) -> ConstraintTerms:
-    """Compute the terms of each class, with the options of :class:`GlobalConstraintLoss`.
+    """Compute the three terms of each class.
 
-    With ``psi_t`` the :func:`log_barrier`, ``p`` the probabilities and ``P`` the number of pixels of an image:
+    Let ``psi_t`` be the :func:`log_barrier`, ``p`` the probabilities and ``P`` the number of pixels of an image.
 
     - tightness: the sum of ``psi_t(width - sum of p in the band)`` over all bands of all boxes, see
-      :class:`~monai_bbox_mil.bags.BoxBands`: each row of a tight box holds at least one pixel of the object, so as many
-      rows hold as many. The last, narrower band of an axis asks for its own width.
+      :class:`~monai_bbox_mil.bags.BoxBands`. Each row of a tight box contains at least one pixel of the object, so a
+      band of ``width`` rows contains at least ``width`` pixels. The last band of an axis may be narrower; its own width
+      is then used.
     - size: ``(psi_t(S - upper |box|) + psi_t(lower |box| - S)) / P``. ``|box|`` is the number of pixels that the boxes
-      of the class cover together; ``S`` the sum of ``p`` over the whole image, because the size is the object's,
-      wherever it is predicted, but without pixels that an ignored region alone covers. An image without boxes of the
-      class adds 0.
-    - emptiness: ``t / P`` times the sum of ``p`` outside of all boxes and ignored regions of the class.
+      of the class cover together. ``S`` is the sum of ``p`` over the whole image except pixels that only an ignored
+      region covers: it measures the object wherever it is predicted. An image without boxes of the class adds 0.
+    - emptiness: ``t / P`` times the sum of ``p`` outside all boxes and ignored regions of the class.
 
-    What is in a box and in an ignored region counts as in the box.
+    A pixel in both a box and an ignored region belongs to the box.
 
     Args:
         logits: ``(B, C, *spatial)`` float32 or float64.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host; the corners are whole voxels inside the image.
+        t: see :class:`GlobalConstraintLoss`.
+        band_width: see :class:`GlobalConstraintLoss`.
+        size_bounds: see :class:`GlobalConstraintLoss`.
 
     Raises:
-        ValueError: when an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not match.
 
     Example:
         >>> target = torch.tensor([[[1.0, 1.0, 3.0, 3.0, 0.0]]])
@@ -100,7 +103,7 @@ def global_constraint_loss(
     tightness = log_barrier(bands.thickness - bands.sum(prob.index_select(0, bands.pixel)), t)
     tightness = tightness.new_zeros(num_classes).index_add(0, bands.channel, tightness) / batch
 
-    # Sums outside are taken there alone: as a difference of two large sums they would lose their last digits.
+    # Sum the outside directly: a difference of two large sums would lose its last digits.
     in_boxes = torch.zeros_like(prob).index_fill_(0, bands.pixel, 1)
     outside = torch.ones_like(prob).index_fill_(0, bands.pixel, 0).index_fill_(0, bands.ignored_pixel, 0)
     box_size = in_boxes.view(batch, num_classes, -1).sum(2)
@@ -125,31 +128,32 @@ def _check_t(t: float) -> None:
 
 
 class GlobalConstraintLoss(_Loss):
-    """Constraints that tight boxes put on the whole of a prediction (Kervadec et al., MIDL 2020), by log-barriers.
+    """Constraints that tight boxes put on a whole prediction (Kervadec et al., MIDL 2020), as log-barriers.
 
-    For each class ``tightness_weight * tightness + size_weight * size + emptiness_weight * emptiness``, see
-    :func:`global_constraint_loss`, reduced over the classes. Bands run along every axis: rows and columns in 2D, slabs
-    in 3D. ``|box|`` of the size term is in pixels, so an image's boxes of one class are one region with one size.
+    The loss of each class is ``tightness_weight * tightness + size_weight * size + emptiness_weight * emptiness``, see
+    :func:`global_constraint_loss`, and the classes are then reduced to one number. Bands run along every axis: rows and
+    columns in 2D, slabs in 3D. All boxes of one class in one image form one region, whose pixels are ``|box|`` of the
+    size term.
 
-    :attr:`t` is to grow as training goes on, see :class:`~monai_bbox_mil.handlers.BarrierSchedule`; with it grows the
-    loss of what is still wrong, so that losses at different ``t`` are not to be compared.
+    Let :attr:`t` grow during training with :class:`~monai_bbox_mil.handlers.BarrierSchedule`. A larger ``t`` makes the
+    loss of the same error larger, so do not compare losses at different ``t``.
 
-    The constraints are on probabilities, not their logarithms: a logit that is far off gets hardly any gradient.
-    Computed in float32 under any autocast type (float64 stays). After each call :attr:`parts` holds the terms. Plain
-    autograd, so second derivatives are there. On a GPU the host waits for the device once a call, to check the input.
+    The constraints are on probabilities, not on their logarithms, so a logit that is far off gets hardly any gradient.
+    The loss is computed in float32 under any autocast type; float64 stays float64. It uses plain autograd, so second
+    derivatives work. On a GPU the host waits for the device once per call, to check the input.
 
     Args:
-        t: sharpness of the barriers, at most ``1e12``; the larger, the closer to hard constraints.
-        band_width: of a band of the tightness term, in pixels.
-        size_bounds: smallest and largest part of its boxes that an object fills.
-        tightness_weight: weight of the tightness term, which alone is not divided by the number of pixels.
+        t: sharpness of the barriers, at most ``1e12``. A larger ``t`` is closer to hard constraints.
+        band_width: width in pixels of the bands of the tightness term.
+        size_bounds: smallest and largest share of its boxes that an object fills.
+        tightness_weight: weight of the tightness term, the only one that is not divided by the number of pixels.
         size_weight: weight of the size term.
         emptiness_weight: weight of the emptiness term.
-        sigmoid: whether ``input`` holds logits; otherwise probabilities.
-        reduction: over the classes, ``"mean"``, ``"sum"`` or ``"none"``.
+        sigmoid: true if ``input`` is logits, false if it is probabilities.
+        reduction: how to reduce the classes: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: for options out of range, when made; for an input and target that do not fit, when called.
+        ValueError: if an option is out of range. When called: if input and target do not match.
 
     Example:
         >>> from monai_bbox_mil.losses import GlobalConstraintLoss
@@ -162,9 +166,9 @@ class GlobalConstraintLoss(_Loss):
     """
 
     t: float
-    """Sharpness of the barriers; may be set at any time."""
+    """Sharpness of the barriers; it can be set at any time."""
     parts: dict[str, Tensor]
-    """Per class, detached, from the latest call: the terms, unweighted, and their weighted sum ``loss``, ``(C,)``."""
+    """``(C,)`` terms of the latest call, detached and unweighted, and their weighted sum ``loss``."""
 
     def __init__(
         self,
@@ -193,7 +197,7 @@ class GlobalConstraintLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Compute the loss of ``input`` ``(B, C, *spatial)`` for the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         logits, target = check_inputs(input, target, self.sigmoid)
         with torch.autocast(logits.device.type, enabled=False):
             terms = global_constraint_loss(logits, target, self.t, self.band_width, self.size_bounds)

@@ -38,7 +38,7 @@ def test_deep_supervision_returns_the_side_heads_at_full_size():
     assert network.eval()(x).shape == (2, 2, 30, 33)
 
 
-def test_initial_weights_are_those_of_the_published_code():
+def test_initial_weights_match_the_published_code():
     network = ENet()
     conv = network.stage3[-1].shortcut
     assert conv.weight.std().item() == pytest.approx((2 / (9 * (128 + 64))) ** 0.5, rel=0.01)
@@ -53,7 +53,7 @@ def test_dropout_probabilities():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 6), (1, 2, 5, 7)])
-def test_unpool_is_max_unpool(shape: tuple[int, ...]):
+def test_unpool_equals_max_unpool(shape: tuple[int, ...]):
     x = torch.randn(shape)
     pooled, indices = F.max_pool2d(x, 2, return_indices=True)
     expected = F.max_unpool2d(pooled, indices, 2, output_size=x.shape)

@@ -8,7 +8,7 @@ import torch
 from monai_bbox_mil.networks import ResidualUNet
 
 
-def test_initial_weights_are_those_of_the_published_code():
+def test_initial_weights_match_the_published_code():
     torch.manual_seed(0)
     network = ResidualUNet()
     conv = network.bridge.exit.conv

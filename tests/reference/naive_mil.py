@@ -16,9 +16,9 @@ def round_half_to_zero(x: float) -> int:
 
 
 def box_lines(box, angles, core=1.0):
-    """Sets of pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``.
+    """Find the pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``.
 
-    Of the ``n`` lines of each entry, in order, the ``floor(n (1 - core) / 2)`` first and last are left out.
+    Each entry leaves out the first and the last ``floor(n (1 - core) / 2)`` of its ``n`` lines.
     """
     dims = len(box) // 2
     size = [box[dims + i] - box[i] for i in range(dims)]
@@ -62,7 +62,7 @@ def in_boxes(rows, pixel, channel, ignored):
 def mil_terms(
     logits, target, method, alpha, angles, unary, beta, gamma, negatives, region, core=1.0
 ):  # fmt: skip
-    """``(unary (C,), pairwise (C,))``; float64 logits ``(B, C, *spatial)``, target a nested list of rows."""
+    """Compute ``(unary (C,), pairwise (C,))`` from float64 logits ``(B, C, *spatial)`` and a nested list of boxes."""
     prob = torch.sigmoid(logits)
     num_classes, shape = logits.shape[1], logits.shape[2:]
     dims = len(shape)

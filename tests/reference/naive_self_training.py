@@ -13,7 +13,7 @@ from tests.reference.naive_mil import in_boxes
 
 
 def heights_of_box(logits, row, roundness):
-    """``{pixel: logit + roundness * (1 - r^2)}`` of a box."""
+    """Compute ``{pixel: logit + roundness * (1 - r^2)}`` for the pixels of one box."""
     dims = logits.ndim
     heights = {}
     for k in product(*(range(a, b) for a, b in zip(row[:dims], row[dims:-1]))):
@@ -25,7 +25,10 @@ def heights_of_box(logits, row, roundness):
 
 
 def level_set_of_box(logits, row, roundness, core):
-    """Pixels of a box at or above the lowest, over its sides, of the highest pixel in the outermost row of the core."""
+    """Find the pixels of a box at or above its level.
+
+    Each side has an outermost row of the core. The level is the lowest of the maxima of these rows.
+    """
     dims, heights = logits.ndim, heights_of_box(logits, row, roundness)
     sides = []
     for axis in range(dims):
@@ -37,7 +40,7 @@ def level_set_of_box(logits, row, roundness, core):
 
 
 def self_training_terms(logits, teacher, target, roundness, core, outside_weight):
-    """``(C,)``; logits and teacher ``(B, C, *spatial)``, target a nested list of rows."""
+    """Compute the ``(C,)`` losses from logits and teacher ``(B, C, *spatial)`` and a nested list of boxes."""
     pixels = list(product(*(range(s) for s in logits.shape[2:])))
     terms = []
     for c in range(logits.shape[1]):

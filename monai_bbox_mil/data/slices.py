@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
             [64, 0]
         """
         if self.labels is None or key != self._label_key:
-            labels = SharedLabels(self._label(i, key, num_classes) for i in range(len(self)))
+            labels = SharedLabels(self._labels(key) if num_classes is None else self._no_labels(num_classes))
             self._relabelled = torch.full((len(self),), num_classes is None).share_memory_()
             self.labels, self._label_key = labels, key
         return self.labels
@@ -213,15 +213,18 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         self.labels[index] = label
         self._relabelled[index] = True
 
-    def _label(self, index: int, key: str, num_classes: int | None) -> torch.Tensor:
-        item = self.plain(index)
-        if num_classes is not None:
-            image = next(item[k] for k in self.keys if k in item and item[k].ndim > 2)
-            return torch.zeros(num_classes, *image.shape[1:], dtype=torch.uint8)
-        label = item.get(key)
-        if not torch.is_tensor(label):
-            raise ValueError(f"slice {index} must hold a tensor under {key!r}, got {type(label).__name__}.")
-        return label
+    def _labels(self, key: str) -> Iterator[torch.Tensor]:
+        for index in range(len(self)):
+            label = self.plain(index).get(key)
+            if not torch.is_tensor(label):
+                raise ValueError(f"slice {index} must hold a tensor under {key!r}, got {type(label).__name__}.")
+            yield label
+
+    def _no_labels(self, num_classes: int) -> Iterator[torch.Tensor]:
+        for first, number in zip(self._first, self.num_slices):  # the slices of a volume have one size
+            item = self.plain(first)
+            image = next(item[key] for key in self.keys if key in item and item[key].ndim > 2)
+            yield from [torch.zeros(num_classes, *image.shape[1:], dtype=torch.uint8)] * number
 
     def _count_slices(self, item: Mapping[str, Any], number: int) -> int:
         shapes = {key: tuple(item[key].shape[1:]) for key in self.keys if key in item and item[key].ndim > 2}

@@ -50,10 +50,8 @@ class SymmetryInferer(Inferer):
         # A flip along both axes is a half turn: with quarter turns each view would come twice.
         if self.quarter_turns and {0, 1} <= set(self.flip_axes):
             views = [(axes, k) for axes, k in views if 3 not in axes]
-        total = None
+        total = torch.zeros(())
         for axes, k in views:
             output = network(torch.rot90(inputs.flip(axes), k, (2, 3)), *args, **kwargs)
-            back = torch.rot90(output, -k, (2, 3)).flip(axes)
-            total = back if total is None else total + back
-        assert total is not None  # the image itself is a view
+            total = total + torch.rot90(output, -k, (2, 3)).flip(axes)
         return total / len(views)

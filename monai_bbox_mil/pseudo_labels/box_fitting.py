@@ -127,7 +127,8 @@ class PseudoLabelFitter:
         for heights in all_heights:
             pixels = heights.pixels()
             channels.append(pixels.channel)
-            lowest.append(self._sides(pixels, self._height(heights, pixels)).amin(0).cpu())
+            sides = _sides(self._distances(pixels), pixels, self._height(heights, pixels))
+            lowest.append(sides.amin(0).cpu())
         channel, level = torch.cat(channels), torch.cat(lowest)
         for c in range(self.num_classes):
             of_class = level[channel == c]
@@ -143,8 +144,8 @@ class PseudoLabelFitter:
         labels = torch.zeros(heights.shape, dtype=torch.uint8, device=heights.height.device).flatten()
         labels[pixels.ignored_pixel] = UNKNOWN
         labels[pixels.pixel] = 0
-        margin = self._height(heights, pixels)
-        margin = margin - self._level_at(pixels, self._sides(pixels, margin))
+        height = self._height(heights, pixels)
+        margin = height - self._level_at(pixels, height)
         inside = margin >= 0
         if self.num_classes > 1:
             best = margin.new_full((labels.numel(),), -torch.inf).scatter_reduce(0, pixels.pixel, margin, "amax")
@@ -164,14 +165,6 @@ class PseudoLabelFitter:
             height = height + self.shape_weight * self._shape_at(pixels)
         return height
 
-    def _sides(self, pixels: BoxPixels, height: Tensor) -> Tensor:
-        """Find the highest pixel in the core's outermost row on each side, low and high of each axis, ``(2*D, N)``."""
-        sides = height.new_full((2 * len(pixels.place), pixels.num_boxes), -torch.inf)
-        for side, distance in enumerate(self._distances(pixels)):
-            row = distance == 0
-            sides[side].scatter_reduce_(0, pixels.box[row].long(), height[row], "amax")
-        return sides
-
     def _distances(self, pixels: BoxPixels) -> list[Tensor]:
         """Count the pixels between each pixel and each side of the core, ``(K,)`` per side, negative outside of it."""
         distances = []
@@ -180,14 +173,16 @@ class PseudoLabelFitter:
             distances += [place - pixels.of_box(beside), pixels.of_box(size - 1 - beside) - place]
         return distances
 
-    def _level_at(self, pixels: BoxPixels, sides: Tensor) -> Tensor:
+    def _level_at(self, pixels: BoxPixels, height: Tensor) -> Tensor:
         """Return the level that each pixel must reach, ``(K,)``."""
+        distances = self._distances(pixels)
+        sides = _sides(distances, pixels, height)
         lowest = sides.amin(0)
         usual = self.level.to(sides)[pixels.channel.to(sides.device)]
         level = lowest.maximum(usual.minimum(sides.mean(0)))
         of_box = pixels.of_box(level)
         needed = of_box
-        for side, distance in enumerate(self._distances(pixels)):
+        for side, distance in enumerate(distances):
             reach = self.side_reach * pixels.of_box(pixels.size[side // 2])
             near = (1 - distance.clamp(min=0) / reach).clamp(min=0)
             # This form is exact at the side: its highest pixel reaches the level to the last bit.
@@ -202,7 +197,8 @@ class PseudoLabelFitter:
             pixels = heights.pixels()
             if not pixels.num_boxes:
                 continue
-            above = heights.height - pixels.of_box(self._sides(pixels, heights.height).mean(0))
+            sides = _sides(self._distances(pixels), pixels, heights.height)
+            above = heights.height - pixels.of_box(sides.mean(0))
             weight = 1 / pixels.of_box(pixels.size.prod(0)).float()  # each box counts as much as any other
             cell = pixels.of_box(pixels.channel)
             for position in self._positions(pixels):
@@ -224,3 +220,12 @@ class PseudoLabelFitter:
         shape = self.mean_shape.to(grid)[None]
         sampled = grid_sample(shape, grid, padding_mode="border", align_corners=False).view(self.num_classes, -1)
         return sampled.gather(0, pixels.of_box(pixels.channel)[None])[0]
+
+
+def _sides(distances: Sequence[Tensor], pixels: BoxPixels, height: Tensor) -> Tensor:
+    """Find the highest pixel in the core's outermost row on each side, low and high of each axis, ``(2*D, N)``."""
+    sides = height.new_full((len(distances), pixels.num_boxes), -torch.inf)
+    for side, distance in zip(sides, distances):
+        row = distance == 0
+        side.scatter_reduce_(0, pixels.box[row].long(), height[row], "amax")
+    return sides

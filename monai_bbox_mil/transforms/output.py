@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data import ImageWriter, ITKWriter, MetaTensor, PILWriter
+from monai.data import ImageWriter, MetaTensor, PILWriter
 from monai.transforms import LoadImage, SaveImage, SaveImaged
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import convert_to_tensor
@@ -27,7 +27,7 @@ from monai_bbox_mil.transforms.mask_files import (
     mask_extension,
     mask_path,
 )
-from monai_bbox_mil.transforms.nifti_header import NiftiLikeWriter
+from monai_bbox_mil.transforms.mask_writers import ITKMaskWriter, NiftiMaskWriter
 
 __all__ = [
     "SaveLikeInput",
@@ -194,9 +194,9 @@ def _saver(mask: MetaTensor, extension: str, image: str) -> SaveImage:
     if extension == ".png":
         writer: type[ImageWriter] = PILWriter
     elif extension.startswith(".nii"):
-        writer = _NiftiWriter
+        writer = NiftiMaskWriter
     else:
-        writer = _ITKWriter
+        writer = ITKMaskWriter
     return SaveImage(
         output_ext=extension,
         output_dtype=_file_dtype(mask, extension, image),
@@ -231,27 +231,6 @@ def _voxels(mask: Tensor) -> Tensor:
     if voxels.dtype == torch.bool:
         return voxels.view(torch.uint8)
     return voxels.to(torch.int64) if voxels.dtype in (torch.uint16, torch.uint32, torch.uint64) else voxels
-
-
-class _AsItIs(ImageWriter):
-    """Makes a writer of MONAI keep a mask as it is: what MONAI resamples, even to the same grid, becomes float32."""
-
-    @classmethod
-    def resample_if_needed(cls, data_array: Any, affine: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
-        return data_array, affine
-
-
-class _NiftiWriter(_AsItIs, NiftiLikeWriter):
-    """Writes NIfTI with the header of the image."""
-
-
-class _ITKWriter(_AsItIs, ITKWriter):
-    """Writes the formats of ITK, without an axis for the channel: of vectors ITK writes too few types."""
-
-    def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, resample: bool = True, **options: Any) -> None:
-        super().set_metadata(meta_dict, resample, **options)
-        if self.channel_dim is not None:
-            self.data_obj, self.channel_dim = self.data_obj[..., 0], None
 
 
 class ThresholdClassesd(MapTransform):

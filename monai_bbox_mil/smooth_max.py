@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maximum and smooth maxima of probabilities over bags of pixels.
 
-Source: Wang & Xia, MICCAI 2021, Eq. 6 and 7. The smooth maxima are functions of sums over the bag, so each pixel's
-exponentials are taken once, in however many bags it is. Values come as logits and go as logarithms of probabilities, so
-that a bag of saturated pixels (``p = 1e-30``) keeps its value and its gradient.
+Source: Wang & Xia, MICCAI 2021, Eq. 6 and 7. The smooth maxima are functions of sums over the bag, so the exponentials
+of a pixel are computed once, no matter how many bags contain it. The input is logits and the output is logarithms of
+probabilities, so that a bag of saturated pixels (``p = 1e-30``) keeps its value and its gradient.
 
 With ``q = 1 - p`` both smooth maxima obey ``1 - M_alpha(p) = M_{-alpha}(q)``: the complement of a smooth maximum is
-the smooth *minimum* of the complements. A negative ``alpha`` is therefore all that a negative bag needs.
+the smooth *minimum* of the complements. A negative bag therefore only needs a negative ``alpha``.
 """
 
 from __future__ import annotations
@@ -24,24 +24,29 @@ from monai_bbox_mil.bags.protocol import Bags
 __all__ = ["MAX_ALPHA", "SMOOTH_MAXIMA", "log_smooth_max"]
 
 MAX_ALPHA = 50.0
-"""Largest sharpness: ``exp(alpha)`` times the pixels of a bag must be a float32. Beyond, ``"max"`` is the same."""
+"""Largest sharpness: ``exp(alpha)`` times the number of pixels in a bag must fit a float32.
+
+Above it, a smooth maximum cannot be told from ``"max"``.
+"""
 
 
 def log_smooth_max(logits: Tensor, bags: Bags, method: str, alpha: float = 4.0) -> Tensor:
-    """Logarithm of the (smooth) maximum over each bag of ``p = sigmoid(logits)``; the minimum for a negative ``alpha``.
+    """Compute the logarithm of the (smooth) maximum of ``p = sigmoid(logits)`` over each bag.
+
+    A negative ``alpha`` gives the (smooth) minimum instead.
 
     Args:
-        logits: one finite number per pixel, in the shape that ``bags`` takes. One so small that ``p`` leaves the range
-            of its type counts as the smallest that does not (-82 in float32 at ``alpha`` 4) and keeps its gradient.
+        logits: one finite number per pixel, in the shape that ``bags`` takes. A logit whose ``p`` would underflow is
+            raised to the smallest one whose ``p`` does not (-82 in float32 at ``alpha`` 4) and keeps its gradient.
         bags: which pixels belong together.
-        method: a name of :data:`SMOOTH_MAXIMA`; with ``"max"`` only the sign of ``alpha`` counts.
-        alpha: sharpness, not 0, at most 50 in size.
+        method: a key of :data:`SMOOTH_MAXIMA`; ``"max"`` uses only the sign of ``alpha``.
+        alpha: sharpness, not 0, between -50 and 50.
 
     Returns:
-        ``(M,)`` logarithms, at most 0 up to rounding.
+        ``(M,)`` logarithms of probabilities, one per bag; at most 0 up to rounding.
 
     Raises:
-        ValueError: for an unknown method or an ``alpha`` out of range.
+        ValueError: if ``method`` is unknown or ``alpha`` is out of range.
 
     Example:
         >>> from monai_bbox_mil.bags import BoxPatches, CrossingLines
@@ -54,14 +59,14 @@ def log_smooth_max(logits: Tensor, bags: Bags, method: str, alpha: float = 4.0) 
         tensor([0.1000, 0.9000, 0.7367])
     """
     if not 0 < abs(alpha) <= MAX_ALPHA:
-        raise ValueError(f"alpha must not be 0, nor larger than {MAX_ALPHA:g} in size, got {alpha}.")
+        raise ValueError(f"alpha must be between -{MAX_ALPHA:g} and {MAX_ALPHA:g} and not 0, got {alpha}.")
     if method not in SMOOTH_MAXIMA:
         raise ValueError(f"smooth_max must be one of {', '.join(map(repr, SMOOTH_MAXIMA))}, got {method!r}.")
     return SMOOTH_MAXIMA[method](logits, bags, alpha)
 
 
 def _log_alpha_softmax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
-    """Eq. 6."""
+    """Compute ``log(sum(p e^(alpha p)) / sum(e^(alpha p)))``, Eq. 6."""
     p = _without_underflow(logits, alpha).sigmoid()
     weight = (alpha * p).exp()
     sums = bags.sum(torch.complex(p * weight, weight))
@@ -69,10 +74,10 @@ def _log_alpha_softmax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
 
 
 def _log_alpha_quasimax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
-    """Eq. 7, ``log(mean(e^(alpha p))) / alpha``.
+    """Compute the logarithm of ``log(mean(e^(alpha p))) / alpha``, Eq. 7.
 
-    By expm1 and log1p where the mean is near 1, or small p would be lost; directly where it is near 0, which only a
-    negative alpha can make it.
+    Where the mean is near 1, ``expm1`` and ``log1p`` preserve small ``p``. Where it is near 0, which only happens for a
+    negative ``alpha``, the logarithm is taken directly.
     """
     p = _without_underflow(logits, alpha).sigmoid()
     excess = torch.expm1(alpha * p)
@@ -85,12 +90,12 @@ def _log_alpha_quasimax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
 
 
 def _log_max(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
-    """The maximum itself, or the minimum."""
+    """Compute the logarithm of the exact maximum, or of the minimum for a negative ``alpha``."""
     return logsigmoid(bags.max(logits) if alpha > 0 else -bags.max(-logits))
 
 
 def _without_underflow(logits: Tensor, alpha: float) -> Tensor:
-    """Raise logits until ``p e^(alpha p)`` is a number, by a constant, which keeps the gradient."""
+    """Raise logits by a constant, which keeps the gradient, until ``p e^(alpha p)`` no longer underflows."""
     floor = math.log(torch.finfo(logits.dtype).tiny) + 5 + max(0.0, -alpha)
     return logits + (logits.detach().clamp(min=floor) - logits.detach())
 
@@ -100,4 +105,7 @@ SMOOTH_MAXIMA: dict[str, Callable[[Tensor, Bags, float], Tensor]] = {
     "alpha_quasimax": _log_alpha_quasimax,
     "max": _log_max,
 }
-"""Ways to join the pixels of a bag, by the name that the losses take. A new one is a function and a row."""
+"""Ways to join the pixels of a bag, by the name that the losses take.
+
+To add one, write a function and add a row here.
+"""

@@ -36,17 +36,17 @@ def test_unpack_is_the_inverse_of_pack(rows):
         (torch.zeros(1, 4), torch.tensor([-1]), "classes must be 0-based output channels, got -1"),
     ],
 )
-def test_pack_tells_what_is_wrong(boxes, classes, message):
+def test_pack_raises_with_the_argument_and_its_value(boxes, classes, message):
     with pytest.raises(ValueError, match=message):
         pack_boxes(boxes, classes)
 
 
-def test_snap_forgives_rounding_errors_only():
+def test_snapping_tolerates_only_rounding_errors():
     boxes = torch.tensor([[0.9999999, 2.0000001, 4.0000001, 6.9999999], [0.9, 2.1, 4.1, 6.9]])
     assert snap_boxes(boxes).tolist() == [[1, 2, 4, 7], [0, 2, 5, 7]]
 
 
-def test_clip_names_the_boxes_that_are_left():
+def test_clip_flags_the_boxes_that_are_left():
     clipped, left = clip_boxes(torch.tensor([[-3.0, 1, 2, 9], [5.0, 0, 7, 2], [1.0, 1, 2, 2]]), (4, 5))
     assert clipped[left].tolist() == [[0, 1, 2, 5], [1, 1, 2, 2]]
 
@@ -60,7 +60,7 @@ def test_a_slice_gets_the_boxes_that_cover_it():
 
 
 @pytest.mark.parametrize("dim", range(3))
-def test_slices_that_a_box_with_fractions_covers_are_those_of_the_snapped_box(dim):
+def test_a_box_with_fractional_corners_covers_the_slices_of_the_snapped_box(dim):
     generator = torch.Generator().manual_seed(0)
     low = 8 * torch.rand(50, 3, generator=generator)
     volume = pack_boxes(torch.cat([low, low + 0.1 + 4 * torch.rand(50, 3, generator=generator)], 1), torch.arange(50))
@@ -82,7 +82,7 @@ def test_mirrored_boxes_cover_mirrored_slices():
     ("dtype", "fits", "too_large"),
     [(torch.bfloat16, 256, 257), (torch.float16, 2048, 2049), (torch.uint8, 255, 256), (torch.int8, 127, 128)],
 )
-def test_types_that_cannot_hold_all_corners_of_an_image_are_refused(dtype, fits, too_large):
+def test_types_that_cannot_represent_all_corners_of_an_image_raise(dtype, fits, too_large):
     box = torch.tensor([[[0, 1, 100, 100, 0]]], dtype=dtype)
     for shape in ((fits, 100), (100, fits)):
         check_exact_corners(box, shape)
@@ -96,7 +96,7 @@ def test_types_that_cannot_hold_all_corners_of_an_image_are_refused(dtype, fits,
         check_exact_corners(box.to(wide), (4096, 4096))
 
 
-def test_batches_hold_the_numbers_of_all_types():
+def test_a_batch_of_mixed_types_keeps_every_number():
     whole, fraction = torch.tensor([[1, 2, 3, 4, 0]]), torch.tensor([[0.5, 1, 2, 3, 0]])
     for order in ([whole, fraction], [fraction, whole]):
         assert [float(rows[0, 0]) for rows in batch_box_tensors(order)] == [float(t[0, 0]) for t in order]
@@ -124,7 +124,7 @@ def test_batches_keep_every_box():
         ([0, 0, 2, 1, -4], r"a class in 0..1, -1 or ignored"),
     ],
 )
-def test_check_names_the_row(row, message):
+def test_the_error_names_the_row(row, message):
     target = torch.tensor([[[0.0, 0, 4, 5, 1], row], [[0.0, 0, 1, 1, -3], [9.0, 9, 9, 9, -1]]])
     with pytest.raises(ValueError, match=message):
         check_box_tensor(target, (4, 5), 2)
@@ -138,5 +138,5 @@ def test_masks_of_boxes():
     assert boxes_to_mask(target, (3, 4), 2, ignored=True)[0, 0, 0].int().tolist() == [1, 1, 1, 0]
     with pytest.raises(ValueError, match=r"box_tensor must have the shape \(B, N, 7\), got \(1, 4, 5\)"):
         boxes_to_mask(target, (3, 4, 5), 2)
-    with pytest.raises(ValueError, match=r"box_tensor holds class 1, expected 0..0"):
+    with pytest.raises(ValueError, match=r"box_tensor must hold classes 0..0, got 1"):
         boxes_to_mask(target, (3, 4), 1)

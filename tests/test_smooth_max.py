@@ -17,7 +17,7 @@ METHODS = list(SMOOTH_MAXIMA)
 
 
 class ConsecutiveBags:
-    """Bags of the given lengths, one after the other."""
+    """Consecutive bags of the given lengths."""
 
     def __init__(self, *lengths):
         self.lengths = list(lengths)
@@ -32,7 +32,7 @@ class ConsecutiveBags:
 
 @pytest.mark.parametrize("method", METHODS)
 @given(seed=seeds, lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5), alpha=st.sampled_from([0.5, 4.0, 8.0]))
-def test_value_and_gradient_are_those_of_the_formula(method, seed, lengths, alpha):
+def test_value_and_gradient_match_the_formula(method, seed, lengths, alpha):
     logits = random_logits(seed, sum(lengths)).requires_grad_()
     fast = log_smooth_max(logits, ConsecutiveBags(*lengths), method, alpha).exp()
     naive = torch.stack([smooth_max(p, method, alpha) for p in logits.sigmoid().split(lengths)])
@@ -80,7 +80,7 @@ def test_float32_is_close_to_float64(method, alpha, shift):
     assert torch.allclose(low.double(), high, atol=1e-5, rtol=1e-5)
 
 
-def test_order_between_mean_and_max():
+def test_larger_alpha_moves_the_softmax_from_mean_to_max():
     logits, bags = random_logits(1, 20), ConsecutiveBags(20)
     soft = [log_smooth_max(logits, bags, "alpha_softmax", a).exp().item() for a in (1e-6, 1.0, 8.0, 50.0)]
     assert soft == sorted(soft)
@@ -88,9 +88,9 @@ def test_order_between_mean_and_max():
     assert soft[-1] == pytest.approx(logits.sigmoid().max().item(), abs=0.02)
 
 
-def test_unknown_method_and_alpha_out_of_range():
+def test_an_unknown_method_or_an_alpha_out_of_range_raises():
     with pytest.raises(ValueError, match="smooth_max must be .* got 'mean'"):
         log_smooth_max(torch.zeros(1), ConsecutiveBags(1), "mean")
     for alpha in (0, 51, -51, float("nan")):
-        with pytest.raises(ValueError, match="alpha must not be 0, nor larger than 50"):
+        with pytest.raises(ValueError, match="alpha must be between -50 and 50 and not 0"):
             log_smooth_max(torch.zeros(1), ConsecutiveBags(1), "max", alpha)

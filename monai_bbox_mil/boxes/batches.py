@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Box tensors of several images as one tensor."""
+"""Batches: the box tensors of several images as one tensor."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ __all__ = ["BoxBatch", "batch_box_tensors"]
 
 
 def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
-    """Stack box tensors of several images, padded to the largest; no box is dropped.
+    """Stack the box tensors of several images, padding each to the longest; no box is dropped.
 
     Args:
-        box_tensors: one ``(N_i, 2*D + 1)`` tensor an image.
+        box_tensors: one ``(N_i, 2*D + 1)`` tensor per image.
 
     Returns:
-        ``(B, max N_i, 2*D + 1)`` of the type that holds the numbers of all; at least one row, so that a batch without
-        boxes keeps its shape.
+        ``(B, max N_i, 2*D + 1)``, in the type to which PyTorch promotes all of theirs. There is always at least one
+        row, so that a batch without boxes keeps its shape.
+
+    Raises:
+        ValueError: if the tensors do not all have 5 or all have 7 columns.
 
     Example:
         >>> batch_box_tensors([torch.tensor([[1., 2, 5, 6, 0]]), torch.empty(0, 5)])[1]
@@ -45,12 +48,15 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
 class BoxBatch(Tensor):
     """A batch's box tensor ``(B, N_max, 2*D + 1)`` that knows the size of the images it was made for.
 
-    The losses refuse logits of another size. It can be moved between processes and devices; anything
-    computed from it is a plain tensor.
+    The losses raise an error for logits of another size. A copy on another device or in another process still knows
+    the size. The result of any other operation is a plain tensor.
 
     Args:
-        rows: ``(B, N_max, 2*D + 1)``.
+        rows: ``(B, N_max, 2*D + 1)`` box tensor.
         spatial_shape: ``D`` sizes of the images in voxels.
+
+    Raises:
+        TypeError: if the boxes are interpolated like a mask.
 
     Example:
         >>> batch = BoxBatch(torch.zeros(1, 1, 5), (8, 9))
@@ -76,8 +82,8 @@ class BoxBatch(Tensor):
     ) -> Any:
         if func is torch.nn.functional.interpolate:
             raise TypeError(
-                "boxes cannot be interpolated as a mask is, which MONAI's DeepSupervisionLoss does with its target; "
-                "wrap the box loss in monai_bbox_mil.losses.BoxDeepSupervisionLoss instead."
+                "target must not be interpolated: it holds boxes, not a mask. MONAI's DeepSupervisionLoss interpolates "
+                "its target; wrap the box loss in monai_bbox_mil.losses.BoxDeepSupervisionLoss instead."
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))

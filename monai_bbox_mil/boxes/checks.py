@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a box tensor can be used with an image or a network's output."""
+"""Checks that a box tensor fits an image or a network's output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_box_tensor", "check_exact_corners", "exact_limit"]
 
 
 def exact_limit(dtype: torch.dtype) -> int:
-    """Largest whole number up to which a type holds every one.
+    """Return the largest number up to which a type represents every whole number from 0.
 
     Example:
         >>> exact_limit(torch.float32), exact_limit(torch.bfloat16), exact_limit(torch.uint8)
@@ -25,15 +25,18 @@ def exact_limit(dtype: torch.dtype) -> int:
 
 
 def check_exact_corners(box_tensor: Tensor, spatial_shape: Sequence[int], name: str = "target") -> None:
-    """Raise ``ValueError`` if a box tensor's type cannot hold every corner of an image of this size.
+    """Raise ``ValueError`` if a box tensor's type cannot represent every corner in an image of this size.
 
-    ``bfloat16`` rounds whole numbers above 256 and ``float16`` those above 2048, so that boxes move before anyone sees
-    them; their numbers do not show it.
+    ``bfloat16`` rounds whole numbers above 256, and ``float16`` those above 2048. The corners would have moved, and
+    nothing in the tensor would show it.
 
     Args:
-        box_tensor: any number of boxes.
+        box_tensor: any number of boxes; only its type is checked.
         spatial_shape: ``D`` sizes in voxels.
         name: the argument's name in the message.
+
+    Raises:
+        ValueError: if the type rounds whole numbers below the longest side of the image, or has none that large.
 
     Example:
         >>> check_exact_corners(torch.zeros(1, 5, dtype=torch.bfloat16), (256, 256))
@@ -53,13 +56,23 @@ image of size (512, 512). Keep boxes out of casts to half precision.
 
 
 def check_box_tensor(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int, name: str = "target") -> None:
-    """Raise ``ValueError`` with the offending row if a batch's box tensor does not fit the network's output.
+    """Raise ``ValueError`` for the first row of a batch's box tensor that does not fit the network's output.
 
     Args:
         box_tensor: ``(B, N_max, 2*D + 1)``, already snapped to whole voxels.
         spatial_shape: ``D`` sizes in voxels.
         num_classes: number of output channels.
         name: the argument's name in the message.
+
+    Raises:
+        ValueError: if the shape does not fit, a number is NaN or infinite, a class is out of range, or a box is empty
+            or leaves the image.
+
+    Example:
+        >>> check_box_tensor(torch.tensor([[[1.0, 1, 3, 3, 0]]]), (4, 4), num_classes=1)
+        >>> check_box_tensor(torch.tensor([[[1.0, 1, 3, 5, 0]]]), (4, 4), num_classes=1)
+        Traceback (most recent call last):
+        ValueError: target[0, 0] must hold a box inside the image of size (4, 4), got [1.0, 1.0, 3.0, 5.0, 0.0].
     """
     dims = len(spatial_shape)
     if box_tensor.ndim != 3 or box_tensor.shape[-1] != 2 * dims + 1:

@@ -1,15 +1,16 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one box convention of this package: pack, unpack, snap, clip.
+"""The package's one box convention, and functions that pack, unpack, snap and clip boxes.
 
-A *box* is a row of ``2*D`` numbers, ``(min_0, .., min_{D-1}, max_0, .., max_{D-1})``: corners in voxel index space,
-axes in the tensor's own spatial order, half-open ``[min, max)``. It is MONAI's ``StandardMode``.
+A *box* is a row of ``2*D`` numbers, ``(min_0, .., min_{D-1}, max_0, .., max_{D-1})``. The corners are in voxel index
+space, the axes in the tensor's own spatial order, and the interval ``[min, max)`` is half-open. This is MONAI's
+``StandardMode``.
 
 A *box tensor* has ``2*D + 1`` columns: the corners, then a code for the class:
 
 =================  ==========================================================================================
 code ``c >= 0``    a box around an object of the network's output channel ``c``
-code ``-1``        padding, so that the images of a batch have equally many rows
+code ``-1``        padding, so that all images of a batch have the same number of rows
 code ``c <= -2``   an *ignored* region of channel ``-2 - c``: its pixels are neither positive nor negative
 =================  ==========================================================================================
 """
@@ -34,16 +35,23 @@ __all__ = [
 
 PADDING = -1
 
-# Corners that went through an affine come back with rounding errors of this order, in voxels; without a tolerance
-# 10.0000002 would snap to 11 and loosen every box by one voxel.
+# In voxels. An affine leaves rounding errors in the corners: without a tolerance, 10.0000002 would snap to 11 and
+# loosen the box by one voxel.
 _SNAP_TOLERANCE = 1e-3
 
 
 def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
-    """Codes of a box tensor from 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions.
+    """Encode classes for the last column of a box tensor; the inverse of :func:`split_codes`.
+
+    Args:
+        classes: ``(N,)`` 0-based output channels.
+        ignored: ``(N,)`` bool, true for ignored regions.
+
+    Returns:
+        ``(N,)`` codes.
 
     Raises:
-        ValueError: when there is not one flag per class.
+        ValueError: if the two shapes differ.
 
     Example:
         >>> box_codes(torch.tensor([0, 1, 1]), torch.tensor([False, False, True]))
@@ -55,9 +63,14 @@ def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
 
 
 def split_codes(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Channels ``(N,)`` and ignored flags ``(N,)`` of codes ``(N,)``, the inverse of :func:`box_codes`.
+    """Decode classes from the last column of a box tensor; the inverse of :func:`box_codes`.
 
-    Padding has no channel and stays what it is.
+    Args:
+        codes: ``(N,)`` codes.
+
+    Returns:
+        ``(N,)`` 0-based output channels and ``(N,)`` bool, true for ignored regions. Padding has no channel: its code
+        -1 is returned unchanged.
 
     Example:
         >>> split_codes(torch.tensor([0, 1, -3]))
@@ -79,7 +92,7 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
         ``(N, 2*D + 1)`` float32 box tensor.
 
     Raises:
-        ValueError: when the shapes do not fit, a corner is NaN or infinite, or a class is negative or no whole number.
+        ValueError: if the shapes do not fit, a corner is NaN or infinite, or a class is negative or not a whole number.
 
     Example:
         >>> pack_boxes(torch.tensor([[1, 2, 5, 6]]), torch.tensor([0]))
@@ -102,7 +115,7 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
 
 
 def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split a box tensor of one image, the inverse of :func:`pack_boxes`; padding is dropped.
+    """Split the box tensor of one image into boxes and classes, without padding; the inverse of :func:`pack_boxes`.
 
     Args:
         box_tensor: ``(N, 2*D + 1)``.
@@ -111,7 +124,7 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes ``(N', 2*D)``, classes ``(N',)`` int64 and ignored ``(N',)`` bool.
 
     Raises:
-        ValueError: when the shape does not fit, or a number is NaN or infinite.
+        ValueError: if the shape is not that of a box tensor, or a number is NaN or infinite.
 
     Example:
         >>> boxes, classes, ignored = unpack_boxes(torch.tensor([[1., 2, 5, 6, -2], [0, 0, 0, 0, -1]]))
@@ -121,17 +134,17 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if box_tensor.ndim != 2 or box_tensor.shape[1] not in (5, 7):
         raise ValueError(f"box_tensor must have the shape (N, 5) or (N, 7), got {tuple(box_tensor.shape)}.")
     if not torch.isfinite(box_tensor).all():
-        raise ValueError("box_tensor must hold finite numbers, got NaN or infinite ones.")
+        raise ValueError("box_tensor must hold finite numbers, got NaN or infinity.")
     rows = box_tensor[box_tensor[:, -1] != PADDING]
     classes, ignored = split_codes(rows[:, -1].long())
     return rows[:, :-1], classes, ignored
 
 
 def snap_boxes(boxes: Tensor) -> Tensor:
-    """Snap corners ``(N, 2*D)`` outward to whole voxels: floor the minima, ceil the maxima.
+    """Snap corners ``(..., 2*D)`` outward to whole voxels: round the minima down and the maxima up.
 
     Raises:
-        ValueError: for an odd number of corners.
+        ValueError: if the number of columns is odd.
 
     Example:
         >>> snap_boxes(torch.tensor([[0.4, 1.0, 2.6, 3.0]]))
@@ -146,13 +159,17 @@ def snap_boxes(boxes: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Clip boxes ``(N, 2*D)`` to the image.
+    """Clip boxes to the image.
 
-    Raises:
-        ValueError: when the boxes do not have the image's number of axes.
+    Args:
+        boxes: ``(N, 2*D)`` corners in voxels.
+        spatial_shape: ``D`` sizes of the image in voxels.
 
     Returns:
         the clipped boxes ``(N, 2*D)`` and ``(N,)`` bool, true where some of the box is left.
+
+    Raises:
+        ValueError: if the boxes do not have the image's number of axes.
 
     Example:
         >>> clip_boxes(torch.tensor([[-2., 0., 3., 9.], [8., 0., 9., 9.]]), (4, 4))
@@ -168,20 +185,20 @@ def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Ten
 
 
 def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
-    """Boxes of one slice of a volume: the rows that cover the slice, without that axis.
+    """Select the boxes of a volume that cover one slice, and drop the axis across the slices.
 
-    Along that axis boxes are snapped outward to whole slices, as everywhere else; the other corners stay as they are.
+    A box covers every slice that it touches. Its corners along the other axes are not snapped.
 
     Args:
         box_tensor: ``(N, 7)`` of a volume.
-        index: number of the slice.
+        index: 0-based number of the slice.
         dim: spatial axis along which the volume is sliced.
 
     Returns:
         ``(N', 5)`` box tensor of the slice.
 
     Raises:
-        ValueError: when the box tensor is no volume's.
+        ValueError: if the box tensor does not have the shape ``(N, 7)``.
 
     Example:
         >>> slice_box_tensor(torch.tensor([[1., 2, 3, 4, 5, 4, 0], [0, 0, 7, 9, 9, 8, 0]]), 3)

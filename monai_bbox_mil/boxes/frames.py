@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How the image lay that boxes were made for, noted beside them."""
+"""Box frames: a record, kept with the boxes, of the image grid that they were made for."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy as np
 __all__ = ["BOX_FRAME", "BoxFrame"]
 
 BOX_FRAME = "box_frame"
-"""Key of a MONAI tensor's meta data, under which a box tensor says which image it was made for."""
+"""Key of a box tensor's frame in the meta data of a MONAI tensor."""
 
 
 class BoxFrame(NamedTuple):
-    """How the image lay that boxes were made for, and where they lay in it."""
+    """Image grid that boxes were made for, and the boxes' corners in it."""
 
     shape: tuple[int, ...]
     """``D`` sizes in voxels."""
     affine: np.ndarray
-    """``(4, 4)`` float64, voxel centres to the world."""
+    """``(4, 4)`` float64, from voxel centres to world coordinates in mm."""
     operations: int
-    """Number of traced transforms that the image had gone through."""
+    """Number of traced transforms that had been applied to the image."""
     boxes: np.ndarray
-    """``(N, 2*D)`` float64."""
+    """``(N, 2*D)`` float64 corners in voxels."""
 
     def pack(self) -> bytes:
-        """All of it as bytes, which any copy, collation or file of meta data leaves as they are."""
+        """Serialise the frame to bytes, which copying, collating and saving meta data leave unchanged."""
         head = [len(self.shape), *self.shape, self.operations]
         return np.concatenate([head, self.affine.ravel(), self.boxes.ravel()], dtype=np.float64).tobytes()
 
     @classmethod
     def unpack(cls, packed: bytes) -> BoxFrame:
-        """The inverse of :meth:`pack`.
+        """Restore a frame from the bytes of :meth:`pack`.
 
         Example:
             >>> frame = BoxFrame((8, 9), np.eye(4), 0, np.array([[1.0, 2, 5, 6]]))

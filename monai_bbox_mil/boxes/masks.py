@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Box tensors to masks of their regions."""
+"""Conversion of box tensors to masks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["boxes_to_mask"]
 
 
 def boxes_to_mask(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int, ignored: bool = False) -> Tensor:
-    """Rasterise the boxes of a batch to region masks.
+    """Rasterise the boxes of a batch to masks of their regions.
 
     Args:
         box_tensor: ``(B, N_max, 2*D + 1)``; corners are snapped outward and clipped to the image.
         spatial_shape: ``D`` sizes in voxels.
         num_classes: number of output channels ``C``.
-        ignored: whether ignored regions are filled too.
+        ignored: whether to fill ignored regions too.
 
     Returns:
         ``(B, C, *spatial_shape)`` bool on the box tensor's device.
 
     Raises:
-        ValueError: when the number of columns does not fit the number of spatial axes, a class is out of range, or the
-            box tensor's type cannot hold the corners (:func:`check_exact_corners`).
+        ValueError: if the number of columns does not fit the number of spatial axes, a class is out of range, or the
+            box tensor's type cannot represent the corners exactly (:func:`check_exact_corners`).
 
     Example:
         >>> boxes_to_mask(torch.tensor([[[0., 1, 1, 3, 0]]]), (2, 3), 1).int()[0, 0]
@@ -44,7 +44,7 @@ def boxes_to_mask(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes:
     for image, rows in enumerate(box_tensor.float().cpu()):
         boxes, classes, skipped = unpack_boxes(rows)
         if len(classes) and int(classes.max()) >= num_classes:
-            raise ValueError(f"box_tensor holds class {int(classes.max())}, expected 0..{num_classes - 1}.")
+            raise ValueError(f"box_tensor must hold classes 0..{num_classes - 1}, got {int(classes.max())}.")
         boxes, _ = clip_boxes(snap_boxes(boxes), spatial_shape)
         for box, channel, skip in zip(boxes.long().tolist(), classes.tolist(), skipped.tolist()):
             if ignored or not skip:

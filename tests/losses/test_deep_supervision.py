@@ -98,6 +98,6 @@ def test_monais_wrapper_says_what_to_use_instead():
     items = [{"image": torch.zeros(1, 32, 32), "label": rows} for rows in TARGET]
     batch = next(iter(DataLoader(items, batch_size=2, collate_fn=pad_box_collate)))
     heads = [batch["image"], batch["image"][..., ::2, ::2]]
-    with pytest.raises(TypeError, match="boxes cannot be interpolated .*BoxDeepSupervisionLoss instead"):
+    with pytest.raises(TypeError, match="target must not be interpolated.*BoxDeepSupervisionLoss instead"):
         DeepSupervisionLoss(GeneralizedMILLoss())(heads, batch["label"])
     assert DeepSupervisionLoss(GeneralizedMILLoss())(batch["image"], batch["label"]).isfinite()  # one head

@@ -18,35 +18,38 @@ __all__ = ["BoxBands"]
 
 
 class BoxBands:
-    """Every box, cut across each axis into bands of ``width`` pixels; the last band of an axis may be narrower.
+    """Bands of ``width`` pixels into which every box is cut along each axis; the last band of an axis may be narrower.
 
-    The bands of one axis are disjoint and fill the box: in 2D those of rows and those of columns, in 3D slabs along
-    each of the three axes.
+    The bands of one axis are disjoint and fill the box. In 2D they consist of rows or of columns; in 3D they are slabs
+    along each of the three axes.
 
     Args:
-        box_tensor: ``(B, N_max, 2*D + 1)`` on the host, corners whole voxels inside the image.
+        box_tensor: ``(B, N_max, 2*D + 1)`` on the CPU. The corners must be whole voxels inside the image.
         shape: ``(B, C, *spatial)`` of the network's output.
-        width: of a band, in pixels.
-        device: where the tables of pixels are wanted.
+        width: width of a band in pixels.
+        device: device on which to make the tables of pixels.
 
     Attributes:
-        pixel: ``(K,)`` flat index in ``(B, C, *spatial)`` of each pixel of each box, one box after the other; a pixel
-            that several boxes cover is there several times.
-        ignored_pixel: the same of the ignored boxes, which have no bands.
-        thickness: ``(M,)`` float32, how many rows (columns, slices) each band has.
+        pixel: ``(K,)`` flat index in ``(B, C, *spatial)`` of each pixel of each box, one box after the other. A pixel
+            that several boxes cover appears several times.
+        ignored_pixel: the same for the ignored boxes, which have no bands.
+        thickness: ``(M,)`` float32, number of rows (columns, slices) in each band.
         channel: ``(M,)`` class of each band.
-        num_boxes: ``N``, ignored ones left out.
-        box: ``(M,)`` number of the box that each band belongs to.
-        depth: ``(M,)`` int64, how many bands lie between each band and the nearer side of its box.
-        per_axis: ``(M,)`` int64, how many bands its box has along its axis.
-        box_of_pixel: ``(K,)`` number of the box of each of ``pixel``.
-        squared_radius: ``(K,)`` float32, ``sum_a (x_a / h_a)^2`` of each of ``pixel``, with ``x_a`` its distance
-            from the middle of its box along axis ``a`` and ``h_a`` half its box's size: 1 on the inscribed ellipse.
-            Pixels that are equally far by exact arithmetic, such as mirrored ones, have the same number.
+        num_boxes: number of boxes ``N``, without the ignored ones.
+        box: ``(M,)`` index of the box that each band belongs to.
+        depth: ``(M,)`` int64, number of bands between each band and the nearer side of its box.
+        per_axis: ``(M,)`` int64, number of bands of the same box along the same axis.
+        box_of_pixel: ``(K,)`` index of the box that each entry of ``pixel`` belongs to.
+        squared_radius: ``(K,)`` float32, ``sum_a (x_a / h_a)^2`` for each entry of ``pixel``. ``x_a`` is its distance
+            from the middle of its box along axis ``a``, and ``h_a`` is half the size of the box. The value is 1 on the
+            inscribed ellipse. Pixels at the same exact distance, such as mirrored ones, have exactly the same value.
+
+    Raises:
+        ValueError: if ``box_tensor`` does not fit ``shape``, or ``width`` is less than 1.
 
     Example:
         >>> bands = BoxBands(torch.tensor([[[0.0, 0, 2, 3, 0]]]), (1, 1, 2, 3), 2, torch.device("cpu"))
-        >>> bands.thickness, bands.sum(torch.tensor([1.0, 2, 3, 4, 5, 6]))  # both rows; two columns; the third one
+        >>> bands.thickness, bands.sum(torch.tensor([1.0, 2, 3, 4, 5, 6]))  # two rows; two columns; the third column
         (tensor([2., 2., 1.]), tensor([21., 12.,  9.]))
     """
 
@@ -64,7 +67,7 @@ class BoxBands:
         size = high - low
         pixels = size.prod(1)
         num_pixels = int(pixels[:num_boxes].sum())
-        # All bands of the first axis before those of the next, and on each axis those of a box one after the other.
+        # Bands are ordered by axis, then by box.
         length = size[:num_boxes].T.flatten()
         bands = ceil_div(length, width)
         first_band = starts(bands).view(dims, num_boxes).to(device)
@@ -75,7 +78,7 @@ class BoxBands:
         self.per_axis = bands[side].to(device)
         self.depth = number.minimum(bands[side] - 1 - number).to(device)
 
-        # Where the pixels lie in their boxes, from the last axis to the first.
+        # Position of each pixel in its box, from the last axis to the first.
         box, rest = ragged_arange(pixels, device, int(pixels.sum()))
         corner = torch.cat([(image * num_classes + channel)[:, None], low], 1)
         strides = torch.tensor([math.prod(spatial[axis:]) for axis in range(dims + 1)])
@@ -83,8 +86,8 @@ class BoxBands:
         pixel, *sizes = (field.index_select(0, box) for field in per_box)
         of_boxes = slice(0, num_pixels)
         self.box_of_pixel = box[of_boxes]
-        # With q the pixels of the box, (x_a / h_a)^2 = ((2 place + 1 - s_a) q / s_a)^2 / q^2: sums of whole numbers are
-        # exact in any order, so equal distances stay equal when they are rounded to float32.
+        # For a box of q pixels and size s_a, (x_a / h_a)^2 = ((2 place + 1 - s_a) q / s_a)^2 / q^2. Sums of whole
+        # numbers are exact in any order, so equal distances stay equal when they are rounded to float32.
         area = pixels.to(device).index_select(0, self.box_of_pixel)
         squares = torch.zeros_like(area)
         band: list[Tensor] = []
@@ -102,10 +105,10 @@ class BoxBands:
         self._dims, self._band = dims, torch.cat(band)
 
     def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each band of the ``values`` ``(K,)`` of the pixels."""
+        """Add up the pixels' ``values`` ``(K,)`` over each band; returns ``(M,)``."""
         return values.new_zeros(len(self.thickness)).index_add(0, self._band, values.repeat(self._dims))
 
     def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of each band of the ``values`` ``(K,)`` of the pixels."""
+        """Find the largest of the pixels' ``values`` ``(K,)`` in each band; returns ``(M,)``."""
         lowest = values.new_full((len(self.thickness),), -math.inf)
         return lowest.scatter_reduce(0, self._band, values.repeat(self._dims), "amax")

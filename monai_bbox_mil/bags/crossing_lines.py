@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Crossing lines (2D) and crossing planes (3D) of boxes.
 
-A digital line here has no gaps and the lines of one direction and angle are disjoint, so that a 4-connected object that
-touches all four sides of its box meets every one of them.
+A digital line has no gaps here, and the lines of one direction and angle are disjoint. Every line of a box is therefore
+met by any 4-connected object that touches all four sides of the box.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ __all__ = ["CrossingLines", "resolve_angles"]
 
 
 def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
-    """Angles in degrees from the paper's ``(start, stop, step)`` or from a list.
+    """Expand the paper's ``(start, stop, step)``, or a list, to angles in degrees.
 
-    Exactly three values that do *not* increase strictly, with ``start < stop`` and ``step > 0``, are a range whose stop
-    is included; anything else is a list. So ``(-40, 40, 20)`` is a range of five angles and ``(-30, 0, 30)`` a list of
-    three.
+    Three values ``(start, stop, step)`` are a range, with ``stop`` included, if ``start < stop``, ``step > 0`` and the
+    three do *not* increase strictly. Anything else is a list. So ``(-40, 40, 20)`` is a range of five angles, and
+    ``(-30, 0, 30)`` is a list of three.
 
     Args:
         angles_deg: degrees, each inside ``(-90, 90)``.
 
+    Returns:
+        the angles in degrees.
+
     Raises:
-        ValueError: when it is empty, holds an angle twice or one outside ``(-90, 90)``, or when a range's step does
-            not lead from start to stop.
+        ValueError: if there is no angle, an angle appears twice or lies outside ``(-90, 90)``, or the step of a range
+            does not lead from start to stop.
 
     Example:
         >>> resolve_angles((-40, 40, 20))
@@ -50,8 +53,8 @@ def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
         count = round((stop - start) / step)
         if not math.isclose(start + count * step, stop, abs_tol=1e-6):
             raise ValueError(
-                f"angles_deg {angles} is read as (start, stop, step), whose step must lead from start to stop; "
-                "a list of three angles must increase strictly."
+                f"angles_deg must be (start, stop, step) whose step leads from start to stop, got {angles}. To give a "
+                "list of three angles instead, put them in increasing order."
             )
         angles = tuple(start + i * step for i in range(count + 1))
     if not angles or len(set(angles)) != len(angles) or not all(-90 < a < 90 for a in angles):
@@ -63,25 +66,28 @@ class CrossingLines:
     """Positive bags: the crossing lines (2D) or crossing planes (3D) of every box.
 
     For each ordered pair of axes ``(a, b)`` and each angle, lines run from the low to the high side of ``a`` and are
-    numbered along ``b``. With ``u`` and ``v`` a pixel's offset along ``a`` and ``b`` from the box's centre, a line is
-    the set of pixels with ``v - round(u tan(angle))`` constant, or, where ``|tan(angle)| > 1``, with
-    ``u - round(v / tan(angle))`` constant. Lines that leave the box before they reach the opposite side do not count.
-    In 3D a line of the plane ``(a, b)`` is extruded through the box along the third axis.
+    numbered along ``b``. Let ``u`` and ``v`` be a pixel's offsets along ``a`` and ``b`` from the centre of the box. A
+    line is the set of pixels with the same ``v - round(u tan(angle))``, or, where ``|tan(angle)| > 1``, with the same
+    ``u - round(v / tan(angle))``. Lines that leave the box before they reach the opposite side are left out. In 3D a
+    line in the plane ``(a, b)`` is extruded through the box along the third axis.
 
-    Lines of a loose box may miss the object near its sides. With a ``core`` below 1 only the middle ones of each pair
-    of axes and angle count: of ``n`` lines those that are left without ``floor(n (1 - core) / 2)`` on either side.
+    Lines near the sides of a loose box may miss the object. With a ``core`` below 1, only the middle lines of each pair
+    of axes and angle are used: of ``n`` lines, ``floor(n (1 - core) / 2)`` are left out on each side.
 
-    Either kind of line has one pixel for each step along its *run* axis (``a``, or ``b`` where it is steep) and slides
-    along the *other* axis. So pixel ``s`` of all lines of one angle is row ``s`` of the box, shifted: sums over lines
-    are sums of shifted rows, and the gradient, in which a pixel adds up its lines, is a sum of shifted rows of lines.
+    Every line has one pixel for each step along its *run* axis (``a``, or ``b`` if the line is steep) and shifts along
+    the *other* axis. So pixel ``s`` of all lines of one angle is row ``s`` of the box, shifted, and sums over lines are
+    sums of shifted rows. In the gradient, each pixel adds up its lines, which is a sum of shifted rows of lines.
 
     Args:
         patches: the boxes; ignored ones have no lines.
         angles_deg: angles in degrees, see :func:`resolve_angles`.
-        core: share of the lines that counts, in ``(0, 1]``.
+        core: share of the lines to use, in ``(0, 1]``.
 
     Attributes:
         per_class: number of lines of each class; the lines are ordered by class.
+
+    Raises:
+        ValueError: if the angles are not valid, see :func:`resolve_angles`.
 
     Example:
         >>> patches = BoxPatches(torch.tensor([[[0., 1, 2, 3, 0]]]), (1, 1, 2, 3), torch.device("cpu"))
@@ -100,36 +106,36 @@ class CrossingLines:
 
     @property
     def size(self) -> Tensor:
-        """``(M,)`` float32, number of pixels of each line."""
+        """``(M,)`` float32, number of pixels in each line."""
         return self.sum(torch.ones_like(self._patches.in_box[: self._patches.num_box_slots]))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum over each line.
+        """Add up values over each line.
 
         Args:
-            values: ``(T,)`` one real or complex number for each slot of the patches.
+            values: ``(T,)`` one real or complex number per slot of the patches.
 
         Returns:
-            ``(M,)``.
+            ``(M,)`` sums.
         """
         canvas = self._draw(values, 0.0, lambda box, axis: box.sum(axis))
         return sum_windows(canvas, self._tables.there, self._tables.back).index_select(0, self._tables.line)
 
     def max(self, values: Tensor) -> Tensor:
-        """Largest of the real ``values`` of each line; the first of equal ones has the gradient.
+        """Find the largest value in each line; among equal values, the first one gets the gradient.
 
         Args:
-            values: ``(T,)`` one number for each slot of the patches.
+            values: ``(T,)`` one real number per slot of the patches.
 
         Returns:
-            ``(M,)``.
+            ``(M,)`` maxima.
         """
         canvas = self._draw(values, -math.inf, lambda box, axis: box.max(axis).values)
         largest = largest_of_windows(canvas, self._tables.there).index_select(0, self._tables.line)
         return canvas.index_select(0, largest)
 
     def _draw(self, values: Tensor, beside: float, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
-        """Values of all slots of all canvases; in 3D each canvas is the box reduced along its third axis."""
+        """Return the values of all slots of all canvases; in 3D a canvas is the box reduced along its third axis."""
         sizes = self._patches.size[: self._patches.num_boxes].tolist()
         if not sizes:
             return values.new_full((len(self._tables.source),), beside)

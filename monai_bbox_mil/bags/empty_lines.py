@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Full lines of the image that meet no box."""
+"""Lines across the whole image that meet no box."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class EmptyLines:
     """Negative bags of the MIL baseline: every full row and column (3D: axis-aligned slice) that meets no box.
 
     Args:
-        patches: the boxes; ignored ones count as boxes.
+        patches: the boxes. A line that meets an ignored box is left out too.
 
     Attributes:
         per_class: number of lines of each class; the lines are ordered by class.
+        size: ``(M,)`` float32, number of pixels in each line.
 
     Example:
         >>> patches = BoxPatches(torch.tensor([[[1., 1, 2, 2, 0]]]), (1, 1, 2, 2), torch.device("cpu"))
@@ -36,7 +37,7 @@ class EmptyLines:
         batch, num_classes, *spatial = patches.shape
         empty, size = [], []
         for axis, length in enumerate(spatial):
-            # +1 where a box begins, -1 where it ends: the running sum counts the boxes that a line meets.
+            # +1 where a box begins and -1 where it ends: the running sum is the number of boxes that a line meets.
             change = torch.zeros(num_classes, batch, length + 1, dtype=torch.long)
             one = torch.ones_like(patches.channel)
             low = patches.low[:, axis]
@@ -51,11 +52,14 @@ class EmptyLines:
         self._line = line.to(patches.pixel.device)
 
     def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each line of the real or complex ``values`` ``(B, C, *spatial)``."""
+        """Add up the real or complex ``values`` ``(B, C, *spatial)`` over each line; returns ``(M,)``."""
         return self._reduce(values, lambda image, axes: image.sum(axes))
 
     def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of the real ``values`` ``(B, C, *spatial)`` of each line; equal ones share the gradient."""
+        """Find the largest of the real ``values`` ``(B, C, *spatial)`` in each line; returns ``(M,)``.
+
+        Equal largest values share the gradient.
+        """
         return self._reduce(values, lambda image, axes: image.amax(axes))
 
     def _reduce(self, values: Tensor, reduce: Callable[[Tensor, list[int]], Tensor]) -> Tensor:

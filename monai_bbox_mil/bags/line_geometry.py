@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How many lines cross a box at each angle, and how far each strays: whole numbers on the host."""
+"""Number and position of the lines that cross a box at each angle, as whole numbers on the CPU."""
 
 from __future__ import annotations
 
@@ -22,25 +22,36 @@ class Lines(NamedTuple):
     """
 
     pairs: list[tuple[int, int]]
-    """Run axis and other axis: a line has one pixel for each step along the one, and lines differ along the other."""
+    """Run axis and other axis: a line has one pixel per step along the run axis; lines differ along the other axis."""
     run: Tensor
     """``(N,)`` size along the run axis."""
     other: Tensor
     """``(N,)`` size along the other axis."""
     number: Tensor
-    """``(N, A)`` how many lines there are."""
+    """``(N, A)`` number of lines."""
     middle: Tensor
-    """``(N, A)`` place of line 0 on the other axis where it passes the middle of the run axis."""
+    """``(N, A)`` position of line 0 on the other axis where it crosses the middle of the run axis."""
     first_shift: Tensor
-    """``(N, A)`` smallest place on the other axis that line 0 comes to."""
+    """``(N, A)`` smallest position of line 0 on the other axis."""
     last_shift: Tensor
-    """``(N, A)`` largest place of line 0."""
+    """``(N, A)`` largest position of line 0 on the other axis."""
     shift: Tensor
-    """``(2 S + 1, A)`` for each number of half steps ``-S..S`` from the centre, how far a line is off its middle."""
+    """``(2 S + 1, A)`` offset of a line from its middle, for each number of half steps ``-S..S`` from the centre."""
 
 
 def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> Lines:
-    """Lines of boxes of ``size`` ``(boxes, D)`` at angles in degrees, as :class:`CrossingLines` describes them."""
+    """Find the lines of boxes, as :class:`CrossingLines` describes them.
+
+    Args:
+        size: ``(boxes, D)`` int64, sizes of the boxes in pixels.
+        angles: angles in degrees.
+        core: share of the lines to use, in ``(0, 1]``.
+
+    Example:
+        >>> lines_of_boxes(torch.tensor([[3, 4]]), [0.0]).number  # four columns, three rows
+        tensor([[4],
+                [3]])
+    """
     pairs = list(permutations(range(size.shape[1]), 2))
     run, other = (size[:, list(axes)].T.flatten() for axes in zip(*pairs))
     tangent = torch.tensor([math.tan(math.radians(angle)) for angle in angles], dtype=torch.float64)
@@ -50,10 +61,10 @@ def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> 
     number = torch.where(steep, 2 * reach - other[:, None] + 2, other[:, None] - 2 * reach).clamp(min=0)
     middle = torch.where(steep, other[:, None] - 1 - reach, reach)
     if size.shape[1] == 3:
-        # An upright plane belongs to two directions and is kept once.
+        # A plane at angle 0 is found for two pairs of axes and used once.
         once = torch.tensor([run == (other + 1) % 3 for run, other in pairs]).repeat_interleave(len(size))
         number = number * (once[:, None] | (tangent != 0))
-    beside = ((1 - core) / 2 * number).floor().long()  # as many on either side
+    beside = ((1 - core) / 2 * number).floor().long()  # left out on each side
     number, middle = number - 2 * beside, middle + beside
     longest = int(run.max()) if len(run) else 1
     shift = _round_half_to_zero(torch.arange(-longest, longest + 1)[:, None] / 2 * slope)
@@ -61,5 +72,8 @@ def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> 
 
 
 def _round_half_to_zero(x: Tensor) -> Tensor:
-    """Round to int64, ties toward zero: odd, and without a jump of two where a 45 degree line passes the centre."""
+    """Round to int64, ties toward zero.
+
+    The function is odd, and a line at 45 degrees does not jump by two pixels where it passes the centre.
+    """
     return (x.sign() * (x.abs() - 0.5).ceil()).long()

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every kind of bags can do: all that a smooth maximum needs to know of them."""
+"""Protocol of all kinds of bags: what a smooth maximum needs of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Bags(Protocol):
 
     @property
     def size(self) -> Tensor:
-        """``(M,)`` number of pixels of each bag."""
+        """``(M,)`` number of pixels in each bag."""
 
     def sum(self, values: Tensor) -> Tensor:
-        """``(M,)`` sum over each bag of one real or complex number per pixel."""
+        """Add up real or complex ``values``, one per pixel, over each bag; returns ``(M,)``."""
 
     def max(self, values: Tensor) -> Tensor:
-        """``(M,)`` largest of the real ``values`` of each bag."""
+        """Find the largest of the real ``values``, one per pixel, in each bag; returns ``(M,)``."""

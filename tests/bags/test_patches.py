@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 @given(data=st.data(), shape=shapes)
-def test_the_slots_of_all_boxes_are_the_pixels_of_the_mask(data, shape):
+def test_slots_cover_the_pixels_of_the_box_masks(data, shape):
     target = torch.tensor(data.draw(targets(shape, 2)), dtype=torch.float32)
     patches = BoxPatches(target, (2, 2, *shape), CPU)
     for ignored, slots in ((True, len(patches.pixel)), (False, patches.num_box_slots)):
@@ -33,7 +33,7 @@ def test_the_slots_of_all_boxes_are_the_pixels_of_the_mask(data, shape):
 
 
 @given(data=st.data(), shape=shapes)
-def test_a_rim_of_one_pixel_is_in_the_image_or_told(data, shape):
+def test_slots_of_the_rim_are_flagged_if_they_lie_outside_the_image(data, shape):
     target = torch.tensor(data.draw(targets(shape, 1)), dtype=torch.float32)
     patches = BoxPatches(target, (2, 1, *shape), CPU)
     for number, (low, size) in enumerate(zip(patches.low.tolist(), patches.size.tolist())):

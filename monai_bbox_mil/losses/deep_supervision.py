@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses from boxes for networks with several heads."""
+"""Box losses for networks with several heads."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["BoxDeepSupervisionLoss", "scale_box_tensor"]
 
 
 def scale_box_tensor(target: Tensor, old_shape: Sequence[int], new_shape: Sequence[int]) -> Tensor:
-    """Boxes of an image as they lie in the same image at another resolution, snapped outward to whole voxels.
+    """Scale boxes to another resolution of their images, and snap them outward to whole voxels.
 
-    A voxel of a coarser image is the object's if any part of it is. So a tight box stays tight: every row of it meets
-    the object, and nothing outside of it does.
+    A voxel of a coarser image belongs to the object if any part of the voxel does. A tight box therefore stays tight:
+    each of its rows meets the object, and nothing outside the box does.
 
     Args:
         target: ``(B, N_max, 2*D + 1)`` box tensor.
         old_shape: ``D`` sizes in voxels of the images that the boxes were made for.
-        new_shape: ``D`` sizes in voxels of the images that they are wanted for.
+        new_shape: ``D`` sizes in voxels of the images to scale the boxes to.
 
     Returns:
-        ``(B, N_max, 2*D + 1)``.
+        ``(B, N_max, 2*D + 1)`` box tensor.
 
     Raises:
-        ValueError: when the boxes and both shapes do not have the same axes, or a size is not at least 1.
+        ValueError: if the boxes and the two shapes differ in their number of axes, or a size is less than 1.
 
     Example:
         >>> scale_box_tensor(torch.tensor([[[2.0, 3.0, 6.0, 7.0, 0.0]]]), (8, 8), (4, 4))
@@ -54,19 +54,20 @@ def scale_box_tensor(target: Tensor, old_shape: Sequence[int], new_shape: Sequen
 
 
 class BoxDeepSupervisionLoss(_Loss):
-    """A loss from boxes of each head of a network with deep supervision, weighted and summed.
+    """Weighted sum of a box loss over the heads of a network with deep supervision.
 
-    It takes what such networks of MONAI return: a list of outputs, from fine to coarse (``SegResNetDS``,
-    ``BasicUNetPlusPlus``), or outputs of one size stacked to ``(B, heads, C, *spatial)`` (``DynUNet``); in evaluation a
-    single output. Boxes are scaled to the size of each head, see :func:`scale_box_tensor`, where MONAI's
-    ``DeepSupervisionLoss`` would interpolate them as if they were a mask.
+    The input may have any form in which MONAI's networks return their outputs. ``SegResNetDS`` and
+    ``BasicUNetPlusPlus`` return a list, from fine to coarse. ``DynUNet`` returns outputs of one size, stacked to
+    ``(B, heads, C, *spatial)``. In evaluation there is a single output. The boxes are scaled to the size of each head,
+    see :func:`scale_box_tensor`; MONAI's ``DeepSupervisionLoss`` would interpolate them as if they were a mask.
 
     Args:
-        loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
-        weights: of the heads, first to last; 1, 1/2, 1/4, ... when ``None``.
+        loss: box loss, such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
+        weights: weights of the heads, from first to last; 1, 1/2, 1/4, ... if ``None``.
 
     Raises:
-        ValueError: when called with more heads than weights, no head, or a first head that has not the images' size.
+        ValueError: in the constructor, if a weight is negative or not finite. In a call, if there is no head, there are
+            more heads than weights, or the first head does not have the size of the images.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -78,7 +79,7 @@ class BoxDeepSupervisionLoss(_Loss):
     """
 
     parts: dict[str, Tensor]
-    """Per class, detached, from the latest call: those of the first head, the network's output proper."""
+    """Terms of the loss per class, detached, from the latest call, for the first head: the network's main output."""
 
     def __init__(self, loss: nn.Module, weights: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -89,10 +90,10 @@ class BoxDeepSupervisionLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Loss of one or several outputs ``(B, C, *spatial)`` given the box tensor ``(B, N_max, 2*D + 1)``."""
+        """Compute the loss of one or several outputs ``(B, C, *spatial)`` for a box tensor ``(B, N_max, 2*D + 1)``."""
         heads = _heads(input, target)
         if not heads:
-            raise ValueError("input must hold at least one head, got none.")
+            raise ValueError("input must hold the output of at least one head, got none.")
         if self.weights is not None and len(self.weights) < len(heads):
             raise ValueError(f"weights must hold one number per head ({len(heads)}), got {self.weights}.")
         weights = self.weights or [0.5**level for level in range(len(heads))]
@@ -107,6 +108,6 @@ class BoxDeepSupervisionLoss(_Loss):
 def _heads(input: Tensor | Sequence[Tensor], target: Tensor) -> list[Tensor]:
     if not torch.is_tensor(input):
         return list(input)
-    # 2D heads that are stacked look like one 3D output: the boxes know how many axes the image has.
+    # Stacked 2D heads look like one 3D output; the number of columns of the boxes tells them apart.
     stacked = input.ndim == 3 + target.shape[-1] // 2
     return list(input.unbind(1)) if stacked else [input]

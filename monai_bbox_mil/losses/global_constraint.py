@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Global constraints from tight boxes (Kervadec et al., MIDL 2020), with an extended log-barrier."""
+"""Global constraints from tight boxes, as extended log-barriers (Kervadec et al., MIDL 2020)."""
 
 from __future__ import annotations
 
@@ -17,33 +17,39 @@ from monai_bbox_mil.losses.options import check_not_negative, check_option
 __all__ = ["MAX_T", "ConstraintTerms", "GlobalConstraintLoss", "global_constraint_loss", "log_barrier"]
 
 MAX_T = 1e12
-"""Largest sharpness of the barrier: beyond, sums over large volumes would come near the largest float32."""
+"""Largest sharpness of the barrier: above it, sums over large volumes would approach the largest float32."""
 
 
 class ConstraintTerms(NamedTuple):
-    """The three terms, per class, not yet weighted: means over the images of the batch."""
+    """The three terms per class, as means over the images of the batch, not yet weighted."""
 
     tightness: Tensor
-    """``(C,)`` every band of a box meets the object."""
+    """``(C,)`` penalty for bands of a box that do not meet the object."""
     size: Tensor
-    """``(C,)`` the object fills neither too little nor too much of its boxes."""
+    """``(C,)`` penalty for an object that fills too little or too much of its boxes."""
     emptiness: Tensor
-    """``(C,)`` no object outside of the boxes."""
+    """``(C,)`` penalty for an object outside the boxes."""
 
 
 def log_barrier(z: Tensor, t: float) -> Tensor:
-    """Extended log-barrier of the constraint ``z <= 0``.
+    """Compute the extended log-barrier of the constraint ``z <= 0``.
 
-    ``-log(-z) / t`` where ``z <= -1/t^2``, else the straight line that goes on with the same value and slope:
-    ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere, and a constraint that is not met is pushed with slope ``t``
-    however far off it is.
+    It is ``-log(-z) / t`` where ``z <= -1/t^2``, and otherwise the line that continues it with the same value and
+    slope, ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere, and its slope is ``t`` wherever the constraint is
+    violated, no matter how badly.
+
+    Source: Kervadec et al., "Constrained deep networks: Lagrangian optimization via log-barrier extensions"
+    (arXiv:1904.04205).
 
     Args:
-        z: of any shape.
-        t: the larger, the sharper.
+        z: tensor of any shape.
+        t: sharpness, greater than 0 and at most ``1e12``; the larger, the closer to a hard constraint.
+
+    Returns:
+        the barrier of each element, in the shape of ``z``.
 
     Raises:
-        ValueError: when ``t`` is out of range.
+        ValueError: if ``t`` is out of range.
 
     Example:
         >>> log_barrier(torch.tensor([-2.0, 0.0, 1.0]), 1.0)
@@ -51,8 +57,8 @@ def log_barrier(z: Tensor, t: float) -> Tensor:
     """
     _check_t(t)
     seam = 1 / t**2
-    # Either side is constant where the other one is used, so neither can spoil the other's gradient with a NaN. Of
-    # the slope of clamp at its limit versions of torch differ.
+    # Each side is constant where the other is used, so that neither can put a NaN into the other's gradient. Not by
+    # clamp: versions of torch differ in its slope at the limit.
     met = z <= -seam
     return -torch.where(met, -z, seam).log() / t + t * torch.where(met, 0.0, z + seam)
 
@@ -64,27 +70,31 @@ def global_constraint_loss(
     band_width: int = 5,
     size_bounds: tuple[float, float] = (0.5, 0.9),
 ) -> ConstraintTerms:
-    """The terms of each class; the arguments are those of :class:`GlobalConstraintLoss`.
+    """Compute the three terms of each class.
 
-    With ``psi_t`` the :func:`log_barrier`, ``p`` the probabilities and ``P`` the number of pixels of an image:
+    All arguments not listed here are those of :class:`GlobalConstraintLoss`. Let ``psi_t`` be the :func:`log_barrier`,
+    ``p`` the probabilities and ``P`` the number of pixels in an image.
 
     - tightness: the sum of ``psi_t(width - sum of p in the band)`` over all bands of all boxes, see
-      :class:`~monai_bbox_mil.bags.BoxBands`: each row of a tight box holds at least one pixel of the object, so as many
-      rows hold as many. The last, narrower band of an axis asks for its own width.
+      :class:`~monai_bbox_mil.bags.BoxBands`. Each row of a tight box contains at least one pixel of the object, so
+      ``width`` rows contain at least ``width`` pixels. The last band of an axis, if narrower, uses its own width.
     - size: ``(psi_t(S - upper |box|) + psi_t(lower |box| - S)) / P``. ``|box|`` is the number of pixels that the boxes
-      of the class cover together; ``S`` the sum of ``p`` over the whole image, because the size is the object's,
-      wherever it is predicted, but without pixels that an ignored region alone covers. An image without boxes of the
-      class adds 0.
-    - emptiness: ``t / P`` times the sum of ``p`` outside of all boxes and ignored regions of the class.
+      of the class cover together. ``S`` is the predicted size of the object: the sum of ``p`` over the whole image, in
+      the boxes or not, but without pixels that only an ignored region covers. An image without boxes of the class
+      adds 0.
+    - emptiness: ``t / P`` times the sum of ``p`` outside all boxes and ignored regions of the class.
 
-    What is in a box and in an ignored region counts as in the box.
+    A pixel both in a box and in an ignored region is treated as in the box.
 
     Args:
         logits: ``(B, C, *spatial)`` float32 or float64.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
+
+    Returns:
+        the terms, not yet weighted.
 
     Raises:
-        ValueError: when an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not fit.
 
     Example:
         >>> target = torch.tensor([[[1.0, 1.0, 3.0, 3.0, 0.0]]])
@@ -100,7 +110,7 @@ def global_constraint_loss(
     tightness = log_barrier(bands.thickness - bands.sum(prob.index_select(0, bands.pixel)), t)
     tightness = tightness.new_zeros(num_classes).index_add(0, bands.channel, tightness) / batch
 
-    # Sums outside are taken there alone: as a difference of two large sums they would lose their last digits.
+    # The sum outside is computed on its own: as the difference of two large sums it would lose its last digits.
     in_boxes = torch.zeros_like(prob).index_fill_(0, bands.pixel, 1)
     outside = torch.ones_like(prob).index_fill_(0, bands.pixel, 0).index_fill_(0, bands.ignored_pixel, 0)
     box_size = in_boxes.view(batch, num_classes, -1).sum(2)
@@ -114,9 +124,9 @@ def global_constraint_loss(
 
 def _check_bounds(band_width: int, size_bounds: tuple[float, float]) -> None:
     if band_width < 1 or band_width % 1:
-        raise ValueError(f"band_width must be a whole number of pixels, at least 1, got {band_width}.")
+        raise ValueError(f"band_width must be a whole number of at least 1 pixel, got {band_width}.")
     if len(size_bounds) != 2 or not 0 <= size_bounds[0] <= size_bounds[1]:
-        raise ValueError(f"size_bounds must be two numbers with 0 <= lower <= upper, got {tuple(size_bounds)}.")
+        raise ValueError(f"size_bounds must be (lower, upper) with 0 <= lower <= upper, got {tuple(size_bounds)}.")
 
 
 def _check_t(t: float) -> None:
@@ -125,31 +135,32 @@ def _check_t(t: float) -> None:
 
 
 class GlobalConstraintLoss(_Loss):
-    """Constraints that tight boxes put on the whole of a prediction (Kervadec et al., MIDL 2020), by log-barriers.
+    """Global constraints that tight boxes put on a prediction, as log-barriers (Kervadec et al., MIDL 2020).
 
-    For each class ``tightness_weight * tightness + size_weight * size + emptiness_weight * emptiness``, see
-    :func:`global_constraint_loss`, reduced over the classes. Bands run along every axis: rows and columns in 2D, slabs
-    in 3D. ``|box|`` of the size term is in pixels, so an image's boxes of one class are one region with one size.
+    The loss of a class is ``tightness_weight * tightness + size_weight * size + emptiness_weight * emptiness``, see
+    :func:`global_constraint_loss`; it is then reduced over the classes. Bands run along every axis: rows and columns in
+    2D, slabs in 3D. The size term treats all boxes of one class in an image as one region with one size.
 
-    :attr:`t` is to grow as training goes on, see :class:`~monai_bbox_mil.handlers.BarrierSchedule`; with it grows the
-    loss of what is still wrong, so that losses at different ``t`` are not to be compared.
+    :attr:`t` should grow during training, see :class:`~monai_bbox_mil.handlers.BarrierSchedule`. The loss of violated
+    constraints grows with it, so losses at different ``t`` cannot be compared.
 
-    The constraints are on probabilities, not their logarithms: a logit that is far off gets hardly any gradient.
-    Computed in float32 under any autocast type (float64 stays). After each call :attr:`parts` holds the terms. Plain
-    autograd, so second derivatives are there. On a GPU the host waits for the device once a call, to check the input.
+    The constraints apply to probabilities, not to their logarithms: a logit that is far off gets hardly any gradient.
+    The loss is computed in float32 whatever the autocast type; float64 input stays float64. After each call
+    :attr:`parts` holds the terms. The loss can be differentiated twice. With a GPU, each call waits for the device
+    once, to check the input.
 
     Args:
         t: sharpness of the barriers, at most ``1e12``; the larger, the closer to hard constraints.
-        band_width: of a band of the tightness term, in pixels.
-        size_bounds: smallest and largest part of its boxes that an object fills.
-        tightness_weight: weight of the tightness term, which alone is not divided by the number of pixels.
+        band_width: width in pixels of a band of the tightness term.
+        size_bounds: smallest and largest share of its boxes that an object may fill.
+        tightness_weight: weight of the tightness term, the only term not divided by the number of pixels.
         size_weight: weight of the size term.
         emptiness_weight: weight of the emptiness term.
-        sigmoid: whether ``input`` holds logits; otherwise probabilities.
+        sigmoid: whether ``input`` holds logits; if not, it holds probabilities.
         reduction: over the classes, ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: for options out of range, when made; for an input and target that do not fit, when called.
+        ValueError: in the constructor, if an option is out of range; in a call, if input and target do not fit.
 
     Example:
         >>> from monai_bbox_mil.losses import GlobalConstraintLoss
@@ -162,9 +173,9 @@ class GlobalConstraintLoss(_Loss):
     """
 
     t: float
-    """Sharpness of the barriers; may be set at any time."""
+    """Sharpness of the barriers; can be set at any time."""
     parts: dict[str, Tensor]
-    """Per class, detached, from the latest call: the terms, unweighted, and their weighted sum ``loss``, ``(C,)``."""
+    """The unweighted terms and their weighted sum ``loss``, each ``(C,)`` and detached, from the latest call."""
 
     def __init__(
         self,
@@ -193,7 +204,7 @@ class GlobalConstraintLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Compute the loss of ``input`` ``(B, C, *spatial)`` for the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         logits, target = check_inputs(input, target, self.sigmoid)
         with torch.autocast(logits.device.type, enabled=False):
             terms = global_constraint_loss(logits, target, self.t, self.band_width, self.size_bounds)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What all box losses ask of their arguments, and how they reduce over classes."""
+"""Checks of the arguments of all box losses, and their reduction over classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SEVERAL_HEADS = (
 
 
 def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, Tensor]:
-    """Check a network's output against a box tensor.
+    """Check that a network's output and a box tensor fit, and bring both to the form that the losses compute with.
 
     Args:
         input: ``(B, C, H, W)`` or ``(B, C, H, W, Z)`` logits, or probabilities if ``sigmoid`` is false.
@@ -29,11 +29,12 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
         sigmoid: whether ``input`` holds logits.
 
     Returns:
-        logits in float32 (float64 stays), and the box tensor on the host, corners snapped outward to whole voxels.
+        logits in float32 (float64 input stays float64), and the box tensor on the CPU with its corners snapped outward
+        to whole voxels.
 
     Raises:
-        TypeError: when ``input`` is a list of outputs.
-        ValueError: naming the argument, what was expected and what came.
+        TypeError: if ``input`` is a list of outputs.
+        ValueError: if a shape, a type or a value does not fit.
     """
     if not torch.is_tensor(input):
         raise TypeError(f"input must be one tensor (B, C, *spatial), got a {type(input).__name__}. {_SEVERAL_HEADS}")
@@ -52,10 +53,10 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
         )
     _check_same_image(input, target)
     check_exact_corners(target, input.shape[2:])
-    # A MetaTensor (what MONAI's loaders give) sends every small operation through its meta data handling.
+    # Every small operation on a MetaTensor (MONAI's loaders return them) would go through its meta data handling.
     input, target = (t.as_subclass(Tensor) for t in (input, target))
-    # One question to the device for all that the host must know: whether the input can be used, and the boxes if they
-    # are not here already.
+    # A single transfer from the device for all that the CPU must know: whether the input is finite, and the boxes if
+    # they are not on the CPU yet.
     target, extremes = target.detach(), torch.stack(input.detach().aminmax())
     if target.device.type == "cpu":
         smallest, largest = extremes.cpu()
@@ -69,7 +70,10 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
     logits = input if input.dtype == torch.float64 else input.float()
     if not sigmoid:
         if smallest < 0 or largest > 1:
-            raise ValueError("input must hold probabilities in [0, 1] when sigmoid=False.")
+            raise ValueError(
+                f"input must hold probabilities in [0, 1] when sigmoid=False, got values from {smallest:g} to "
+                f"{largest:g}. For logits, use sigmoid=True."
+            )
         limits = torch.finfo(logits.dtype)
         logits = torch.logit(logits.clamp(limits.tiny, 1 - limits.eps))
     target = target.to(torch.promote_types(target.dtype, torch.float32))
@@ -79,10 +83,10 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
 
 
 def _check_same_image(input: Tensor, target: Tensor) -> None:
-    """Refuse boxes that say they were made for other images: of another size, or moved since."""
+    """Raise ``ValueError`` if the boxes are known to be made for images of another size, or moved since."""
     size = tuple(input.shape[2:])
     shape = getattr(target, "spatial_shape", size)
-    packed = getattr(target, "meta", {}).get(BOX_FRAME, ())  # of a batch that MONAI collated without us
+    packed = getattr(target, "meta", {}).get(BOX_FRAME, ())  # present if MONAI's own collation made the batch
     frames = [BoxFrame.unpack(each) for each in ([packed] if isinstance(packed, bytes) else packed)]
     rows = target.as_subclass(Tensor).detach().cpu().double().numpy()[..., :-1] if frames else ()
     affine = getattr(input, "meta", {}).get("affine") if frames else None
@@ -97,9 +101,9 @@ def _check_same_image(input: Tensor, target: Tensor) -> None:
             break
         if np.abs(now - frame.affine).max() > 1e-6:
             raise ValueError(
-                f"target[{number}] holds boxes of an image that was moved afterwards: its affine changed, and the "
-                "boxes are the same. Make the boxes after the transforms that move the image, or move both together "
-                "(UnpackBoxesd, MONAI's detection transforms, PackBoxesd)."
+                f"target[{number}] must hold boxes that move with their image, but the image was moved after they were "
+                "made: its affine changed, and the boxes are the same. Make the boxes after the transforms that move "
+                "the image, or move both together (UnpackBoxesd, MONAI's detection transforms, PackBoxesd)."
             )
     if shape != size:
         raise ValueError(
@@ -109,7 +113,7 @@ def _check_same_image(input: Tensor, target: Tensor) -> None:
 
 
 def reduce_classes(per_class: Tensor, reduction: str) -> Tensor:
-    """Reduce ``(C,)`` losses: their mean, their sum, or as they are."""
+    """Reduce the losses ``(C,)`` of the classes to their ``"mean"`` or ``"sum"``; ``"none"`` returns them unchanged."""
     if reduction == "none":
         return per_class
     return per_class.sum() if reduction == "sum" else per_class.mean()

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The words that options of the losses take, each set declared once."""
+"""Allowed values of the losses' options, each set declared once, and checks of options."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Iterable
 __all__ = ["NEGATIVES", "PAIRWISE_REGIONS", "REDUCTIONS", "UNARIES", "check_core", "check_not_negative", "check_option"]
 
 REDUCTIONS = ("mean", "sum", "none")
-"""How the classes' losses are joined."""
+"""Reductions over the classes."""
 
 UNARIES = ("focal", "bce")
-"""Loss of a bag (Eq. 5, Eq. 2)."""
+"""Losses of a bag (Eq. 5 and Eq. 2)."""
 
 NEGATIVES = ("pixels", "lines")
-"""What outside of the boxes is a negative bag: each pixel, or each full row and column."""
+"""Kinds of negative bags: each pixel outside the boxes, or each full row and column without a box."""
 
 PAIRWISE_REGIONS = ("box", "image")
-"""Where neighbours are to be alike."""
+"""Regions in which neighbouring pixels are drawn to equal probabilities."""
 
 
 def check_option(name: str, value: str, options: Iterable[str] = REDUCTIONS) -> str:
-    """Return a value that is one of the options.
+    """Return ``value`` if it is one of the options.
 
     Raises:
-        ValueError: when it is none, naming the options.
+        ValueError: if it is not. The message lists the options.
 
     Example:
         >>> check_option("unary", "bce", UNARIES)
@@ -37,7 +37,7 @@ def check_option(name: str, value: str, options: Iterable[str] = REDUCTIONS) -> 
 
 
 def check_not_negative(**values: float) -> None:
-    """Raise ``ValueError`` for a number that is below 0 or NaN.
+    """Raise ``ValueError`` if a number is below 0 or NaN.
 
     Example:
         >>> check_not_negative(weight=0.0)
@@ -51,7 +51,7 @@ def check_not_negative(**values: float) -> None:
 
 
 def check_core(core: float) -> None:
-    """Raise ``ValueError`` for a share of the lines that no box can have.
+    """Raise ``ValueError`` if ``core``, a share of the lines, is not in ``(0, 1]``.
 
     Example:
         >>> check_core(2.0)

@@ -21,20 +21,23 @@ __all__ = ["BoxPairwiseLoss", "box_pairwise_loss"]
 
 
 def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_normalizer: bool = False) -> Tensor:
-    """Mean squared difference of neighbouring probabilities, per class (Eq. 3).
+    """Compute the mean squared difference of neighbouring probabilities per class (Eq. 3).
 
-    The mean is over all ordered pairs ``(k, k')`` of the 8-neighbourhood (26 in 3D) inside the image with ``k`` in a
-    box of the class (``region="box"``) or anywhere (``region="image"``).
+    The mean is over all ordered pairs ``(k, k')`` of neighbours inside the image, where ``k`` lies in a box of the
+    class (``region="box"``) or anywhere (``region="image"``). A pixel has 8 neighbours in 2D and 26 in 3D.
 
     Args:
         logits: ``(B, C, *spatial)``.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
-        region: where ``k`` may lie.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
+        region: where ``k`` may lie, ``"box"`` or ``"image"``.
         sync_normalizer: whether to divide by the mean number of pairs over all ranks, see
             :func:`~monai_bbox_mil.losses.process_mean.mean_over_processes`.
 
     Returns:
         ``(C,)``, each in ``[0, 1]``; 0 for a class without pairs. It can be differentiated once.
+
+    Raises:
+        ValueError: if ``region`` is unknown, or the shapes do not fit.
 
     Example:
         >>> logits = torch.tensor([[[[-50.0, 50.0, 50.0]]]])
@@ -53,20 +56,20 @@ def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_
 
 
 def mean_square_of_pairs(prob: Tensor, patches: BoxPatches, sync_normalizer: bool = False) -> Tensor:
-    """``(C,)`` of :func:`box_pairwise_loss` from the probability of each slot of the boxes that are not ignored."""
+    """Compute :func:`box_pairwise_loss` from the probability of each slot of the boxes that are not ignored."""
     means: Tensor = _MeanSquareOfPairs.apply(prob, patches, sync_normalizer)[0]
     return means
 
 
 class _MeanSquareOfPairs(torch.autograd.Function):
-    """Value and gradient in one go: each pair is visited once, for both of its pixels."""
+    """Value and gradient in one pass, which visits each pair once for both of its pixels."""
 
     @staticmethod
     def forward(prob: Tensor, patches: BoxPatches, sync_normalizer: bool) -> tuple[Tensor, Tensor]:
         slope = torch.zeros_like(prob)
         sums: list[list[Tensor]] = [[prob.new_zeros(())] for _ in range(2 * patches.shape[1])]
-        # 1 for a pixel that counts, 0 for any other one, -2 outside of the image: of a pair's two orders count as many
-        # as its pixels' weights add up to.
+        # Weight 1 for a pixel at which pairs may start, 0 for any other pixel, -2 outside the image. A pair is counted
+        # in both, one or none of its two orders: the sum of its two weights, but at least 0.
         slots = slice(0, len(prob))
         weight = patches.counted[slots].add(patches.in_image[slots], alpha=2).sub_(2).to(prob.dtype)
         for strip in patches.strips:
@@ -106,13 +109,14 @@ class BoxPairwiseLoss(_Loss):
     """Pairwise smoothness of a network's output in (or outside of) its boxes, see :func:`box_pairwise_loss`.
 
     Args:
-        region: ``"box"`` counts pairs that start in a box of the class (what the published results used), ``"image"``
-            all pairs (the paper's text).
-        sigmoid: whether ``input`` holds logits; otherwise probabilities.
-        reduction: ``"mean"``, ``"sum"`` (the paper's Eq. 4) or ``"none"`` over the classes.
+        region: ``"box"`` uses pairs that start in a box of the class (as the published results did), ``"image"`` all
+            pairs (as the text of the paper says).
+        sigmoid: whether ``input`` holds logits; if not, it holds probabilities.
+        reduction: over the classes, ``"mean"``, ``"sum"`` (the paper's Eq. 4) or ``"none"``.
 
     Raises:
-        ValueError: for unknown options, when made; for an input and target that do not fit, when called.
+        ValueError: in the constructor, if an option is unknown; in a call, if input and target do not fit.
+        RuntimeError: if the loss is differentiated twice.
 
     Example:
         >>> from monai_bbox_mil.losses import BoxPairwiseLoss
@@ -128,7 +132,7 @@ class BoxPairwiseLoss(_Loss):
         self.sigmoid = sigmoid
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Compute the loss of ``input`` ``(B, C, *spatial)`` for the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
         logits, target = check_inputs(input, target, self.sigmoid)
         with torch.autocast(logits.device.type, enabled=False):
             return reduce_classes(box_pairwise_loss(logits, target, self.region), self.reduction)

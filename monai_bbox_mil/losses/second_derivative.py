@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients that were computed together with their value have no derivative of their own."""
+"""Guard against a second derivative of losses whose gradient is computed together with their value."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["refuse_second_derivative"]
 
 
 def refuse_second_derivative(gradient: Tensor, input: Tensor) -> Tensor:
-    """Return the ``gradient`` of ``input``, and raise an error where it is differentiated by ``input`` once more.
+    """Return the ``gradient`` of ``input`` such that differentiating it once more raises an error.
 
-    ``torch.autograd.function.once_differentiable`` is not enough: it takes such a gradient for a constant, without a
-    word, when the incoming gradient is one.
+    ``torch.autograd.function.once_differentiable`` is not enough: if the incoming gradient is a constant, it silently
+    treats the outgoing one as a constant too.
 
     Raises:
-        RuntimeError: when differentiated.
+        RuntimeError: if the result is differentiated with respect to ``input``.
     """
     return _Refuse.apply(gradient, input) if torch.is_grad_enabled() and input.requires_grad else gradient
 
@@ -36,6 +36,6 @@ class _Refuse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         raise RuntimeError(
-            "this loss cannot be differentiated twice: it computes its gradient together with its value. "
-            "For a second derivative use another loss, or finite differences of this one's gradient."
+            "this loss cannot be differentiated twice, because it computes its gradient together with its value. "
+            "For a second derivative, use another loss or finite differences of this loss's gradient."
         )

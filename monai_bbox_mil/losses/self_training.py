@@ -1,14 +1,15 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Self-training from boxes: the level set of a teacher's prediction that reaches all sides of a box is its label.
+"""Self-training from boxes: the label of a box is the level set of a teacher's prediction that reaches all its sides.
 
-A loss of bags asks for one high pixel per line and says nothing about the rest of the box, so probabilities fall off
-slowly from the middle of the object and no threshold suits all boxes. The box gives the right one: the highest
-level at which the region reaches every side. What lies above it, in the prediction of a teacher whose weights are the
-running mean of the network's (Tarvainen & Valpola, NeurIPS 2017), is taught as object, all else as background.
+A bag loss asks for one high pixel per line and says nothing about the rest of the box. Probabilities then fall off
+slowly from the middle of the object, and no threshold suits all boxes. But each box determines its own threshold: the
+highest level at which the region reaches every side. The teacher's weights are the running mean of the network's
+(Tarvainen & Valpola, NeurIPS 2017). Pixels whose prediction by the teacher reaches the level are taught as object, all
+others as background.
 
-Where the teacher knows nothing, the region is the ellipse that touches the four sides: few objects fill the corners of
-their boxes, and most fill about as much of them as an ellipse does.
+If the teacher's prediction is constant, the region is the ellipse that touches the four sides. Few objects fill the
+corners of their boxes, and most fill about the same share of the box as an ellipse.
 """
 
 from __future__ import annotations
@@ -28,29 +29,30 @@ _SMOOTH = 1e-5
 
 
 def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: float = 1.0) -> Tensor:
-    """Pixels of each box at or above the highest level at which they reach all of its sides.
+    """Find the pixels of each box at or above the highest level at which they reach all sides of the box.
 
-    A pixel's height is ``logit + roundness * (1 - r^2)``, with ``r`` its distance from the middle of the box in units
-    of the half axes, so that ``r = 1`` on the inscribed ellipse (ellipsoid). The highest pixel of a box's outermost row
-    (column, slice) gives the level at which the region begins to touch it; the lowest of the sides sets the level.
+    A pixel's height is ``logit + roundness * (1 - r^2)``. Here ``r`` is its distance from the middle of the box in
+    units of the half axes, so that ``r = 1`` on the inscribed ellipse (ellipsoid). The region reaches a side at the
+    height of the highest pixel in the outermost row (column, slice) of that side. The level of the box is the lowest of
+    these heights over its sides.
 
     Args:
         logits: ``(B, C, *spatial)``.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
-        roundness: weight of the prior belief that objects are round; 0 believes the logits alone.
-        core: for loose boxes, the share of the rows (columns, slices), counted from the middle, that the region must
-            reach: of ``n`` rows all but ``floor(n (1 - core) / 2)`` on either side, as in
-            :class:`~monai_bbox_mil.bags.CrossingLines`. 1, for tight boxes, asks for all.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
+        roundness: weight of the prior belief that objects are round; with 0 the logits alone decide.
+        core: for loose boxes, the middle share of the rows (columns, slices) that the region must reach: of ``n`` rows
+            all but ``floor(n (1 - core) / 2)`` on each side, as in :class:`~monai_bbox_mil.bags.CrossingLines`. With 1,
+            for tight boxes, it must reach all rows.
 
     Returns:
         ``(B, C, *spatial)``, 1 in the level sets and 0 elsewhere, without gradient.
 
     Raises:
-        ValueError: when an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not fit.
 
     Example:
         >>> box = torch.tensor([[[0.0, 0, 4, 4, 0]]])
-        >>> box_level_set(torch.zeros(1, 1, 4, 4), box)[0, 0]  # nothing known
+        >>> box_level_set(torch.zeros(1, 1, 4, 4), box)[0, 0]  # constant logits
         tensor([[0., 1., 1., 0.],
                 [1., 1., 1., 1.],
                 [1., 1., 1., 1.],
@@ -83,24 +85,26 @@ def box_self_training_loss(
     core: float = 1.0,
     outside_weight: float = 5.0,
 ) -> Tensor:
-    """Dice and cross-entropy loss against the level sets of a teacher's prediction that fit the boxes.
+    """Compute the Dice and cross-entropy loss against level sets of a teacher's prediction that fit the boxes.
 
-    ``mean(1 - 2 sum(p y) / (sum p + sum y))`` over the images plus the mean of the weighted cross-entropy over their
-    pixels, with ``y`` the :func:`box_level_set` of the teacher. Pixels that only ignored regions cover do not count.
+    The loss of an image is ``1 - 2 sum(p y) / (sum p + sum y)`` plus the mean of the weighted cross-entropy over its
+    pixels, where ``y`` is the :func:`box_level_set` of the teacher. The result is the mean over the images. Pixels that
+    only ignored regions cover are left out.
 
     Args:
         logits: ``(B, C, *spatial)``.
         teacher: ``(B, C, *spatial)`` logits of the teacher for the same images.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the host, corners whole voxels inside the image.
-        roundness: of :func:`box_level_set`.
-        core: of :func:`box_level_set`.
-        outside_weight: of the cross-entropy of pixels outside all boxes, whose label is certain; 1 in the boxes.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
+        roundness: see :func:`box_level_set`.
+        core: see :func:`box_level_set`.
+        outside_weight: weight of the cross-entropy of pixels outside all boxes, whose label is certain. Pixels in boxes
+            have weight 1.
 
     Returns:
-        ``(C,)``.
+        ``(C,)`` losses.
 
     Raises:
-        ValueError: when an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not fit.
 
     Example:
         >>> target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
@@ -127,23 +131,25 @@ def box_self_training_loss(
 
 
 class BoxSelfTrainingLoss(_Loss):
-    """A loss from boxes, and after it self-training from a teacher, see :func:`box_self_training_loss`.
+    """A box loss, followed by self-training once there is a teacher, see :func:`box_self_training_loss`.
 
-    ``box_weight * loss + weight * self_training`` in a call before which :attr:`teacher` was set, else ``loss`` alone.
-    A teacher is used once and forgotten, so that validation, and training before there is one, are the box loss's own.
-    :class:`monai_bbox_mil.handlers.MeanTeacher` sets it at each step.
+    If :attr:`teacher` was set before a call, the value is ``box_weight * loss + weight * self_training``; otherwise it
+    is ``loss`` alone. A teacher's prediction is used once and then forgotten. So validation, and training before there
+    is a teacher, use the box loss alone. :class:`monai_bbox_mil.handlers.MeanTeacher` sets the teacher at each step.
 
     Args:
-        loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`, whose ``reduction`` is taken over; one that
-            takes logits.
-        weight: of the self-training.
-        box_weight: of ``loss`` beside it; with 0 it has done its work once there is a teacher, and is not computed.
+        loss: box loss that takes logits, such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`. Its ``reduction``
+            is used for the self-training too.
+        weight: weight of the self-training.
+        box_weight: weight of ``loss`` beside the self-training. With 0, ``loss`` is not computed if there is a teacher.
         roundness: weight of the prior belief that objects are round, see :func:`box_level_set`.
-        core: for loose boxes, the share of their rows that the taught region must reach, see :func:`box_level_set`.
-        outside_weight: of pixels outside all boxes in the self-training, see :func:`box_self_training_loss`.
+        core: for loose boxes, the middle share of their rows that the taught region must reach, see
+            :func:`box_level_set`.
+        outside_weight: weight of pixels outside all boxes, see :func:`box_self_training_loss`.
 
     Raises:
-        ValueError: for options out of range, when made; for input, target and teacher that do not fit, when called.
+        ValueError: in the constructor, if an option is out of range; in a call, if input, target and teacher do not
+            fit.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -158,8 +164,8 @@ class BoxSelfTrainingLoss(_Loss):
     teacher: Tensor | None
     """``(B, C, *spatial)`` logits of the teacher for the images of the next call."""
     parts: dict[str, Tensor]
-    """Per class, detached, from the latest call: the box loss's parts and ``self_training``, as far as there were any,
-    and their ``loss``."""
+    """Terms from the latest call, each ``(C,)`` and detached: the parts of the box loss and ``self_training``, those of
+    them that were computed, and their weighted sum ``loss``."""
 
     def __init__(
         self,
@@ -183,7 +189,10 @@ class BoxSelfTrainingLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits ``input`` ``(B, C, *spatial)`` given the box tensor ``target`` ``(B, N_max, 2*D + 1)``."""
+        """Compute the loss of logits ``input`` ``(B, C, *spatial)`` for the box tensor ``target``.
+
+        The box tensor is ``(B, N_max, 2*D + 1)``.
+        """
         teacher, self.teacher = self.teacher, None
         if teacher is None or not self.weight:
             return self._box_loss(input, target, 1.0)

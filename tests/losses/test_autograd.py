@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How the losses behave in the hands of autograd, ``torch.func`` and ``torch.no_grad``."""
+"""The losses under autograd, ``torch.func`` and ``torch.no_grad``."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def torch_func_can_list_tensors():
 
 
 @pytest.mark.skipif(not torch_func_can_list_tensors(), reason="torch.func of this torch knows no Tensor.tolist")
-def test_torch_func_grad_is_the_gradient(loss):
+def test_torch_func_grad_equals_the_gradient(loss):
     logits = random_logits(0, 2, 1, 20, 24)
     assert torch.allclose(torch.func.grad(lambda x: loss(x, TARGET))(logits), gradient(loss, logits))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - PLAIN_AUTOGRAD))
-def test_a_second_derivative_is_refused_in_words(name):
+def test_a_second_derivative_raises(name):
     loss = LOSSES[name]
     logits = random_logits(1, 2, 1, 20, 24).requires_grad_()
     first = torch.autograd.grad(loss(logits, TARGET), logits, create_graph=True)[0]
-    with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
+    with pytest.raises(RuntimeError, match="cannot be differentiated twice, because it computes"):
         first.sum().backward()
 
 
@@ -68,7 +68,7 @@ def test_the_value_is_the_same_without_a_graph(loss):
     assert torch.equal(bare, loss(logits, TARGET))
 
 
-def test_input_in_any_memory_layout_is_left_as_it_is(loss):
+def test_input_in_any_memory_layout_is_left_unchanged(loss):
     logits = random_logits(4, 2, 3, 20, 24)
     for layout in (logits.to(memory_format=torch.channels_last), logits.flip(3).flip(3), logits[..., :24]):
         kept = layout.clone()

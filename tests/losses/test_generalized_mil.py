@@ -26,7 +26,7 @@ SYSTEMS = [{}, {"smooth_max": "alpha_quasimax"}, {"smooth_max": "max"}, BASELINE
 
 
 def value_and_gradient(terms, logits):
-    """A twin whose loops found nothing to add has a constant zero, without a graph."""
+    """Return a twin's terms and gradient, also if its loops found nothing to add and it is a zero without a graph."""
     total = (terms[0] + 3 * terms[1]).sum()
     gradient = torch.autograd.grad(total, logits)[0] if total.requires_grad else torch.zeros_like(logits)
     return (*terms, gradient)
@@ -89,23 +89,23 @@ def test_flips_and_quarter_turns_change_nothing(options, data, seed, turns, flip
     assert torch.allclose(loss(turned, moved), loss(logits, target), atol=1e-10)
 
 
-def test_a_scene_by_hand():
-    """One box of 2x2 pixels in 2x3, rows and columns, p = 1/2 in the box and 1/4 outside."""
+def test_the_terms_of_a_scene_computed_by_hand():
+    """Use a box of 2x2 pixels in 2x3, angle 0, and p = 1/2 in the box and 1/4 outside."""
     logits = torch.tensor([[[[0.0, 0.0, -math.log(3)], [0.0, 0.0, -math.log(3)]]]], dtype=torch.float64)
     target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
     focal = GeneralizedMILLoss(angles_deg=(0,), pairwise_weight=0.0)
-    # 4 bags of p 1/2, 2 pixels outside of p 1/4
+    # 4 bags with p = 1/2, and 2 pixels outside with p = 1/4
     expected = (4 * 0.25 * 0.5**2 * math.log(2) + 2 * 0.75 * 0.25**2 * math.log(4 / 3)) / 4
     assert focal(logits, target).item() == pytest.approx(expected)
-    # one empty column, whose most probable pixel has p 1/4
+    # one empty column, whose most probable pixel has p = 1/4
     baseline = GeneralizedMILLoss(**BASELINE, pairwise_weight=0.0)
     assert baseline(logits, target).item() == pytest.approx((4 * math.log(2) + math.log(4 / 3)) / 5)
-    # pixel pairs that start in the box: 12 inside, 4 that leave it, whose difference is 1/4
+    # ordered pairs that start in the box: 12 stay inside, and 4 leave it with a difference of 1/4
     assert BoxPairwiseLoss()(logits, target).item() == pytest.approx(4 / 16 / 16)
 
 
 @pytest.mark.parametrize("options", SYSTEMS)
-def test_the_right_answer_costs_next_to_nothing_and_the_wrong_one_much(options):
+def test_the_right_answer_has_almost_no_loss_and_the_wrong_one_a_large_one(options):
     target = torch.tensor([[[3.0, 3, 9, 11, 0]]])
     right = torch.full((1, 1, 16, 16), -20.0)
     right[..., 3:9, 3:11] = 20.0
@@ -143,7 +143,7 @@ def test_autocast_changes_nothing(options, autocast):
 
 
 @pytest.mark.parametrize("options", SYSTEMS)
-def test_a_batch_without_boxes_weighs_no_more_than_another(options):
+def test_a_batch_without_boxes_has_no_larger_loss_than_another(options):
     logits = random_logits(0, 2, 1, 32, 32).requires_grad_()
     empty = torch.tensor([[[0.0, 0, 0, 0, -1]]] * 2)
     loss = GeneralizedMILLoss(**options)(logits, empty)
@@ -182,7 +182,7 @@ def test_ignored_regions_are_neither_positive_nor_negative():
         assert torch.equal(logits.grad[0, 0, 5:7, 5:8], torch.zeros(2, 3, dtype=torch.float64))
 
 
-def test_classes_do_not_see_each_others_boxes():
+def test_classes_are_independent():
     logits = random_logits(3, 2, 2, 8, 8)
     target = torch.tensor([[[1.0, 1, 4, 4, 0]], [[2.0, 2, 7, 7, 1]]])
     both = GeneralizedMILLoss(reduction="none")(logits, target)
@@ -204,7 +204,7 @@ def test_reductions_and_parts():
     assert torch.allclose(GeneralizedMILLoss(reduction="mean", pairwise_weight=3.0)(logits, target), none.mean())
 
 
-def test_a_box_whose_corners_are_not_whole_is_snapped_outward():
+def test_fractional_corners_are_snapped_outward():
     logits, loss = random_logits(5, 1, 1, 8, 8), GeneralizedMILLoss()
     assert torch.equal(
         loss(logits, torch.tensor([[[1.4, 2.0, 4.6, 5.0, 0]]])), loss(logits, torch.tensor([[[1.0, 2.0, 5.0, 5.0, 0]]]))
@@ -222,7 +222,7 @@ def test_probabilities_give_the_loss_of_their_logits():
     assert torch.isfinite(saturated.grad).all()
 
 
-def test_meta_tensors_and_other_box_types_are_taken():
+def test_meta_tensors_and_boxes_of_other_types_are_accepted():
     from monai.data import MetaTensor
 
     logits, target = random_logits(7, 1, 1, 8, 8).float(), torch.tensor([[[1, 1, 4, 4, 0]]])
@@ -235,11 +235,11 @@ def test_meta_tensors_and_other_box_types_are_taken():
 @pytest.mark.parametrize("shape", [(6, 7), (3, 4, 5)])
 @pytest.mark.parametrize("region", ["box", "image"])
 def test_a_constant_map_has_no_pairwise_loss(shape, region):
-    at_the_border = torch.tensor([[[0.0] * len(shape) + [2, *shape[1:], 0]]])  # no padding may leak in
+    at_the_border = torch.tensor([[[0.0] * len(shape) + [2, *shape[1:], 0]]])  # padding of the image would show here
     assert box_pairwise_loss(torch.full((1, 1, *shape), 0.7), at_the_border, region).item() == 0
 
 
-def test_the_image_region_counts_pairs_that_no_box_touches():
+def test_the_image_region_includes_pairs_outside_all_boxes():
     logits = torch.full((1, 1, 4, 4), -100.0)
     logits[..., 3, 3] = 100
     target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
@@ -262,7 +262,7 @@ def test_the_image_region_counts_pairs_that_no_box_touches():
         ({"angles_deg": (0, 90)}, "angles_deg must hold distinct angles inside"),
     ],
 )
-def test_bad_options_are_told(options, message):
+def test_an_option_out_of_range_raises(options, message):
     with pytest.raises(ValueError, match=message):
         GeneralizedMILLoss(**options)
 
@@ -286,18 +286,18 @@ GOOD = torch.tensor([[[0.0, 0, 2, 2, 0]]])
     ],
 )
 @pytest.mark.parametrize("loss", [GeneralizedMILLoss(), BoxPairwiseLoss()], ids=["mil", "pairwise"])
-def test_bad_input_is_told(loss, input, target, message):
+def test_input_and_target_that_do_not_fit_raise(loss, input, target, message):
     with pytest.raises(ValueError, match=message):
         loss(input, target)
 
 
-def test_numbers_outside_0_1_are_no_probabilities():
-    with pytest.raises(ValueError, match=r"input must hold probabilities in \[0, 1\] when sigmoid=False"):
+def test_numbers_outside_0_1_raise_without_sigmoid():
+    with pytest.raises(ValueError, match=r"in \[0, 1\] when sigmoid=False, got values from 1.5 to 1.5"):
         GeneralizedMILLoss(sigmoid=False)(torch.full((1, 1, 4, 4), 1.5), GOOD)
 
 
 def test_training_fills_a_box_with_its_object():
-    """Inside against outside of a disc in its box: gradient descent tells which is the object."""
+    """Use logits that differ only inside and outside a disc: gradient descent finds that the inside is the object."""
     rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     disc = ((rows - 11.5) ** 2 + (columns - 11.5) ** 2) <= 36
     weights = torch.zeros(2, requires_grad=True)

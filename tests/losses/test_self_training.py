@@ -44,7 +44,7 @@ def test_equals_the_naive_twin(data, seed, shape, classes, roundness, core, outs
     fast = box_self_training_loss(logits, teacher, torch.tensor(target, dtype=torch.float32), *options)
     naive = self_training_terms(logits, teacher, target, *options)
     assert torch.allclose(fast, naive, atol=1e-10, rtol=1e-10)
-    # A twin whose loops found nothing to add has a constant zero, without a graph.
+    # If its loops found nothing to add, the twin is a constant zero without a graph.
     gradients = [
         torch.autograd.grad(terms.sum(), logits)[0] if terms.requires_grad else torch.zeros_like(logits)
         for terms in (fast, naive)
@@ -55,11 +55,11 @@ def test_equals_the_naive_twin(data, seed, shape, classes, roundness, core, outs
 @pytest.mark.parametrize(
     "sizes", [[range(1, 20)] * 2, [range(1, 7)] * 3, [[32], [33], [48]]], ids=["2D", "3D", "large"]
 )
-def test_nothing_known_gives_the_ellipse_that_exact_arithmetic_gives(sizes):
-    """Levels cut between pixels, never between pixels that are equally far from the middle of the box."""
+def test_constant_logits_give_the_ellipse_of_exact_arithmetic(sizes):
+    """Check that a level never separates pixels at the same distance from the middle of the box."""
     for size in product(*sizes):
         squares = [[Fraction(2 * k + 1 - n, n) ** 2 for k in range(n)] for n in size]
-        # Of the pixels of a side the middle ones are the nearest; the farthest side sets the level.
+        # The middle pixels of a side are its nearest; the farthest side determines the level.
         level = max(
             row[0] + sum(min(other) for j, other in enumerate(squares) if j != i) for i, row in enumerate(squares)
         )
@@ -73,7 +73,7 @@ def test_nothing_known_gives_the_ellipse_that_exact_arithmetic_gives(sizes):
 
 @pytest.mark.parametrize("shape", [(13, 10), (7, 9, 8)])
 def test_mirrored_and_turned_images_have_mirrored_and_turned_labels(shape):
-    """Bit for bit, with the few different logits that make many ties."""
+    """Compare bit for bit, with only a few distinct logits, which make many ties."""
     dims, generator = len(shape), torch.Generator().manual_seed(0)
     logits = torch.randint(-2, 3, (1, 1, *shape), generator=generator) / 2
     low, high = [1, 2, 1][:dims], [n - 1 for n in shape]
@@ -89,8 +89,8 @@ def test_mirrored_and_turned_images_have_mirrored_and_turned_labels(shape):
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (5, 6, 4)])
-def test_boxes_of_single_voxels_are_a_mask(shape):
-    """What no box leaves open needs no teacher: the label is the mask, and both losses are pixel-wise."""
+def test_boxes_of_single_voxels_give_the_mask_they_were_made_from(shape):
+    """Check that the label is the mask whatever the teacher predicts, and that both losses are pixel-wise."""
     generator = torch.Generator().manual_seed(0)
     mask = (torch.rand(2, 1, *shape, generator=generator) > 0.6).float()
     logits = torch.randn(2, 1, *shape, generator=generator)
@@ -121,7 +121,7 @@ def _disagreement(found, truth):
 
 @pytest.mark.parametrize("roundness", [0.0, 2.0])
 def test_the_level_set_of_a_blurred_disc_is_the_disc_that_the_box_was_drawn_around(roundness):
-    """Whatever the blur does to the logits, the box finds the level; 0 would not."""
+    """Check that the box finds the right level of blurred logits, where a threshold of 0 does not."""
     distance, disc = _disc(12)
     logits = 6 - distance / 3  # above 0 up to a radius of 18
     found = box_level_set(logits[None, None], _box(disc), roundness)[0, 0]
@@ -130,16 +130,16 @@ def test_the_level_set_of_a_blurred_disc_is_the_disc_that_the_box_was_drawn_arou
 
 
 @pytest.mark.parametrize("shape", [(30, 18), (16, 24, 10)])
-def test_a_teacher_that_knows_nothing_is_given_the_ellipse_in_the_box(shape):
+def test_a_constant_teacher_gives_the_ellipse_in_the_box(shape):
     corner = [3.0] * len(shape)
     box = torch.tensor([[corner + [3.0 + s for s in shape] + [0]]])
     found = box_level_set(torch.zeros(1, 1, *(s + 6 for s in shape)), box)
     share = {2: math.pi / 4, 3: math.pi / 6}[len(shape)]
-    assert found.sum() / math.prod(shape) == pytest.approx(share, abs=0.06)  # counted in whole pixels
+    assert found.sum() / math.prod(shape) == pytest.approx(share, abs=0.06)  # tolerance for whole pixels
 
 
-def test_roundness_gives_way_to_a_teacher_who_is_sure():
-    """A diamond touches the sides of its box as a disc does, and fills less of it."""
+def test_a_confident_teacher_overrides_the_roundness():
+    """Use a diamond, which touches the sides of its box as a disc does, but fills less of the box."""
     place = (torch.arange(21.0) - 10).abs()
     diamond = place[:, None] + place[None] <= 8
     logits = torch.where(diamond, 9.0, -9.0)[None, None]
@@ -149,12 +149,12 @@ def test_roundness_gives_way_to_a_teacher_who_is_sure():
 def test_with_a_core_the_region_need_not_reach_the_sides_of_a_loose_box():
     distance, disc = _disc(10)
     logits = (10.5 - distance)[None, None]
-    loose = _box(disc, margin=4)  # 28 pixels for 20: a core of 0.7
+    loose = _box(disc, margin=4)  # 28 pixels for an object of 20: a core of 0.7
     assert _disagreement(box_level_set(logits, loose, core=0.7)[0, 0], disc) < 0.12
     assert _disagreement(box_level_set(logits, loose)[0, 0], disc) > 0.5
 
 
-def test_each_box_has_a_level_of_its_own():
+def test_each_box_has_its_own_level():
     logits = torch.full((1, 1, 4, 9), -2.0)
     logits[0, 0, :, 1:3], logits[0, 0, :, 6:8] = -1.0, 1.0
     boxes = torch.tensor([[[0.0, 0, 4, 3, 0], [0.0, 6, 4, 9, 0]]])
@@ -164,7 +164,7 @@ def test_each_box_has_a_level_of_its_own():
     assert found.tolist() == [0, 1, 1, 0, 0, 0, 1, 1, 0]
 
 
-def test_without_ignored_regions_it_is_the_pixel_wise_loss_of_full_supervision_on_the_level_sets():
+def test_without_ignored_regions_it_equals_full_supervision_on_the_level_sets():
     logits, teacher = (random_logits(seed, 2, 1, 9, 9) for seed in (0, 1))
     label = box_level_set(teacher, TARGET)
     expected = DiceFocalLoss(sigmoid=True, gamma=0.0)(logits, label)
@@ -188,7 +188,7 @@ def test_the_teacher_gets_no_gradient_and_is_used_once(box_weight):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_reduction_is_that_of_the_box_loss(reduction):
+def test_the_reduction_of_the_box_loss_is_used(reduction):
     loss = BoxSelfTrainingLoss(GlobalConstraintLoss(reduction=reduction))
     logits, teacher = (random_logits(seed, 2, 3, 9, 9) for seed in (0, 1))
     loss.teacher = teacher
@@ -218,7 +218,7 @@ def test_saturated_logits_keep_a_finite_loss_and_gradient():
     assert (logits.grad[0, 0, 4:] > 0).all()
 
 
-def test_wrong_arguments_are_told():
+def test_an_argument_that_does_not_fit_raises():
     with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
         BoxSelfTrainingLoss(GeneralizedMILLoss(), weight=-1)
     with pytest.raises(ValueError, match="roundness must be at least 0, got -1"):
@@ -243,7 +243,7 @@ def test_wrong_arguments_are_told():
     ],
 )
 def test_losses_of_mirrored_images_are_equal(loss, shape):
-    """In float64, so that a line more or less would show beside rounding."""
+    """Compare in float64, in which a single missing line is larger than rounding errors."""
     dims = len(shape)
     logits = random_logits(0, 1, 1, *shape)
     low, high = [1, 2, 2][:dims], [n - 2 for n in shape]
@@ -266,7 +266,7 @@ def test_losses_of_mirrored_images_are_equal(loss, shape):
     "loss", [GeneralizedMILLoss(), GlobalConstraintLoss(), BoxSelfTrainingLoss(GeneralizedMILLoss())]
 )
 def test_boxes_in_half_precision(loss):
-    """Where whole numbers are exact they are as good as float32's, snapped too; else they are refused."""
+    """Check that exact corners give the loss of float32 boxes, snapped too, and that inexact ones raise."""
     box = torch.tensor([[[8.0, 200, 90, 256, 0]]])
     logits = random_logits(0, 1, 1, 100, 257).float()
     assert loss(logits[..., :256], box.bfloat16()) == loss(logits[..., :256], box)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of a batch that two processes share, against that of one process with the whole batch."""
+"""The loss of a batch shared by two processes, compared with that of one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.multiprocessing import spawn
 from monai_bbox_mil.losses import BoxSelfTrainingLoss, GeneralizedMILLoss
 from monai_bbox_mil.losses.process_mean import mean_over_processes
 
-# Two processes with two images and one: class 0 has its boxes on the first alone, class 1 on both, class 2 on neither.
+# The processes have two images and one. Class 0 has boxes on the first only, class 1 on both, class 2 on neither.
 SHARES = (slice(0, 2), slice(2, 3))
 TARGET = torch.tensor(
     [
@@ -41,14 +41,14 @@ def value_and_gradient(loss, share):
 
 
 def work(rank, folder):
-    """What one of the two processes computes for every case, for the test to compare."""
+    """Compute every case in one of the two processes, and save the results for the test to compare."""
     dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
     found = []
     for case, sync in product(CASES, (False, True)):
         loss = GeneralizedMILLoss(reduction="sum", sync_normalizer=sync, **case)
         found.append(value_and_gradient(BoxSelfTrainingLoss(loss) if rank else loss, SHARES[rank]))
     loss = GeneralizedMILLoss(sync_normalizer=True)
-    if rank == 0:  # alone: were validation a collective call, the next ones would not match
+    if rank == 0:  # on one rank only: if validation were a collective call, the next ones would not match
         loss(logits().detach()[:2], TARGET[:2])
     float32 = loss(logits()[SHARES[rank]].float(), TARGET[SHARES[rank]])
     torch.save({"cases": found, "float32": float32.detach()}, f"{folder}/rank{rank}.pt")
@@ -67,14 +67,14 @@ def mean_of_ranks(ranks, index):
 
 
 @pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(case.values()) for case in CASES])
-def test_the_mean_over_processes_is_the_loss_of_the_joined_batch(two_ranks, case):
+def test_the_mean_over_processes_equals_the_loss_of_the_whole_batch(two_ranks, case):
     expected = value_and_gradient(GeneralizedMILLoss(reduction="sum", **CASES[case]), slice(None))
     for got, want in zip(mean_of_ranks(two_ranks, 2 * case + 1), expected):
         torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(case.values()) for case in CASES])
-def test_without_the_option_each_rank_is_on_its_own(two_ranks, case):
+def test_without_the_option_each_rank_uses_its_own_counts(two_ranks, case):
     for rank, share in enumerate(SHARES):
         alone = value_and_gradient(GeneralizedMILLoss(reduction="sum", **CASES[case]), share)
         for got, want in zip(two_ranks[rank]["cases"][2 * case], alone):

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Global constraints by plain loops over boxes, bands and pixels."""
+"""Global constraints computed by plain loops over boxes, bands and pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.reference.naive_mil import in_boxes
 
 
 def psi(z, t):
-    """Extended log-barrier of a number or a tensor of one number."""
+    """Compute the extended log-barrier of a number or a tensor with one number."""
     z = torch.as_tensor(z)
     if z.item() <= -1 / t**2:
         return -torch.log(-z) / t
@@ -21,7 +21,10 @@ def psi(z, t):
 
 
 def constraint_terms(logits, target, t, band_width, size_bounds):
-    """``(tightness (C,), size (C,), emptiness (C,))``; logits ``(B, C, *spatial)``, target a nested list of rows."""
+    """Compute tightness, size and emptiness, each ``(C,)``.
+
+    ``logits`` are ``(B, C, *spatial)``, ``target`` is a nested list of rows.
+    """
     prob = torch.sigmoid(logits)
     shape = logits.shape[2:]
     dims = len(shape)

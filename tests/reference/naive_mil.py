@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Generalized MIL by plain loops over lines and pixels, straight from the paper's equations."""
+"""Generalized MIL computed by plain loops over lines and pixels, straight from the paper's equations."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def round_half_to_zero(x: float) -> int:
 
 
 def box_lines(box, angles, core=1.0):
-    """Sets of pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``.
+    """Return the pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``.
 
-    Of the ``n`` lines of each entry, in order, the ``floor(n (1 - core) / 2)`` first and last are left out.
+    The first and the last ``floor(n (1 - core) / 2)`` of the ``n`` lines of each entry are left out.
     """
     dims = len(box) // 2
     size = [box[dims + i] - box[i] for i in range(dims)]
@@ -62,7 +62,10 @@ def in_boxes(rows, pixel, channel, ignored):
 def mil_terms(
     logits, target, method, alpha, angles, unary, beta, gamma, negatives, region, core=1.0
 ):  # fmt: skip
-    """``(unary (C,), pairwise (C,))``; float64 logits ``(B, C, *spatial)``, target a nested list of rows."""
+    """Compute the unary and the pairwise term, each ``(C,)``.
+
+    ``logits`` are float64 ``(B, C, *spatial)``, ``target`` is a nested list of rows.
+    """
     prob = torch.sigmoid(logits)
     num_classes, shape = logits.shape[1], logits.shape[2:]
     dims = len(shape)

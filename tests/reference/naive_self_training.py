@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Self-training inside boxes by plain loops over boxes, sides and pixels."""
+"""Self-training inside boxes, computed by plain loops over boxes, sides and pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.reference.naive_mil import in_boxes
 
 
 def heights_of_box(logits, row, roundness):
-    """``{pixel: logit + roundness * (1 - r^2)}`` of a box."""
+    """Return ``{pixel: logit + roundness * (1 - r^2)}`` for the pixels of a box."""
     dims = logits.ndim
     heights = {}
     for k in product(*(range(a, b) for a, b in zip(row[:dims], row[dims:-1]))):
@@ -25,7 +25,10 @@ def heights_of_box(logits, row, roundness):
 
 
 def level_set_of_box(logits, row, roundness, core):
-    """Pixels of a box at or above the lowest, over its sides, of the highest pixel in the outermost row of the core."""
+    """Return the pixels of a box at or above its level.
+
+    The level is the minimum over the sides of the highest pixel in the core's outermost row on that side.
+    """
     dims, heights = logits.ndim, heights_of_box(logits, row, roundness)
     sides = []
     for axis in range(dims):
@@ -37,7 +40,10 @@ def level_set_of_box(logits, row, roundness, core):
 
 
 def self_training_terms(logits, teacher, target, roundness, core, outside_weight):
-    """``(C,)``; logits and teacher ``(B, C, *spatial)``, target a nested list of rows."""
+    """Compute the loss ``(C,)``.
+
+    ``logits`` and ``teacher`` are ``(B, C, *spatial)``, ``target`` is a nested list of rows.
+    """
     pixels = list(product(*(range(s) for s in logits.shape[2:])))
     terms = []
     for c in range(logits.shape[1]):

@@ -294,7 +294,7 @@ def test_a_batch_that_monai_collates_is_checked_by_the_loss():
     for size in (1, 2):
         batch = next(iter(DataLoader([good(item())] * size, batch_size=size)))
         assert loss(batch["image"], batch["label"]).isfinite()
-    for move, message in (("flip", "holds boxes of an image that was moved"), ("resize", "must have the size of the")):
+    for move, message in (("flip", "boxes that move with their image, but"), ("resize", "must have the size of the")):
         bad = Compose([MaskToBoxTensord("mask"), MOVES[move], select])(item(size=(32, 40)))
         batch = next(iter(DataLoader([bad] * 2, batch_size=2)))
         with pytest.raises(ValueError, match=message):

@@ -7,9 +7,10 @@ and 2.3.
 """
 
 from monai_bbox_mil.bags.bands import BoxBands
+from monai_bbox_mil.bags.box_pixels import BoxPixels
 from monai_bbox_mil.bags.crossing_lines import CrossingLines, resolve_angles
 from monai_bbox_mil.bags.empty_lines import EmptyLines
 from monai_bbox_mil.bags.patches import BoxPatches
 from monai_bbox_mil.bags.protocol import Bags
 
-__all__ = ["Bags", "BoxBands", "BoxPatches", "CrossingLines", "EmptyLines", "resolve_angles"]
+__all__ = ["Bags", "BoxBands", "BoxPatches", "BoxPixels", "CrossingLines", "EmptyLines", "resolve_angles"]

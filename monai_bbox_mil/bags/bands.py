@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.bags.inputs import check_batch
+from monai_bbox_mil.bags.box_pixels import BoxPixels
 from monai_bbox_mil.bags.ragged import ceil_div, ragged_arange, starts
-from monai_bbox_mil.boxes import PADDING, unpack_boxes
 
 __all__ = ["BoxBands"]
 
@@ -54,55 +53,26 @@ class BoxBands:
     """
 
     def __init__(self, box_tensor: Tensor, shape: Sequence[int], width: int, device: torch.device) -> None:
-        num_classes, spatial = shape[1], tuple(shape[2:])
-        dims = len(spatial)
-        check_batch(box_tensor, shape)
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}.")
-        image = (box_tensor[..., -1] != PADDING).nonzero()[:, 0]
-        boxes, channel, ignored = unpack_boxes(box_tensor.flatten(0, 1))
-        order = ignored.int().argsort(stable=True)
-        image, channel, (low, high) = image[order], channel[order], boxes[order].long().split(dims, 1)
-        self.num_boxes = num_boxes = int((~ignored).sum())
-        size = high - low
-        pixels = size.prod(1)
-        num_pixels = int(pixels[:num_boxes].sum())
+        pixels = BoxPixels(box_tensor, shape, device)
+        self.num_boxes, self.pixel, self.ignored_pixel = pixels.num_boxes, pixels.pixel, pixels.ignored_pixel
+        self.box_of_pixel = pixels.box
+        dims = len(pixels.place)
         # Bands are ordered by axis, then by box.
-        length = size[:num_boxes].T.flatten()
+        length = pixels.size.flatten()
         bands = ceil_div(length, width)
-        first_band = starts(bands).view(dims, num_boxes).to(device)
+        first_band = starts(bands).view(dims, self.num_boxes)
         side, number = ragged_arange(bands, bands.device)
         self.thickness = (length[side] - width * number).clamp(max=width).float().to(device)
-        self.channel = channel[:num_boxes].repeat(dims)[side].to(device)
-        self.box = (side % max(1, num_boxes)).to(device)
+        self.channel = pixels.channel.repeat(dims)[side].to(device)
+        self.box = (side % max(1, self.num_boxes)).to(device)
         self.per_axis = bands[side].to(device)
         self.depth = number.minimum(bands[side] - 1 - number).to(device)
-
-        # Position of each pixel in its box, from the last axis to the first.
-        box, rest = ragged_arange(pixels, device, int(pixels.sum()))
-        corner = torch.cat([(image * num_classes + channel)[:, None], low], 1)
-        strides = torch.tensor([math.prod(spatial[axis:]) for axis in range(dims + 1)])
-        per_box = torch.cat([(corner * strides).sum(1)[None], size.T]).to(device)
-        pixel, *sizes = (field.index_select(0, box) for field in per_box)
-        of_boxes = slice(0, num_pixels)
-        self.box_of_pixel = box[of_boxes]
-        # For a box of q pixels and size s_a, (x_a / h_a)^2 = ((2 place + 1 - s_a) q / s_a)^2 / q^2. Sums of whole
-        # numbers are exact in any order, so equal distances stay equal when they are rounded to float32.
-        area = pixels.to(device).index_select(0, self.box_of_pixel)
-        squares = torch.zeros_like(area)
-        band: list[Tensor] = []
-        for axis in reversed(range(dims)):
-            above = rest.div(sizes[axis], rounding_mode="floor") if axis else torch.zeros_like(rest)
-            place = rest - above * sizes[axis]
-            pixel += place * int(strides[axis + 1])
-            size_here = sizes[axis][of_boxes]
-            squares += ((2 * place[of_boxes] + 1 - size_here) * area.div(size_here, rounding_mode="floor")).square()
-            number = place[of_boxes].div(width, rounding_mode="floor")
-            band.insert(0, first_band[axis].index_select(0, box[of_boxes]) + number)
-            rest = above
-        self.pixel, self.ignored_pixel = pixel[:num_pixels], pixel[num_pixels:]
-        self.squared_radius = squares / area.square()
-        self._dims, self._band = dims, torch.cat(band)
+        self.squared_radius = pixels.squared_radius()
+        self._dims = dims
+        numbers = [place.div(width, rounding_mode="floor") for place in pixels.place]
+        self._band = torch.cat([pixels.of_box(first) + number for first, number in zip(first_band, numbers)])
 
     def sum(self, values: Tensor) -> Tensor:
         """Add up the pixels' ``values`` ``(K,)`` over each band; returns ``(M,)``."""

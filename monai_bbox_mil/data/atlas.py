@@ -37,19 +37,19 @@ def atlas_datalist(
     validation_fraction: float = 25 / 220,
     seed: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Data list of the standard-space images of ATLAS R1.1, split by patient.
+    """Make the data list of the standard-space images of ATLAS R1.1, split by patient.
 
-    Read are ``Site*/<subject>/t0N/<subject>_t1w_deface_stx.nii.gz`` and, beside each, all of its lesion masks
-    ``<subject>_LesionSmooth[_N]_stx.nii.gz``. Where there are several, ``mask`` is a list: ``LoadImaged`` and
-    ``EnsureChannelFirstd`` make one channel of each, of 1 file as of several, so that the maximum over channels merges
-    them either way. Their foreground is any value above 0 (files hold 1, 254 or 255, and resampled ones in between).
+    Images are ``Site*/<subject>/t0N/<subject>_t1w_deface_stx.nii.gz``. The lesion masks of an image lie beside it as
+    ``<subject>_LesionSmooth[_N]_stx.nii.gz``. An image with several masks has a list under ``mask``. ``LoadImaged``
+    and ``EnsureChannelFirstd`` make one channel per file, so that the maximum over channels merges them. Any value
+    above 0 is foreground (files contain 1, 254 or 255; resampled files also contain values in between).
 
     Args:
         dataset_dir: folder with the ``Site*`` folders, or one at most two levels above.
         validation_patients: the validation part; ``None`` for a seeded draw.
-        validation_fraction: part of the patients, for a draw; it also follows, with a warning, where
-            ``validation_patients`` is the paper's and some of them are not there.
-        seed: of the draw.
+        validation_fraction: share of the patients to draw. It is also used, with a warning, when
+            ``validation_patients`` is the paper's list and some of these patients are missing.
+        seed: seed of the draw.
 
     Returns:
         ``{"training": [...], "validation": [...]}``, items with ``image``, ``mask`` and ``patient``.
@@ -81,7 +81,7 @@ def atlas_datalist(
 
 
 def find_atlas_images(dataset_dir: str | os.PathLike[str]) -> list[Path]:
-    """Paths of the images, sorted by site, subject and session; none where it is another data set."""
+    """Find the images, sorted by site, subject and session; an empty list for any other data set."""
     root = Path(os.path.abspath(dataset_dir))
     for above in ("", "*/", "*/*/"):
         images = sorted(path for path in root.glob(above + _IMAGE) if not path.name.startswith("."))

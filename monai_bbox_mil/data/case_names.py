@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Names of cases that tell them apart: as much of a path as is needed."""
+"""Short, unique names of cases, made from their paths."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["shortest_names"]
 
 
 def shortest_names(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
-    """Name each image by its file without extension, preceded by as many folders as tell it from the others.
+    """Name each image by its file name without extension, after the fewest folders that make the name unique.
 
-    The extension stays where nothing else differs. Bytes of a path that are no UTF-8 are printable in its name.
+    The extension stays where nothing else differs. Bytes that are not UTF-8 are escaped.
 
     Args:
-        paths: of all images that need distinct names; a path that appears twice counts once.
+        paths: paths of all images; a repeated path counts once.
 
     Returns:
-        the names by path, no two of them the same.
+        A dictionary from path to name, without equal names.
 
     Example:
         >>> shortest_names(["a/p1/image.nii.gz", "b/p1/image.nii.gz", "b/p2/image.nii.gz", "b/p2/other.png"])
@@ -36,7 +36,7 @@ def shortest_names(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
         ['image.png', 'image.jpg']
     """
     whole = list(dict.fromkeys(os.fspath(path) for path in paths))
-    # A path that is spelt in two ways is one file, and its names would be the same.
+    # Two spellings of a path are one file, and get one name.
     parts = {path: Path(os.path.abspath(path)).parts for path in whole}
     stems = {each: (*each[:-1], image_stem(Path(*each))) for each in parts.values()}
     shared = Counter(stems.values())

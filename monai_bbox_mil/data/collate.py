@@ -17,16 +17,16 @@ __all__ = ["pad_box_collate"]
 
 
 def pad_box_collate(batch: Sequence[Any], box_keys: Sequence[str] = ("label",), image_key: str = "image") -> Any:
-    """Collate a batch, box tensors padded to the image with most boxes; no box is dropped.
+    """Collate a batch, and pad box tensors to the largest number of boxes; no box is dropped.
 
     Everything else goes through :func:`monai.data.list_data_collate`. A value under one of ``box_keys`` that is not a
     box tensor ``(N, 2*D + 1)``, such as the mask of a fully supervised run, is collated as usual.
 
-    Boxes that say which image they were made for, as those of this package's transforms do, are compared with the image
-    that they come with. Where that image has lost its meta data (``track_meta=False``) only its shape can be compared.
+    Boxes from this package's transforms record which image they were made for. They are compared with the image beside
+    them. Where that image has lost its meta data (``track_meta=False``), only its shape can be compared.
 
     Args:
-        batch: one dictionary an image, or lists of them, as transforms like ``RandSpatialCropSamplesd`` make.
+        batch: one dictionary per image, or lists of them, as transforms like ``RandSpatialCropSamplesd`` make.
         box_keys: keys that hold box tensors.
         image_key: the image that the boxes belong to, where there is one.
 
@@ -68,7 +68,7 @@ def pad_box_collate(batch: Sequence[Any], box_keys: Sequence[str] = ("label",), 
 
 
 def _items(batch: Any) -> Iterator[Mapping[str, Any]]:
-    """The dictionaries of a batch, those in lists of samples one after the other."""
+    """Yield the dictionaries of a batch, and those in its lists of samples."""
     for item in batch:
         if isinstance(item, Mapping):
             yield item

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a run: the user's own, or the phantom where none are named."""
+"""Images of a run: the user's own, or the phantom by default."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def phantom_or_datalist(
     phantom_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> dict[str, list[dict[str, Any]]]:
-    """List the images of each part; make the phantom first where its folder is asked for and it is not there.
+    """List the images of each part; make the phantom first if its folder is given and does not exist.
 
     Args:
         dataset_dir: folder of the images.

@@ -30,15 +30,15 @@ def find_images(
     extensions: Sequence[str] = IMAGE_EXTENSIONS,
     mask_suffixes: Sequence[str] = MASK_SUFFIXES,
 ) -> list[dict[str, Any]]:
-    """Image-only items, for inference, of all images that lie directly in a folder, sorted by name.
+    """List all images directly in a folder, sorted by name, as image-only items for inference.
 
     Masks and predictions that lie beside the images, such as PROMISE12's ``CaseNN_segmentation.mhd``, must not be
-    segmented as images: files are passed over whose name ends in one of ``mask_suffixes``. Hidden files are, too.
+    segmented as images. So files whose name ends in one of ``mask_suffixes`` are skipped, and so are hidden files.
 
-    A DICOM series is one image, its folder: with ``.dcm`` among the extensions each folder below counts that holds
-    slices of one, and so does ``folder`` itself. Slices are recognised by their content, not by their names; a SEG or
-    RTDOSE is none. In a folder of pictures that belong to no volume, such as X-rays, and of files with many frames,
-    each file whose name ends in ``.dcm`` is an image.
+    A DICOM series is one image, and its path is the series' folder. If the extensions include ``.dcm``, ``folder``
+    and each folder below it are searched for series. Slices are recognised by content, not by name; SEG and RTDOSE
+    files are not slices. In a folder of files that form no volume, such as X-rays or multi-frame files, each file
+    whose name ends in ``.dcm`` is an image.
 
     Args:
         folder: where to look; in folders below only for DICOM slices.

@@ -49,7 +49,7 @@ def save_image_settings(
 
 
 def load_image_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The ``spacing_mm`` and ``image_size`` that :func:`save_image_settings` wrote.
+    """Read the ``spacing_mm`` and ``image_size`` that :func:`save_image_settings` wrote.
 
     Raises:
         FileNotFoundError: telling how to do without the file.
@@ -72,7 +72,7 @@ def load_image_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
 class ReadImageSettings:
     """Image settings for a pipeline that lives longer than its model, as on a server that trains.
 
-    The file is read when first asked for, so there is none to miss where both settings are given otherwise.
+    The file is read on first use. It may be missing where both settings are given in another way.
 
     Args:
         path: file that :func:`save_image_settings` wrote.
@@ -94,7 +94,7 @@ class ReadImageSettings:
         return self._read[name]
 
     def check(self, data: Any) -> Any:
-        """Pass ``data`` on, a step of the pipeline that was made with these settings.
+        """Return ``data`` unchanged, after checking that the settings of the pipeline are still current.
 
         Raises:
             ValueError: when a training has left other settings since.

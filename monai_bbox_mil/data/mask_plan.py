@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which masks a prediction writes, looked at before the first image is read."""
+"""Plan of the masks that a prediction writes, checked before the first image is read."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def plan_masks(
     resume: bool = False,
     model: str | os.PathLike[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Items whose masks are still to be made, once all masks are known to have places of their own.
+    """Return the items whose masks are still to be made, after checking that each mask has a file of its own.
 
-    What is done with masks that are there is printed. Without ``resume`` they are replaced. With it they are kept, but
-    those that cannot be read, or are of another size than their images, are made again; those that are older than the
-    model are counted. Next to the images nothing is replaced: a mask there may be one that somebody drew.
+    Without ``resume``, existing masks are replaced. With it they are kept, except those that cannot be read or differ
+    in size from their images: these are made again. The function prints how many are replaced and kept, and how many
+    of those kept are older than the model. Nothing next to the images is replaced, as somebody may have drawn it.
 
     Args:
-        images: of :func:`.find_images`.
+        images: items from :func:`.find_images`.
         output_dir: folder of the masks.
-        output_postfix: put behind the images' names.
+        output_postfix: suffix added to the images' names.
         dataset_dir: folder of the images; see ``data_root_dir`` of :func:`.mask_path`.
         label_values: values of the classes in the masks.
-        resume: whether masks that are there are kept.
+        resume: whether to keep existing masks.
         model: file of the weights.
 
     Raises:
@@ -83,7 +83,7 @@ def plan_masks(
 
 
 def _check_folder(output_dir: str | os.PathLike[str]) -> Path:
-    """The folder itself, or the nearest above it that is there."""
+    """Check the folder, and return it or the nearest existing folder above it."""
     if not os.fspath(output_dir):
         raise ValueError("output_dir: expected the name of a folder, got empty text.")
     there = next(path for path in (Path(os.path.abspath(output_dir)), *Path(os.path.abspath(output_dir)).parents)
@@ -92,7 +92,7 @@ def _check_folder(output_dir: str | os.PathLike[str]) -> Path:
         raise ValueError(f"output_dir {output_dir}: expected a folder, got a file or a broken link, {there}.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(
-            f"output_dir {output_dir}: expected a folder that can be written, got no right to, in {there}."
+            f"output_dir {output_dir}: expected a folder that can be written, got no write permission in {there}."
         )
     return there
 
@@ -116,7 +116,7 @@ def _check_files(masks: Mapping[str, Path], label_values: Sequence[int], there: 
 
 def _check_one_mask_each(masks: Mapping[str, Path], output_dir: str | os.PathLike[str], there: Path) -> None:
     pair = _same(masks, lambda mask: str(same_place(mask)))
-    if pair is None:  # names that differ in capitals are one on some disks
+    if pair is None:  # on some disks, names that differ only in case are one file
         pair = _same(masks, lambda mask: unicodedata.normalize("NFC", str(same_place(mask))).casefold())
         if pair is None or not _folds_case(there):
             return
@@ -127,19 +127,19 @@ def _check_one_mask_each(masks: Mapping[str, Path], output_dir: str | os.PathLik
 
 
 def _same(masks: Mapping[str, Path], key: Any) -> tuple[str, str] | None:
-    """The first two images whose masks have one key."""
+    """Return the first two images whose masks have the same key."""
     images: dict[str, str] = {}
     return next(((images[k], i) for i, m in masks.items() if images.setdefault(k := key(m), i) != i), None)
 
 
 def _folds_case(folder: Path) -> bool:
-    """Whether a disk takes names that differ in capitals for one."""
+    """Test whether a disk ignores upper and lower case in names."""
     with tempfile.NamedTemporaryFile(prefix=".Case", dir=folder) as probe:
         return Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
 
 
 def _check_images_stay(masks: Mapping[str, Path], output_dir: str | os.PathLike[str], output_postfix: str) -> set[str]:
-    """Refuse masks that destroy images or become some; the images that masks are written next to."""
+    """Refuse masks that would replace images or be read as images; return images with a mask beside them."""
     images = {place: image for image in masks for place in (same_place(image), Path(os.path.realpath(image)))}
     known = {identity for image in masks if (identity := _identity(image))}
     folders = {same_place(image).parent for image in masks} | {p for p in images if p.is_dir()}
@@ -165,7 +165,7 @@ def _check_images_stay(masks: Mapping[str, Path], output_dir: str | os.PathLike[
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Return what two names of one file have in common, on disks that ignore capitals too."""
+    """Return the device and inode of a file, which are the same under all of its names."""
     if not os.path.isfile(path) or os.path.islink(path):
         return None
     status = os.stat(path)
@@ -178,14 +178,14 @@ def _keep(
     output_dir: str | os.PathLike[str],
     model: str | os.PathLike[str] | None,
 ) -> set[str]:
-    """Images whose masks are done."""
+    """Return the images whose masks are complete."""
     faults = {image: fault for image in present if (fault := _fault(image, masks[image])) is not None}
     kept = set(present) - set(faults)
     if kept:
         print(f"Masks in {output_dir} that are kept: {len(kept)}.")
     if faults:
-        described = [f"{masks[image].name!r} ({fault})" for image, fault in faults.items()]
-        print(f"Masks in {output_dir} that do not fit their images: {len(faults)}, {first_few(described)}.")
+        faulty = [f"{masks[image].name!r} ({fault})" for image, fault in faults.items()]
+        print(f"Masks in {output_dir} that are no masks of their images: {len(faults)}, {first_few(faulty)}.")
     trained = os.path.getmtime(model) if model is not None and os.path.isfile(model) else 0.0
     older = sum(os.path.getmtime(masks[image]) < trained for image in kept)
     if older:
@@ -195,18 +195,18 @@ def _keep(
 
 
 def _fault(image: str, mask: Path) -> str | None:
-    """Why a file is not the whole mask of an image."""
+    """Say why a file is not the complete mask of an image; ``None`` if it is."""
     try:
         found = LoadImage(image_only=True, dtype=None)(mask)
         expected = None if os.path.isdir(image) else _size(Path(image))
-    except Exception as error:  # each reader has its own
+    except Exception as error:  # each reader raises its own errors
         return f"not readable: {' '.join(str(error).split()):.80}"
     size = sorted(n for n in found.shape if n > 1)
     return None if expected is None or size == expected else f"of {size} voxels, not {expected}"
 
 
 def _size(image: Path) -> list[int]:
-    """Voxels along the axes of space, from the header alone, in no order: a picture may be turned when it is read."""
+    """Read the spatial size from the header. It is sorted, as a picture may be rotated when it is read."""
     name = image.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         shape = nibabel.load(image).shape  # type: ignore[attr-defined]

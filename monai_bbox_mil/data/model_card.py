@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a model was trained on, in a file beside its weights, and in words before it is used."""
+"""Model card: a file beside the weights that says what the model was trained on."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def save_model_card(
 ) -> None:
     """Write ``model_card.json`` beside the weights ``model.pt`` that a training has left.
 
-    The hash of the weights is kept too: the card is of these weights alone.
+    The card includes the hash of the weights, so that it is never shown for other weights.
 
     Args:
         ckpt_dir: folder of the weights.
         classes: names of the classes.
         training_images: images, not slices, that the weights were learned from.
         validation_images: those that chose the epoch and the threshold.
-        name: of weights that are given to others.
-        data: name of the images, likewise.
+        name: name of the model, for weights that are shared.
+        data: name of the data set, likewise.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -76,7 +76,7 @@ def finish_training(
 ) -> None:
     """Write ``image_settings.json`` and ``model_card.json`` beside the weights ``model.pt`` of a training that ended.
 
-    Of several processes the first one writes, and the others wait for it: afterwards each can read the best model.
+    With several processes the first writes and the others wait, so that afterwards each can read the best model.
 
     Args:
         ckpt_dir: folder of the weights.
@@ -104,11 +104,11 @@ def finish_training(
 
 
 def describe_model(ckpt_dir: str | os.PathLike[str]) -> str:
-    """Which model lies in a folder, and what it was trained on, as far as its card says; one line.
+    """Describe in one line the model in a folder, and what its card says about its training.
 
     Raises:
         FileNotFoundError: when there is no ``model.pt``.
-        ValueError: for a card that is none.
+        ValueError: when the card cannot be read.
     """
     model, card = Path(ckpt_dir, _MODEL), _load(ckpt_dir)
     if card is None:
@@ -123,8 +123,8 @@ def announce_model(ckpt_dir: str | os.PathLike[str], others: Sequence[str | os.P
 
     Args:
         ckpt_dir: folder of the model.
-        others: folders of models that may be meant instead: named where ``ckpt_dir`` holds none, or one that came with
-            the bundle.
+        others: folders of models that the user may want instead. They are named when ``ckpt_dir`` has no model, or
+            the one that came with the bundle.
 
     Raises:
         FileNotFoundError: when there is no model.
@@ -151,7 +151,7 @@ def announce_model(ckpt_dir: str | os.PathLike[str], others: Sequence[str | os.P
 
 
 def _load(ckpt_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The card, if there is one of these very weights."""
+    """Load the card, if there is one for exactly these weights."""
     path = Path(ckpt_dir, _CARD)
     if not path.is_file():
         return None

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What there is to learn from in the images of a data set, looked at before the first epoch."""
+"""Check before the first epoch that the images of a data set contain objects to learn from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai_bbox_mil.boxes import unpack_boxes
 from monai_bbox_mil.transforms.cropping import CropCount, crop_count
 from monai_bbox_mil.transforms.loading import LoadCheckedImage
 
-if TYPE_CHECKING:  # which counts objects itself
+if TYPE_CHECKING:  # slices.py imports this module
     from monai_bbox_mil.data.slices import SliceDataset
 
 __all__ = ["ObjectCount", "check_objects", "count_objects"]
@@ -25,20 +25,20 @@ _READ_AGAIN = 5  # masks, to say in an error which values they hold
 
 
 class ObjectCount(NamedTuple):
-    """What the label of one image holds."""
+    """Objects in the label of one image."""
 
     channels: frozenset[int]
-    """Classes that have at least one object."""
+    """Classes that have an object."""
     boxes: int
     """Boxes, without ignored ones; 0 where the label is a mask."""
     ignored: int
     """Ignored regions, such as components below ``min_size``."""
     crop: CropCount | None
-    """What was cut off, where boxes were counted before."""
+    """Boxes that a crop cut or lost, where ``CropWithCountd`` counted them."""
 
 
 def count_objects(item: Mapping[str, Any], image_key: str = "image", label_key: str = "label") -> ObjectCount:
-    """Count what an item's label holds, a box tensor ``(N, 2*D + 1)`` or a mask ``(C, *spatial)``.
+    """Count the objects in an item's label, a box tensor ``(N, 2*D + 1)`` or a mask ``(C, *spatial)``.
 
     Example:
         >>> item = {"image": torch.zeros(1, 8, 8), "label": torch.tensor([[1.0, 1, 3, 3, 0], [4, 4, 5, 5, -2]])}
@@ -79,7 +79,7 @@ def check_objects(
 
     Args:
         training: data set of the training part.
-        validation: of the validation part, ``None`` where there is none.
+        validation: data set of the validation part; ``None`` for no validation.
         class_names: one per channel.
         source: data list or folder, for messages.
         label_values: values of the classes in masks, for messages; ``None`` where any value above 0 is the one class.
@@ -91,7 +91,7 @@ def check_objects(
         whole_boxes: whether the boxes of a label are those of whole objects, so that they can be counted.
         size_multiple: what the sizes of images for the network are multiples of, for the advice on ``image_size``.
         square: whether the network needs square images, likewise.
-        report: whether warnings are given; of several processes one is enough.
+        report: whether to warn; with several processes, one warning is enough.
 
     Raises:
         ValueError: with the counts, and with what to look at.
@@ -107,14 +107,14 @@ def check_objects(
     if validation is not None:
         parts["validation"] = _Part("validation", validation, class_names)
     faults: list[str] = []
-    reported: list[str] = []
+    notes: list[str] = []
     for name, part in parts.items():
         advice = _advice(part, label_values, image_size, min_size)
         if not part.with_object:
             always = name == "training"
             aim = "an object to learn from" if always else "an object to choose model and threshold by"
             text = f"{source}, {name}: expected {aim}, got none in {part.counts()}.{advice}"
-            (faults if always or require_objects else reported).append(text)
+            (faults if always or require_objects else notes).append(text)
         elif part.missing:
             classes = ", ".join(part.missing)
             if name == "training":
@@ -125,22 +125,22 @@ def check_objects(
                         " Leave the class out of label_values, class_names and box_classes, or give --require_objects "
                         "False where the network has learned it elsewhere."
                     )
-                (faults if require_objects else reported).append(text)
+                (faults if require_objects else notes).append(text)
             else:
-                reported.append(
+                notes.append(
                     f"{source}, {name}: no object of {classes} in {part.counts()}, so its threshold stays 0.5."
                 )
     if faults:
         raise ValueError(" ".join(faults))
     if validation is None:
-        reported.append(
+        notes.append(
             f"{source}: no validation part, as in a data list of one patient. So model.pt will be the network of the "
             "last epoch, not of the best one, and its threshold 0.5, not calibrated. Give a list 'validation', or "
             "images of more patients."
         )
-    cropped = _tell_crops(source, list(parts.values()), image_size, whole_boxes, size_multiple, square)
+    cropped = _describe_crops(source, list(parts.values()), image_size, whole_boxes, size_multiple, square)
     if report:
-        for text in [*reported, *cropped]:
+        for text in [*notes, *cropped]:
             warnings.warn(text, stacklevel=2)
 
 
@@ -201,7 +201,7 @@ def _is_files(mask: Any) -> bool:
     return bool(paths) and all(isinstance(path, (str, os.PathLike)) for path in paths)
 
 
-def _tell_crops(
+def _describe_crops(
     source: str | os.PathLike[str],
     parts: Sequence[_Part],
     image_size: Sequence[int],

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One part of a data list, asked for by its name."""
+"""One part of a data list, chosen by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def images_of_part(
     advice: str = "",
     required: bool = True,
 ) -> Sequence[Mapping[str, Any]]:
-    """The items of one part of a data list.
+    """Return the items of one part of a data list.
 
     Args:
         parts: as :func:`~monai_bbox_mil.data.get_datalist` gives them.

@@ -46,8 +46,8 @@ def make_phantom(
     """Write a phantom data set in PROMISE12's layout, or reuse the one that is there.
 
     ``CaseNN.mhd/.raw`` (int16), ``CaseNN_segmentation.mhd/.raw`` (uint8), a ``cases.csv`` that makes the last quarter
-    of the patients the validation part, and ``phantom.json`` with the parameters, which is marked complete last of
-    all: an incomplete phantom is written again. Files are renamed into place whole, so several processes may
+    of the patients the validation part, and ``phantom.json`` with the parameters, which is marked complete last.
+    An incomplete phantom is written again. Files are renamed into place whole, so several processes may
     call this at once for one folder. The same parameters give the same bytes on the same machine and libraries.
 
     Args:
@@ -57,12 +57,12 @@ def make_phantom(
         image_size: voxels along x and y, each at least 48.
         num_slices: fewest and most slices of a volume, at least 6; each patient draws a number between, ends included.
         spacing_mm: along x, y and z.
-        overwrite: whether to write again even over a complete phantom, with any parameters.
+        overwrite: whether to replace even a complete phantom, whatever its parameters.
         progress: whether to show a progress bar.
 
     Returns:
-        ``{"training": [...], "validation": [...]}``, a dictionary a patient of ``image``, ``mask`` (absolute paths) and
-        ``patient``: what :func:`monai_bbox_mil.data.datalists.get_datalist` reads from the folder.
+        ``{"training": [...], "validation": [...]}``, one dictionary per patient with ``image``, ``mask`` (absolute
+        paths) and ``patient``, as :func:`monai_bbox_mil.data.datalists.get_datalist` reads them from the folder.
 
     Raises:
         ValueError: for arguments out of range; where the folder holds a phantom of other parameters and ``overwrite``
@@ -106,7 +106,7 @@ def make_phantom(
 def _check_parameters(
     num_patients: int, seed: int, image_size: Sequence[int], num_slices: Sequence[int], spacing_mm: Sequence[float]
 ) -> dict[str, Any]:
-    """Parameters in the form that JSON gives them back in, so that they can be compared with a manifest."""
+    """Convert parameters as JSON does, so that they can be compared with a manifest."""
     if not 1 <= num_patients <= 100:
         raise ValueError(f"num_patients must be from 1 to 100, got {num_patients}.")
     if seed < 0:
@@ -128,7 +128,7 @@ def _check_parameters(
 
 
 def _is_complete(folder: Path, parameters: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the folder holds the wanted phantom; raises where writing one would destroy something else."""
+    """Return whether the folder has the wanted phantom; raise if writing one would destroy other files."""
     manifest = _read_manifest(folder)
     if manifest is None:
         cases = sorted(path.name for path in folder.glob("Case*.mhd"))

@@ -48,7 +48,7 @@ class _Blob:
     harmonics: tuple[tuple[float, float, float], ...] = ()
 
     def depth(self, x: Float, y: Float, z: Float) -> Float:
-        """Distance to the outline along the ray from the axis, in mm; positive inside, for broadcast coordinates."""
+        """Compute the distance (mm) to the outline along the ray from the axis; positive inside. Inputs broadcast."""
         t = (z - self.z_mid) / self.z_half
         u, v = x - self.centre[0] - self.drift[0] * t, y - self.centre[1] - self.drift[1] * t
         cos, sin, stretch = np.cos(self.rotation), np.sin(self.rotation), np.sqrt(self.ratio)
@@ -82,14 +82,14 @@ class _Space:
         self.z_slices = grids[2][None, None, :]
 
     def coverage(self, depth: Float) -> Float:
-        """Part of each voxel inside: partial volume in all directions. Depths on the sub-slices, or on one for all."""
+        """Compute the share of each voxel that is inside, from depths on the sub-slices or on a single one."""
         ramp: Float = np.clip(0.5 + depth / np.float32(min(self.spacing[:2])), 0, 1)
         if ramp.shape[-1] > 1:
             ramp = ramp.reshape(*self.shape, _SUBSLICES).mean(axis=-1)
         return ramp
 
     def smooth(self, volume: Float, sigma_mm: Sequence[float]) -> Float:
-        """Gaussian blur, periodic at the borders, where only air or texture lies."""
+        """Blur with a Gaussian, periodic at the borders, where only air or texture lies."""
         spectrum = np.fft.rfftn(volume)
         for axis, (size, spacing, sigma) in enumerate(zip(self.shape, self.spacing, sigma_mm, strict=True)):
             frequency = (np.fft.rfftfreq if axis == 2 else np.fft.fftfreq)(size, d=spacing)
@@ -98,14 +98,14 @@ class _Space:
         return np.fft.irfftn(spectrum, s=self.shape, axes=(0, 1, 2)).astype(np.float32)
 
     def texture(self, sigma_mm: Sequence[float]) -> Float:
-        """Smooth noise of mean 0 and standard deviation 1."""
+        """Draw smooth noise of mean 0 and standard deviation 1."""
         field = self.smooth(self.rng.standard_normal(self.shape, dtype=np.float32), sigma_mm)
         field -= field.mean()
         field /= field.std()
         return field
 
     def bias(self) -> Float:
-        """Smooth multiplicative receive field between about 0.7 and 1.4."""
+        """Draw a smooth multiplicative receive field between about 0.7 and 1.4."""
         field = np.zeros((1, 1, 1), dtype=np.float32)
         for grid in (self.x, self.y, self.z_slices):
             unit = grid / max(float(np.abs(grid).max()), 1e-6)
@@ -115,7 +115,7 @@ class _Space:
 
 
 def _outline(rng: np.random.Generator, strength: float) -> tuple[tuple[float, float, float], ...]:
-    """Random lobes, the higher orders weaker, each turning a little along z."""
+    """Draw random lobes. Higher orders are weaker, and each turns a little along z."""
     return tuple(
         (strength * rng.uniform(0.5, 1) / order, rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5))
         for order in (2, 3, 4, 5)
@@ -268,7 +268,7 @@ def simulate_patient(
 
 
 def _scan(space: _Space, signal: Float) -> NDArray[np.int16]:
-    """In-plane blur, receive field, Rician noise and the scanner's arbitrary scale, on ``(W, H, Z)``."""
+    """Apply in-plane blur, receive field, Rician noise and the scanner's arbitrary scale, on ``(W, H, Z)``."""
     blur = 0.5 * float(np.mean(space.spacing[:2]))
     received = space.smooth(signal, (blur, blur, 0.0)) * space.bias()
     noise = space.rng.standard_normal((2, *space.shape), dtype=np.float32) * np.float32(space.rng.uniform(0.02, 0.035))

@@ -33,7 +33,7 @@ def promise12_datalist(
     validation_fraction: float = 0.2,
     seed: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Data list of a folder of ``CaseNN.mhd`` and ``CaseNN_segmentation.mhd``, nested ones included.
+    """Make the data list of a folder of ``CaseNN.mhd`` and ``CaseNN_segmentation.mhd``, nested ones included.
 
     The split is, in this order: that of a ``cases.csv`` in ``dataset_dir`` with the columns ``case, split, patient``
     (``split`` one of training, validation, test; other columns are passed over); that of ``validation_cases``; where
@@ -76,7 +76,7 @@ def promise12_datalist(
 
 
 def find_promise12_cases(dataset_dir: str | os.PathLike[str]) -> dict[str, Path]:
-    """Paths of the images ``CaseNN.mhd`` by the cases' names, in their order; hidden files and folders are not read.
+    """Find the images ``CaseNN.mhd``, sorted by name; hidden files and folders are skipped.
 
     Raises:
         ValueError: when one is there twice.

@@ -47,7 +47,7 @@ class SharedLabels:
         return len(self.shapes)
 
     def __getitem__(self, index: int) -> Tensor:
-        """A copy of one label."""
+        """Return a copy of one label."""
         return self._view(index).clone()
 
     def __setitem__(self, index: int, label: Tensor) -> None:

@@ -29,7 +29,7 @@ __all__ = ["SliceDataset"]
 
 
 class SliceDataset(TorchDataset[dict[str, Any]]):
-    """Every slice of every volume, once an epoch.
+    """Every slice of every volume, once per epoch.
 
     Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
     it is asked for, and says by ``volume_index`` and ``slice_index`` where it comes from. Being map-style it can be
@@ -39,7 +39,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
         transform: volume transforms; their leading deterministic part is cached, as in MONAI's ``CacheDataset``.
-        slice_transform: transforms of each slice's dictionary, run every time it is asked for.
+        slice_transform: transforms of each slice's dictionary, run on every access.
         keys: what is cut, where it is there: channel-first images and masks ``(C, H, W, Z)`` to ``(C, H, W)``, and box
             tensors ``(N, 7)`` to ``(N', 5)``.
         slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
@@ -75,6 +75,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         self.slice_dim = slice_dim
         self.slice_transform = slice_transform
         self.labels: SharedLabels | None = None
+        self._relabelled = torch.empty(0, dtype=torch.bool)
         # Shared, so that workers that persist see it change; negative: none.
         self._item_seed = torch.full((1,), -1).share_memory_()
         self._label_key = ""
@@ -110,10 +111,11 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         return item if self.slice_transform is None else apply_transform(self.slice_transform, item)
 
     def seed_items(self, seed: int) -> None:
-        """From now on, let random MONAI transforms draw for a slice what ``seed`` and the slice's index say.
+        """Seed random MONAI transforms for each slice, from ``seed`` and the slice's index, from now on.
 
-        Here and in all workers of a loader, persisting ones too; so neither their number nor the order of the slices
-        matters. Call it before each epoch with another seed (:class:`~monai_bbox_mil.runs.StepSeeder` does).
+        This applies here and in all workers of a loader, even persistent ones. So neither the number of workers nor
+        the order of the slices matters. Call it before each epoch with another seed
+        (:class:`~monai_bbox_mil.runs.StepSeeder` does).
 
         Args:
             seed: at least 0.
@@ -129,7 +131,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         self._item_seed.fill_(seed)
 
     def case_names(self, batch: Mapping[str, Any]) -> list[str]:
-        """Where the slices of a collated batch come from: the volumes' file or patient, and the number of the slice.
+        """Name the origin of each slice of a collated batch: file or patient of its volume, and slice number.
 
         A file is named with its folder where others of its name are in other folders.
         """
@@ -151,7 +153,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         return None if path is None else Path(path)
 
     def plain(self, index: int) -> dict[str, Any]:
-        """One slice's dictionary before ``slice_transform``, with the label that it has by now.
+        """Return one slice's dictionary before ``slice_transform``, with its current label.
 
         Raises:
             IndexError: when there is no such slice.
@@ -161,11 +163,11 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         index %= len(self)
         volume = int(np.searchsorted(self._first, index, side="right")) - 1
         item = self._cut(self.volumes[volume], volume, index - self._first[volume])
-        if self.labels is not None:
+        if self.labels is not None and self._relabelled[index]:
             item[self._label_key] = self.labels[index]
         return item
 
-    def allow_relabelling(self, key: str = "label") -> SharedLabels:
+    def allow_relabelling(self, key: str = "label", num_classes: int | None = None) -> SharedLabels:
         """Keep the labels of all slices apart from their volumes, so that :meth:`relabel` can replace them.
 
         Call it before a loader starts its workers: they share labels from then on, whether they persist or not, and
@@ -173,6 +175,8 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
 
         Args:
             key: where the labels are; tensors whose shape does not change, such as masks ``(C, H, W)``.
+            num_classes: channels of the pixel labels that :meth:`relabel` will put in place of box tensors. A slice
+                keeps its box tensor until it is relabelled.
 
         Returns:
             the labels, in the order of the slices.
@@ -188,7 +192,9 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
             [64, 0]
         """
         if self.labels is None or key != self._label_key:
-            self.labels, self._label_key = SharedLabels(self._label(i, key) for i in range(len(self))), key
+            labels = SharedLabels(self._label(i, key, num_classes) for i in range(len(self)))
+            self._relabelled = torch.full((len(self),), num_classes is None).share_memory_()
+            self.labels, self._label_key = labels, key
         return self.labels
 
     def relabel(self, index: int, label: torch.Tensor) -> None:
@@ -205,9 +211,14 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         if self.labels is None:
             raise RuntimeError("allow_relabelling must be called before relabel, and before a loader starts workers.")
         self.labels[index] = label
+        self._relabelled[index] = True
 
-    def _label(self, index: int, key: str) -> torch.Tensor:
-        label = self.plain(index).get(key)
+    def _label(self, index: int, key: str, num_classes: int | None) -> torch.Tensor:
+        item = self.plain(index)
+        if num_classes is not None:
+            image = next(item[k] for k in self.keys if k in item and item[k].ndim > 2)
+            return torch.zeros(num_classes, *image.shape[1:], dtype=torch.uint8)
+        label = item.get(key)
         if not torch.is_tensor(label):
             raise ValueError(f"slice {index} must hold a tensor under {key!r}, got {type(label).__name__}.")
         return label
@@ -245,13 +256,13 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
 
 
 def _may_draw(transform: Callable[..., Any] | None) -> bool:
-    if isinstance(transform, Compose):  # always counts as random
+    if isinstance(transform, Compose):  # Compose is always Randomizable, whatever it contains
         return any(map(_may_draw, transform.transforms))
     return transform is not None and (isinstance(transform, Randomizable) or not isinstance(transform, Transform))
 
 
 def _select(volume: torch.Tensor, dim: int, index: int) -> torch.Tensor:
-    """One slice as a tensor of its own; a ``MetaTensor`` keeps its case and the slice's place in the world."""
+    """Copy one slice of a volume; a ``MetaTensor`` keeps its file name and the slice's affine."""
     pixels = torch.as_tensor(volume).as_subclass(torch.Tensor).select(dim + 1, index).clone()
     if not isinstance(volume, MetaTensor):
         return pixels

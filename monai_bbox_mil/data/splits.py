@@ -26,7 +26,7 @@ __all__ = [
 def split_by_patient(
     items: Sequence[dict[str, Any]], validation_fraction: float = 0.2, seed: int = 0
 ) -> dict[str, list[dict[str, Any]]]:
-    """Split a data list at random, all items of a patient into one part.
+    """Split a data list at random, with all items of a patient in the same part.
 
     The patients are sorted by name and a seeded draw takes ``round(validation_fraction * patients)`` of them, at least
     one and not all; so the split depends on the set of patients, not on the order of the items.
@@ -63,7 +63,7 @@ def split_published(
     seed: int,
     source: str,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Split by named patients, or at random, with a warning, where some of a published list are not there.
+    """Split by named patients; split at random, with a warning, if patients of the published list are missing.
 
     Args:
         items: dictionaries with the key ``patient``.
@@ -120,7 +120,7 @@ def _images(item: Mapping[str, Any]) -> list[str]:
 
 
 def shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, str], list[str]]:
-    """Names of the patients, sorted, who are in two parts, by the names of these parts.
+    """Find the patients who are in two parts, as sorted names for each pair of parts.
 
     Example:
         >>> shared_patients({"training": [{"patient": "a"}, {"patient": "b"}], "validation": [{"patient": "b"}]})

@@ -144,7 +144,7 @@ class CaseReport:
         ]
 
     def _table(self) -> pd.DataFrame:
-        """Scores of the cases of all processes, a row per case and class."""
+        """Collect the scores of the cases of all processes, one row per case and class."""
         gathered = _gather(self._rows)
         rows = pd.DataFrame(gathered).sort_values("_order", kind="stable")
         # A distributed sampler repeats cases to even out its ranks.
@@ -190,12 +190,12 @@ class CaseReport:
 
 
 def _path(image: Any) -> str:
-    """Where an image was read from; ``"image"`` where that is not known."""
+    """Return the file that an image was read from; ``"image"`` if it is not known."""
     return str(getattr(image, "meta", {}).get("filename_or_obj", "image"))
 
 
 def _identity(case: Mapping[str, Any]) -> str:
-    """A hash that an item has again when it comes again, and that no other item of the same image has."""
+    """Hash an item: the same when it comes again, another for any other item of the same image."""
     found = hashlib.blake2b(repr((_path(case["original"]), case.get("patient"))).encode(errors="surrogatepass"))
     for key in ("original", "label", "mask"):
         if case.get(key) is not None:
@@ -206,7 +206,7 @@ def _identity(case: Mapping[str, Any]) -> str:
 
 
 def _name_cases(images: Sequence[str], masks: Sequence[str], others: Sequence[str]) -> list[str]:
-    """A name for each item, by the paths of its image and its mask, that no other item has."""
+    """Name each item by the paths of its image and mask; no two items have the same name."""
     names, shown = shortest_names([*others, *images]), shortest_names(masks)
     shared = Counter(names[image] for image in images)
     named = [names[i] if shared[names[i]] == 1 else f"{names[i]} ({shown[m]})" for i, m in zip(images, masks)]
@@ -220,7 +220,7 @@ def _name_cases(images: Sequence[str], masks: Sequence[str], others: Sequence[st
 
 
 def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor:
-    """``(C,)`` 95 % Hausdorff distance in mm; NaN where it is undefined."""
+    """Compute the 95 % Hausdorff distance in mm, ``(C,)``; NaN where it is undefined."""
     if pred.shape[-1] == 1:  # the surface of a single slice is its outline
         pred, mask, spacing_mm = pred[..., 0], mask[..., 0], spacing_mm[:-1]
     with warnings.catch_warnings():
@@ -242,7 +242,7 @@ def _titles(order: pd.Series, places: np.ndarray) -> dict[str, str]:
 
 
 def _picture(case: Mapping[str, Any]) -> CasePicture:
-    """The slice that shows most of the object: of the mask, or without one of the boxes."""
+    """Draw the slice that shows most of the mask or, without a mask, most of the boxes."""
     image, boxes = case["original"], torch.as_tensor(case["label"]).as_subclass(Tensor).cpu()
     pred = case["pred"].as_subclass(Tensor).cpu().numpy()
     mask = None if case.get("mask") is None else case["mask"].as_subclass(Tensor).cpu().numpy()
@@ -267,6 +267,6 @@ def _picture(case: Mapping[str, Any]) -> CasePicture:
 
 
 def _gather(values: list[_Value]) -> list[_Value]:
-    """The values of all ranks."""
+    """Gather the values of all ranks."""
     gathered: Any = idist.all_gather(values)
     return [value for part in gathered for value in part]

@@ -57,7 +57,7 @@ class LossParts:
             self._sums, self._count = {}, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums over the epoch so far and the number of steps."""
+        """Return the sums over the epoch so far and the number of steps."""
         return {"sums": dict(self._sums), "count": self._count}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

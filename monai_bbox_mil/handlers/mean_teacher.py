@@ -71,7 +71,7 @@ class MeanTeacher:
         engine.add_event_handler(Events.ITERATION_STARTED, self._teach)
 
     def state_dict(self) -> dict[str, Any]:
-        """The teacher's weights."""
+        """Return the teacher's weights."""
         return self.mean.ema_model.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ class VolumeDice:
 
 
 def _add_up_ranks(counts: dict[int, Tensor]) -> dict[int, Tensor]:
-    """The counts of each volume from all processes, whose samplers share out the slices."""
+    """Add up the counts of each volume from all processes, whose samplers distribute the slices."""
     gathered: Any = idist.all_gather(counts)
     total: dict[int, Tensor] = {}
     for part in gathered:

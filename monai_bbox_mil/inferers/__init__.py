@@ -3,5 +3,6 @@
 """What ``monai.inferers`` lacks: augmentation that leaves the boxes where they are."""
 
 from monai_bbox_mil.inferers.rand_affine import RandAffineInferer
+from monai_bbox_mil.inferers.symmetry import SymmetryInferer
 
-__all__ = ["RandAffineInferer"]
+__all__ = ["RandAffineInferer", "SymmetryInferer"]

@@ -53,14 +53,14 @@ class RandAffineInferer(Inferer):
         self.zoom = zoom
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Output of ``network`` for ``inputs`` ``(B, C, H, W[, Z])``, in their place."""
+        """Return the output of ``network`` for ``inputs`` ``(B, C, H, W[, Z])``, in their place."""
         if not self.rotate_deg and not self.zoom:
             return network(inputs, *args, **kwargs)
         shown, back = self._draw(inputs)
         return _resample(network(_resample(inputs, shown), *args, **kwargs), back)
 
     def _draw(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, D, D)`` matrices from what is shown to the image and back, axes in the order of ``affine_grid``."""
+        """Draw ``(B, D, D)`` matrices from what is shown to the image and back, axes as ``affine_grid`` has them."""
         batch, dims = len(inputs), inputs.ndim - 2
         angle, zoom = torch.rand(2, batch).mul(2).sub(1).unbind()
         angle, zoom = angle * math.radians(self.rotate_deg), torch.exp(zoom * math.log1p(self.zoom))

@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.modules.loss import _Loss
 
 from monai_bbox_mil.bags import BoxBands
+from monai_bbox_mil.losses.dice_cross_entropy import dice_cross_entropy
 from monai_bbox_mil.losses.inputs import check_inputs, reduce_classes
 from monai_bbox_mil.losses.options import check_core, check_not_negative, check_option
 
 __all__ = ["BoxSelfTrainingLoss", "box_level_set", "box_self_training_loss"]
-
-_SMOOTH = 1e-5
 
 
 def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: float = 1.0) -> Tensor:
@@ -121,13 +119,8 @@ def box_self_training_loss(
     inside[rows.pixel] = 1
     counts[rows.ignored_pixel] = 0
     counts = counts.maximum(inside).view_as(label)
-    weight = counts * (outside_weight + (1 - outside_weight) * inside.view_as(label))
-    pixels = tuple(range(2, logits.ndim))
-    prob = logits.sigmoid() * counts
-    both, either = (prob * label).sum(pixels), (prob + label).sum(pixels)
-    dice = 1 - (2 * both + _SMOOTH) / (either + _SMOOTH)
-    cross_entropy = binary_cross_entropy_with_logits(logits, label, weight, reduction="none").sum(pixels)
-    return (dice + cross_entropy / counts.sum(pixels).clamp(min=1)).mean(0)
+    weight = outside_weight + (1 - outside_weight) * inside.view_as(label)
+    return dice_cross_entropy(logits, label, counts, weight)
 
 
 class BoxSelfTrainingLoss(_Loss):

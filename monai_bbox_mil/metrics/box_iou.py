@@ -18,7 +18,7 @@ __all__ = ["BoxIoUMetric", "box_region_iou"]
 
 
 def box_region_iou(pred: Tensor, box_tensor: Tensor, slice_dim: int | None = None) -> Tensor:
-    """Intersection over union of two regions: all tight boxes of the prediction's components, and all given boxes.
+    """Compute the IoU of two regions: all tight boxes of the prediction's components, and all given boxes.
 
     Ignored regions belong to neither.
 
@@ -70,7 +70,7 @@ class BoxIoUMetric(CumulativeIterationMetric):
         self.slice_dim = slice_dim
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
-        """``(B, C, T)`` from probabilities ``(B, C, *spatial)`` and box tensors ``(B, N_max, 2*D + 1)``."""
+        """Score probabilities ``(B, C, *spatial)`` against box tensors ``(B, N_max, 2*D + 1)``, ``(B, C, T)``."""
         if y is None or y.ndim != 3 or len(y) != len(y_pred):
             raise ValueError(f"y must be a box tensor (B, N, 2*D + 1), got {None if y is None else tuple(y.shape)}.")
         y_pred = y_pred.detach().as_subclass(Tensor).float().cpu()
@@ -81,7 +81,7 @@ class BoxIoUMetric(CumulativeIterationMetric):
         return torch.stack([torch.stack(s, dim=-1) for s in scores])
 
     def aggregate(self) -> Tensor:
-        """``(C, T)`` means over the images in which the class is predicted or given; NaN where there is none."""
+        """Average over the images in which the class is predicted or given, ``(C, T)``; NaN where there is none."""
         buffer = self.get_buffer()
         if buffer is None:
             raise ValueError("BoxIoUMetric has seen no image.")

@@ -31,7 +31,7 @@ DEFAULT_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 
 def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESHOLDS) -> list[float]:
-    """The threshold of highest mean box IoU for each class; the middle one where several are equally good.
+    """Return the threshold of highest mean box IoU for each class; the middle one of several equally good ones.
 
     Args:
         box_iou: ``(C, T)`` mean box IoU of each class at each threshold.

@@ -27,7 +27,7 @@ def _conv(
     dropout: float | None = None,
     bias: bool = True,
 ) -> Convolution:
-    """Convolution that keeps the size, batch norm, PReLU and then, if asked for, dropout."""
+    """Build a convolution that keeps the size, batch norm, PReLU and, if asked for, dropout."""
     return Convolution(
         2,
         in_channels,
@@ -218,7 +218,7 @@ class ENet(nn.Module):
 
     @staticmethod
     def _context(channels: int, low: float, high: float) -> list[nn.Module]:
-        """The seven bottlenecks that stages 2 and 3 share."""
+        """Build the seven bottlenecks that stages 2 and 3 share."""
         return [
             _ENetBottleneck(channels, channels, high),
             _ENetBottleneck(channels, channels, low, dilation=2),

@@ -36,12 +36,12 @@ class MaskToBoxTensor(Transform):
     Args:
         label_values: values of a label map (one channel) that become the classes 0, 1, ... in this order; other values
             are background. ``None`` takes a one-channel mask as binary and refuses values other than 0 and 1. A mask
-            of several channels is one-hot, with one class per channel, and needs none.
+            of several channels is one-hot, one class per channel, and needs none.
         connectivity: how far apart neighbours of one component may be, in axis steps: 1 (4 neighbours in 2D, 6 in 3D)
             up to the number of axes. At 1 every crossing line of a tight box surely meets its object. At 0 each voxel
             is a component with a box of its own: then nothing is left open, and a loss from boxes is one from masks.
-        margin: voxels by which boxes are loosened on each side, one number or one an axis; clipped to the image. Losses
-            snap what is no whole number outward.
+        margin: voxels by which boxes are loosened on each side, one number or one per axis; clipped to the image.
+            Losses round fractions outward.
         margin_seed: ``None`` loosens every side by the whole ``margin``; with a number each side of each box is
             loosened by its own draw from 0 to ``margin``, always the same one for the same box and seed, as if an
             annotator had drawn it loosely once.
@@ -86,7 +86,7 @@ class MaskToBoxTensor(Transform):
         self.margin_seed = margin_seed
 
     def __call__(self, mask: NdarrayOrTensor) -> Tensor:
-        """Box tensor ``(N, 2*D + 1)`` of a mask ``(1, *spatial)`` or one-hot ``(C, *spatial)``."""
+        """Make the box tensor ``(N, 2*D + 1)`` of a mask ``(1, *spatial)`` or one-hot ``(C, *spatial)``."""
         array = np.asarray(convert_to_tensor(mask, track_meta=False))
         if array.ndim not in (3, 4):
             raise ValueError(f"mask must have the shape (C, H, W) or (C, H, W, Z), got {array.shape}.")
@@ -99,7 +99,7 @@ class MaskToBoxTensor(Transform):
         return pack_boxes(loose, torch.as_tensor(classes), torch.as_tensor(ignored))
 
     def _voxels(self, regions: list[np.ndarray]) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """Boxes ``(N, 2*D)`` of all voxels, classes and ignored ``(N,)``."""
+        """Find boxes ``(N, 2*D)`` of all voxels, classes and ignored ``(N,)``."""
         low = [np.argwhere(region) for region in regions]
         classes = np.repeat(np.arange(len(low)), [len(voxels) for voxels in low])
         corners = np.concatenate(low)
@@ -107,7 +107,7 @@ class MaskToBoxTensor(Transform):
         return tight, classes, np.zeros(len(tight), dtype=bool)
 
     def _components(self, regions: list[np.ndarray]) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """Boxes ``(N, 2*D)`` of the components, classes and ignored ``(N,)``."""
+        """Find boxes ``(N, 2*D)`` of the components, classes and ignored ``(N,)``."""
         dims = regions[0].ndim
         structure = ndimage.generate_binary_structure(dims, min(self.connectivity, dims))
         if self.slice_dim is not None:
@@ -181,7 +181,7 @@ class LoadBoxes(Transform):
     def __call__(  # type: ignore[override]
         self, source: str | os.PathLike[str] | Mapping[str, Any], image: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Boxes ``(N, 2*D)`` in voxels of ``image`` ``(C, *spatial)`` and classes ``(N,)``.
+        """Read boxes ``(N, 2*D)`` in voxels of ``image`` ``(C, *spatial)`` and classes ``(N,)``.
 
         The class of a region to ignore, such as a COCO crowd, is ``-2 - channel``, as in a box tensor.
         """
@@ -189,9 +189,9 @@ class LoadBoxes(Transform):
 
 
 class PackBoxes(Transform):
-    """Boxes and their classes, as ``LoadBoxes`` or MONAI's detection transforms leave them, to a box tensor.
+    """Pack boxes and classes from ``LoadBoxes`` or MONAI's detection transforms into a box tensor.
 
-    Corners are snapped outward to whole voxels and clipped to the image; boxes that lie outside the image are dropped.
+    Corners are snapped outward to whole voxels and clipped to the image; boxes that end up empty are dropped.
 
     Raises:
         ValueError: when a corner is NaN, a minimum lies above its maximum, or the boxes' type cannot hold the image's
@@ -205,7 +205,7 @@ class PackBoxes(Transform):
     def __call__(  # type: ignore[override]
         self, boxes: NdarrayOrTensor, classes: NdarrayOrTensor, spatial_shape: Sequence[int], ignored: Any = None
     ) -> Tensor:
-        """Box tensor ``(N, 2*D + 1)`` from boxes ``(N, 2*D)``, classes ``(N,)`` and the image's spatial shape.
+        """Make a box tensor ``(N, 2*D + 1)`` from boxes ``(N, 2*D)``, classes ``(N,)`` and the image's spatial shape.
 
         Ignored regions have a class of ``-2 - channel``, or are true in ``ignored`` ``(N,)``.
         """
@@ -224,7 +224,7 @@ class PackBoxes(Transform):
 
 
 class UnpackBoxes(Transform):
-    """A box tensor to boxes, classes and ignored flags, the inverse of :class:`PackBoxes`; padding is dropped.
+    """Convert a box tensor to boxes, classes and ignored flags, the inverse of :class:`PackBoxes`; padding is dropped.
 
     Example:
         >>> UnpackBoxes()(torch.tensor([[0.0, 1, 3, 4, 0]]))
@@ -232,12 +232,12 @@ class UnpackBoxes(Transform):
     """
 
     def __call__(self, box_tensor: NdarrayOrTensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes ``(N, 2*D)``, classes ``(N,)`` and ignored ``(N,)`` of a box tensor ``(N, 2*D + 1)``."""
+        """Return boxes ``(N, 2*D)``, classes ``(N,)`` and ignored ``(N,)`` of a box tensor ``(N, 2*D + 1)``."""
         return unpack_boxes(convert_to_tensor(box_tensor, track_meta=False))
 
 
 class BoxTensorToMask(Transform):
-    """A box tensor to the mask of its regions.
+    """Convert a box tensor to the mask of its regions.
 
     Args:
         num_classes: number of channels of the mask.
@@ -256,6 +256,6 @@ class BoxTensorToMask(Transform):
     def __call__(  # type: ignore[override]
         self, box_tensor: NdarrayOrTensor, spatial_shape: Sequence[int]
     ) -> Tensor:
-        """Mask ``(num_classes, *spatial_shape)`` uint8 of a box tensor ``(N, 2*D + 1)``."""
+        """Make the mask ``(num_classes, *spatial_shape)`` uint8 of a box tensor ``(N, 2*D + 1)``."""
         rows = convert_to_tensor(box_tensor, track_meta=False)[None]
         return boxes_to_mask(rows, spatial_shape, self.num_classes, self.ignored)[0].to(torch.uint8)

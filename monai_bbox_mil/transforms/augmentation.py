@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Random flips and quarter turns of an image and its label, which may be a box tensor or a mask.
+"""Random flips and quarter turns of an image and its label, which is a box tensor or a mask.
 
 Both keep boxes tight, so a network learns from the boxes that were drawn. Each transform makes the draws of MONAI's own
 (``RandFlipd``, ``RandRotate90d``) for any label: with the same seed, a training from boxes and one from masks see
@@ -73,7 +73,7 @@ class _RandMoveLabeld(RandomizableTransform, MapTransform):
         return d
 
     def _with_boxes(self, box_tensor: Any, before: Tensor, after: Tensor) -> Tensor:
-        """The box tensor as it lies in the image ``after``, checked against the image ``before``."""
+        """Return the box tensor in the image ``after``, checked against the image ``before``."""
         self.guard.check(self)
         rows = check_box_frame(box_tensor, before, repr(self.label_key), self.image_key)
         if not self._do_transform:

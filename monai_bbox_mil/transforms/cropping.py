@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A crop to the size that a network takes, which counts the objects that it cuts."""
+"""Crop to the input size of a network, with counts of the objects that it cuts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _META_KEY = "crop_count"
 
 
 class CropCount(NamedTuple):
-    """What became of an image's boxes when it was cropped."""
+    """Counts of the boxes that a crop kept, cut and lost."""
 
     total: int
     """Boxes of the whole image."""
     cut: int
-    """Boxes that were cut, but not entirely."""
+    """Boxes of which only a part is left."""
     lost: int
-    """Boxes that were cut off entirely."""
+    """Boxes that the crop removed entirely."""
     size: tuple[int, ...]
     """``D`` voxels, the smallest crop of the image about its centre that holds all its boxes."""
 
@@ -62,7 +62,7 @@ def count_cropped(boxes: Tensor, kept: Sequence[slice], spatial_shape: Sequence[
 
 
 def crop_count(image: Any) -> CropCount | None:
-    """What :class:`CropWithCountd` counted in an image; ``None`` where it cut nothing off.
+    """Return the counts of :class:`CropWithCountd` for an image; ``None`` where it cut nothing.
 
     Example:
         >>> crop_count(torch.zeros(1, 8, 8)) is None
@@ -73,7 +73,7 @@ def crop_count(image: Any) -> CropCount | None:
 
 
 class CropWithCountd(ResizeWithPadOrCropd):
-    """MONAI's ``ResizeWithPadOrCropd``, which counts the boxes that it cuts, for a report before training.
+    """MONAI's ``ResizeWithPadOrCropd`` that also counts the boxes it cuts, for a report before training.
 
     The boxes are those of the item's annotation, else those of the objects of its mask, as they lie in the whole image;
     :func:`crop_count` finds them in the image. Nothing is counted where the crop takes nothing off an image, or nothing

@@ -116,7 +116,7 @@ class DenseCRF(Transform):
         return torch.from_numpy(np.stack(refined))
 
     def _refine(self, prob: np.ndarray, kernels: list[tuple[np.ndarray, float]]) -> np.ndarray:
-        """Marginals ``(H * W,)`` of one class."""
+        """Compute the marginals ``(H * W,)`` of one class."""
         crf = self._crf(prob.size, 2)
         object_prob = prob.clip(_MIN_PROB, 1 - _MIN_PROB)
         crf.setUnaryEnergy(np.ascontiguousarray(-np.log(np.stack([1 - object_prob, object_prob])), dtype=np.float32))
@@ -126,7 +126,7 @@ class DenseCRF(Transform):
 
 
 def _to_grey_levels(channel: np.ndarray) -> np.ndarray:
-    """Image ``(H, W)`` on the scale 0..255. A few extreme pixels do not squeeze the others."""
+    """Scale an image ``(H, W)`` to 0..255; a few extreme pixels do not compress the others."""
     low, high = np.percentile(channel, (1, 99))
     if high <= low:
         return np.zeros_like(channel)

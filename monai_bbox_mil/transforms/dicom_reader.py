@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A MONAI reader of DICOM images: slices where their headers say, values as their headers say."""
+"""MONAI reader of DICOM images, with positions and values from the headers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DicomReader(ITKReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Whether one of the files is a DICOM file, by its content, or a folder."""
+        """Return whether one of the files is a folder or, by its content, a DICOM file."""
         return any(_is_ours(Path(name)) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
@@ -91,7 +91,7 @@ def _read(path: Path) -> _DicomImage:
 
 
 def _values(volume: DicomVolume) -> np.ndarray:
-    """All slices' values; axes as MONAI's ITKReader has them."""
+    """Read the values of all slices, with the axes of MONAI's ITKReader."""
     if all(each.rescale is not None and each.rescale[0] == 0 for each in volume.slices):
         raise DicomError(
             f"{volume.path}: expected a RescaleSlope other than 0, got 0, which leaves nothing of the image."
@@ -117,7 +117,7 @@ def _values(volume: DicomVolume) -> np.ndarray:
 
 
 def _fits_float32(volume: DicomVolume) -> bool:
-    """Whether float32 loses nothing that counts: no large whole numbers, such as labels of 32 bits."""
+    """Return whether float32 is precise enough; it is not for large whole numbers, such as labels of 32 bits."""
     bits = max(int(header.tags.get("BitsAllocated") or 16) for header in volume.headers)
     scales = [each.rescale or (1.0, 0.0) for each in volume.slices]
     whole = all(slope.is_integer() and intercept.is_integer() for slope, intercept in scales)
@@ -125,7 +125,7 @@ def _fits_float32(volume: DicomVolume) -> bool:
 
 
 def _decode(path: Path) -> tuple[np.ndarray, float, float]:
-    """Values ``(frames, rows, columns[, 3])`` of a file as ITK gives them, and the slope and intercept it used."""
+    """Read the values ``(frames, rows, columns[, 3])`` of a file with ITK, and the slope and intercept it used."""
     reader = itk.GDCMImageIO.New()
     try:
         array = itk.array_from_image(itk.imread(str(path), imageio=reader))
@@ -136,7 +136,7 @@ def _decode(path: Path) -> tuple[np.ndarray, float, float]:
 
 
 def _rescaled(values: np.ndarray, used: tuple[float, float], wanted: tuple[float, float] | None) -> np.ndarray:
-    """Values at the slope and intercept of the header, where ITK used others, as for MR, or the first frame's."""
+    """Apply the header's slope and intercept where ITK used others, as for MR, or the first frame's."""
     if wanted is None or wanted == used:
         return values
     stored = np.rint((values.astype(np.float64) - used[1]) / used[0])

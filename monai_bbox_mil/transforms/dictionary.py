@@ -42,9 +42,9 @@ class MaskToBoxTensord(MapTransform, BoxMaskTrait):
 
     Args:
         keys: masks.
-        box_keys: where the box tensors go, one a mask; the masks stay.
+        box_keys: where the box tensors go, one per mask; the masks stay.
         label_values, connectivity, margin, min_size, slice_dim, margin_seed: as in the array version.
-        allow_missing_keys: whether an absent mask is passed over.
+        allow_missing_keys: whether to skip an absent mask.
         image_key: the image that the boxes will be used with. They carry its shape and affine, and are refused later
             if it moved without them. Where it is absent or of another size, they carry those of the mask.
 

@@ -52,7 +52,7 @@ class NormalizeAnyIntensity(NormalizeIntensity):
             raise ValueError("subtrahend and divisor must not be given: they depend on the size of the voxels.")
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Image ``(C, *spatial)`` with mean 0 and standard deviation 1, of all channels or of each."""
+        """Scale an image ``(C, *spatial)`` to mean 0 and standard deviation 1, of all channels or of each."""
         image: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
         if not image.is_floating_point() or not image.numel():
             return super().__call__(img)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images from files, refused with the file's name where they cannot be used."""
+"""Images from files. Errors for unusable images name the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class LoadCheckedImage(Transform):
-    """MONAI's ``LoadImage``, channel-first, that names the file in every error and passes no image that is unusable.
+    """MONAI's ``LoadImage``, channel-first, that names the file in every error and refuses unusable images.
 
     What MONAI's readers let through and would end in a prediction that is empty without a word: voxels that are NaN or
     infinite, in the file or as float32; no voxels at all; complex voxels; grey levels that float32 cannot tell apart;
@@ -74,7 +74,7 @@ class LoadCheckedImage(Transform):
         self._loader = _quiet_loader()
 
     def __call__(self, filename: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Tensor:
-        """Image ``(C, *spatial)`` float32 of one file, or of several that become its channels; labels as integers."""
+        """Read ``(C, *spatial)`` from a file, or from several as its channels; float32, labels as integers."""
         paths = [filename] if isinstance(filename, (str, os.PathLike)) else list(filename)
         name = ", ".join(str(path) for path in paths)
         missing = [path for path in paths if not os.path.exists(path)]
@@ -102,7 +102,7 @@ class LoadCheckedImage(Transform):
         return self._check(image, name)
 
     def _reader(self, paths: Sequence[str | os.PathLike[str]]) -> ImageReader:
-        """Return the first reader that accepts the files: our own, then MONAI's in its order, ITK last."""
+        """Choose the first reader that accepts the files: ours, then MONAI's in its order, with ITK last."""
         own = (DicomReader(), NiftiReader(exact=self.label_map), PictureReader(self.label_map, self.num_channels))
         return next(reader for reader in (*own, *reversed(self._loader.readers)) if reader.verify_suffix(paths))
 
@@ -128,7 +128,7 @@ class LoadCheckedImage(Transform):
 
 
 def _quiet_loader() -> LoadImage:
-    """MONAI's loader, made without the two lines that it prints about a reader for DICOM on GPUs."""
+    """Make MONAI's loader without the two lines that it prints about a reader for DICOM on GPUs."""
     logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
     was_disabled, logger.disabled = logger.disabled, True
     try:
@@ -140,7 +140,7 @@ def _quiet_loader() -> LoadImage:
 
 
 class _InTorchTypes(ImageReader):
-    """Another reader's voxels in this machine's byte order and in a type that torch has."""
+    """Convert another reader's voxels to this machine's byte order and to a type that torch has."""
 
     def __init__(self, reader: ImageReader) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the mask of an image is written, and in which integers."""
+"""Path and integer type of the mask of an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mask_path(
     postfix: str = "_segmentation",
     data_root_dir: str | os.PathLike[str] = "",
 ) -> Path:
-    """Where :class:`.SaveLikeInput` writes the mask of an image.
+    """Return the path where :class:`.SaveLikeInput` writes the mask of an image.
 
     ``{output_dir}/{name of the image}{postfix}{extension of the image}``, ``.png`` for ``.jpg`` and ``.bmp``,
     ``.nii.gz`` for a DICOM series, whose name is that of its folder. Folders between ``data_root_dir`` and the image
@@ -80,7 +80,7 @@ def mask_path(
 
 
 def mask_extension(mask: str | os.PathLike[str]) -> str:
-    """Extension of a mask's file, as :func:`mask_path` gives it.
+    """Return the extension of a mask's file, as :func:`mask_path` gives it.
 
     Example:
         >>> mask_extension("masks/case.1_segmentation.nii.gz")
@@ -90,7 +90,7 @@ def mask_extension(mask: str | os.PathLike[str]) -> str:
 
 
 def check_label_values(label_values: Sequence[float]) -> tuple[int, ...]:
-    """Values of the classes in a mask, as whole numbers.
+    """Check the values of the classes in a mask, and return them as whole numbers.
 
     Raises:
         ValueError: for what is no list of whole numbers that a file can hold.
@@ -113,7 +113,7 @@ def check_label_values(label_values: Sequence[float]) -> tuple[int, ...]:
 
 
 def label_dtype(largest: int) -> torch.dtype:
-    """The smallest type for masks in memory that holds a value; torch computes little with uint16 and uint32.
+    """Return the smallest type in memory that can store a mask value; torch computes little with uint16 and uint32.
 
     Example:
         >>> label_dtype(255), label_dtype(2035)
@@ -123,7 +123,7 @@ def label_dtype(largest: int) -> torch.dtype:
 
 
 def largest_label(extension: str) -> int:
-    """The largest value that a mask in a file of this extension can hold.
+    """Return the largest value that a mask file with this extension can store.
 
     Example:
         >>> largest_label(".png"), largest_label(".nii.gz")
@@ -141,7 +141,7 @@ def _ending(path: str | os.PathLike[str]) -> str:
 
 
 def _folder_below(path: Path, data_root_dir: str | os.PathLike[str]) -> Path:
-    """Folder of an image, relative to one that it lies in."""
+    """Return the folder of an image, relative to a folder above it."""
     for follow in (os.path.abspath, os.path.realpath):  # a link below the root may lead out of it
         folder, root = Path(follow(path)), Path(follow(data_root_dir))
         if folder == root:  # a DICOM series

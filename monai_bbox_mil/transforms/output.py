@@ -49,18 +49,18 @@ Thresholds = float | Sequence[float] | Callable[[], Sequence[float]]
 
 
 class ThresholdClasses(Transform):
-    """Probabilities to a mask, each class at its own threshold.
+    """Convert probabilities to a mask, with one threshold per class.
 
     Args:
-        threshold: one for all classes or one per class, in ``(0, 1)``; or a function that returns them. It is
-            called for each image, so that a server that keeps running uses those of the latest training.
+        threshold: one for all classes or one per class, in ``(0, 1)``; or a function that returns them. The function is
+            called for each image, so that a running server uses the thresholds of the latest training.
         label_values: when given, classes are merged to a label map of these values; where several pass their
             threshold the one with the highest logit above its threshold's wins. Whole numbers up to
             :data:`.LARGEST_LABEL`, such as the 1001 to 2035 of FreeSurfer's cortical parcels.
 
     Raises:
-        ValueError: for thresholds outside ``(0, 1)`` or as many as do not fit the channels; for ``label_values`` that
-            no file can hold; for what are no probabilities, such as NaN, which would pass for background.
+        ValueError: for thresholds outside ``(0, 1)``, or when their number differs from the channels'; for
+            ``label_values`` that no file type can store; for values that are not probabilities, such as NaN.
 
     Example:
         >>> prob = torch.tensor([[[0.2, 0.7]], [[0.4, 0.9]]])

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Train the bundle's weights again, and write their scores and hashes where they are told.
+"""Train the bundle's weights again, and write their scores and hashes where the bundle publishes them.
 
     python -m tests.bundle.remake_weights --dataset_dir SUNNYBROOK
 

@@ -51,9 +51,9 @@ def test_one_patient_trains_goes_on_and_is_evaluated(tmp_path):
     torch.testing.assert_close(torch.load(models / "model.pt", weights_only=True), last["network"], rtol=0, atol=0)
     threshold = json.loads((models / "threshold.json").read_text())
     assert (threshold["threshold"], threshold["calibrated_from"]) == ([0.5], "nothing")
-    told = error_of("train", "evaluate", **options)
-    assert f"{tmp_path}: expected at least one image in the part 'validation', got none (training: 1" in told
-    assert "--evaluated training" in told
+    message = error_of("train", "evaluate", **options)
+    assert f"{tmp_path}: expected at least one image in the part 'validation', got none (training: 1" in message
+    assert "--evaluated training" in message
     run_bundle("train", "evaluate", evaluated="training", **options)
     table = read_table(tmp_path / "eval" / "cases.csv", texts=["case", "patient"])
     assert table[["case", "patient"]].values.tolist() == [["NA", "NA"]]
@@ -63,9 +63,9 @@ def test_one_patient_trains_goes_on_and_is_evaluated(tmp_path):
 def test_masks_of_other_values_end_before_the_first_epoch(tmp_path):
     entries = write_images(tmp_path, "abc", 255)
     (tmp_path / "datalist.json").write_text(json.dumps({"training": entries[:2], "validation": entries[2:]}))
-    told = error_of("train", max_epochs=1, **places(tmp_path, tmp_path), **TINY)
-    assert "training: expected an object to learn from, got none in 2 images (class 1: 0)" in told
-    assert 'give --label_values "[255]"' in told
+    message = error_of("train", max_epochs=1, **places(tmp_path, tmp_path), **TINY)
+    assert "training: expected an object to learn from, got none in 2 images (class 1: 0)" in message
+    assert 'give --label_values "[255]"' in message
     assert not list((tmp_path / "models").glob("*.pt"))
     parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / "train.yaml")]))
     parser.update({**places(tmp_path, tmp_path), **TINY, "label_values": [255]})

@@ -134,7 +134,7 @@ def test_required_packages_are_those_that_the_package_requires():
 
 
 def test_properties_of_inference_are_complete(zoo, tmp_path):
-    assert METADATA["supported_apps"] == {}  # none of which the model zoo would ask for more properties
+    assert METADATA["supported_apps"] == {}  # the model zoo requires more properties of any app
     (tmp_path / "image.png").write_bytes(b"")  # a folder must hold an image to be a data set
     workflow = ConfigWorkflow(
         workflow_type="infer",
@@ -207,9 +207,9 @@ def test_the_readme_tells_the_scores_size_and_data_of_the_weights(network):
 
 def test_the_card_of_the_weights_says_what_they_are(zoo, capsys):
     announce_model(zoo / "models")
-    told = capsys.readouterr().out
-    assert told.startswith(f"Model: {zoo / 'models' / 'model.pt'}, {NAME}, trained 20")
-    assert told.endswith(f" on 52 images of {DATA}. Classes: left ventricle.\n")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Model: {zoo / 'models' / 'model.pt'}, {NAME}, trained 20")
+    assert printed.endswith(f" on 52 images of {DATA}. Classes: left ventricle.\n")
     assert DATA in METADATA["data_source"]
 
 

@@ -51,9 +51,9 @@ def test_a_prediction_into_the_folder_of_the_images_changes_none(images, trained
 def test_masks_next_to_the_images_are_written_once(images, trained, capsys):
     before = hashes(images)
     predict(images, trained)
-    told = capsys.readouterr().out
-    assert f"Model: {trained / 'models' / 'model.pt'}, trained 20" in told
-    assert told.index("Model: ") < told.index("masks written")
+    printed = capsys.readouterr().out
+    assert f"Model: {trained / 'models' / 'model.pt'}, trained 20" in printed
+    assert printed.index("Model: ") < printed.index("masks written")
     after = hashes(images)
     assert {name: after[name] for name in before} == before
     assert len([name for name in after if name.endswith("_segmentation.mhd")]) == 2

@@ -58,7 +58,7 @@ def test_half_a_checkpoint_is_refused_by_what_is_absent(trained, phantom, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         ({"image_size": [48, 48]}, ["image_size [48, 48] (it had [32, 32])", '--image_size "[32,32]"']),
         ({"spacing_mm": [2, 2]}, ["spacing_mm [2, 2] (it had None)", "--spacing_mm None"]),
@@ -68,12 +68,12 @@ def test_half_a_checkpoint_is_refused_by_what_is_absent(trained, phantom, tmp_pa
     ],
 )
 def test_what_decides_what_is_learned_is_refused_before_an_image_is_read(
-    trained, phantom, tmp_path, monkeypatch, overrides, told
+    trained, phantom, tmp_path, monkeypatch, overrides, expected
 ):
     monkeypatch.setattr("monai_bbox_mil.data.SliceDataset.__init__", None)
     with pytest.raises(RuntimeError) as error:
         resume(trained, phantom, tmp_path / "run", **overrides)
-    for part in (*told, "start over with --resume False"):
+    for part in (*expected, "start over with --resume False"):
         assert part in causes(error.value)
 
 

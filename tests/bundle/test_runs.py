@@ -194,6 +194,25 @@ def test_deepcut_relabels_saves_the_last_epoch_and_goes_on(phantom, tmp_path):
     assert (pd.read_csv(tmp_path / "eval" / "cases.csv")["threshold"] == 0.5).all()
 
 
+@pytest.mark.parametrize("overlays", [[], ["volumes"]])
+def test_rounds_of_pseudo_labels_resume_to_the_same_bits(phantom, tmp_path, overlays):
+    names, tiny = ["train", *overlays, "pseudo_labels"], {**TINY, "rounds": 2}
+    if overlays:
+        tiny |= {"image_size": [32, 32, 16], "batch_size": 2}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run_bundle(*names, max_epochs=6, **places(whole, phantom), **tiny)
+    # Half the epochs of the same schedule: stopped in the middle of the second round.
+    run_bundle(*names, max_epochs=3, epochs_per_round=2, **places(parts, phantom), **tiny)
+    run_bundle(*names, max_epochs=6, resume=True, **places(parts, phantom), **tiny)
+    first, second = (torch.load(folder / "models" / "model.pt", weights_only=True) for folder in (whole, parts))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    state = torch.load(whole / "models" / "checkpoint_epoch=6.pt", weights_only=True)
+    assert state["pseudo_labels"]["labels"].any()
+    assert 3 * next(iter(state["optimizer"]["state"].values()))["step"] == state["trainer"]["iteration"]
+    run_bundle(*names, "evaluate", **places(parts, phantom), **tiny)
+    assert pd.read_csv(parts / "eval" / "cases.csv")["dice"].between(0, 1).all()
+
+
 @pytest.mark.parametrize("kind", ["files", "inline"])
 def test_training_from_box_annotations_alone(phantom, tmp_path, kind):
     """A data list of images and boxes, no mask anywhere, in the index space of images that training resamples."""

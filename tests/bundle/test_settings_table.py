@@ -19,7 +19,8 @@ BASES = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["i
 # What is computed from settings, and what the files hand to each other.
 WIRING = {
     "autocast", "box_transforms", "calibrates", "calibration", "calibration_initialize", "data_items", "data_source",
-    "device_type", "earlier_run", "finalize", "gpu_amp", "image_settings", "images", "imports", "inferer", "initialize",
+    "device_type", "earlier_run", "epochs_per_round", "finalize",
+    "gpu_amp", "image_settings", "images", "imports", "inferer", "initialize",
     "label_transforms", "loss", "memory_options", "network", "pixel_labels", "run", "settings", "validates",
 }  # fmt: skip
 

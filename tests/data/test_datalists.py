@@ -223,7 +223,7 @@ class TestLoadDatalist:
             (b"", "got an empty file"),
             (b"\xef\xbb\xbf", "JSON, got"),
             ('{"test": ["\u00e4"]}'.encode("latin-1"), "a text file in UTF-8 or UTF-16, .* save it as UTF-8"),
-            (b"[" * 100_000, "got lists in lists without end"),
+            (b"[" * 100_000, "got lists nested too deeply"),
             (b'{"training": [], "training": [{"image": "a"}]}', "got the key 'training' twice in one object"),
             (b'{"training": [{"image": "a", "image": "b"}]}', "got the key 'image' twice in one object"),
         ],
@@ -289,7 +289,7 @@ class TestGetDatalist:
             get_datalist(tmp_path)
         with pytest.raises(ValueError, match=r"datalist .*own\.json: expected a JSON file, got nothing"):
             get_datalist(tmp_path, "own.json")
-        # An error in what was recognised is told, not passed over.
+        # An error in a recognised layout is raised, not passed over.
         touch(tmp_path / "Case00.mhd")
         with pytest.raises(ValueError, match=r"got 1 without: .*Case00\.mhd"):
             get_datalist(tmp_path)

@@ -208,11 +208,11 @@ def resumed(folder, model=None):
 
 def test_a_resume_makes_what_is_absent_cut_short_or_of_another_size(present, capsys):
     assert resumed(present) == ["b", "c", "d"]
-    told = capsys.readouterr().out
-    assert "that are kept: 1." in told
-    assert "that do not fit their images: 2, 'b_segmentation" in told
-    assert "30, 39" in told
-    assert "that are replaced: 2." in told
+    printed = capsys.readouterr().out
+    assert "that are kept: 1." in printed
+    assert "that are no masks of their images: 2, 'b_segmentation" in printed
+    assert "30, 39" in printed
+    assert "that are replaced: 2." in printed
 
 
 def test_a_resume_counts_masks_that_are_older_than_the_model(present, capsys):
@@ -227,7 +227,7 @@ def test_a_resume_counts_masks_that_are_older_than_the_model(present, capsys):
 
 
 def test_a_resume_keeps_masks_of_what_a_header_cannot_say(tmp_path):
-    """Of several channels, of a turned picture, of a DICOM series."""
+    """Keep masks with several channels, of a rotated picture, and of a DICOM series."""
     images, masks = tmp_path / "images", tmp_path / "masks"
     images.mkdir(), masks.mkdir()
     nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4, 2), np.int16), np.eye(4)), images / "a.nii")

@@ -30,10 +30,10 @@ def mine(tmp_path):
 
 def test_a_model_of_ones_own(mine, capsys):
     announce_model(mine)
-    told = capsys.readouterr().out
-    assert told.startswith(f"Model: {mine / 'model.pt'}, trained 20")
-    assert told.endswith(" on 12 images. Classes: prostate, tumour.\n")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Model: {mine / 'model.pt'}, trained 20")
+    assert printed.endswith(" on 12 images. Classes: prostate, tumour.\n")
+    assert printed.count("\n") == 1
 
 
 def test_the_bundles_weights_beside_a_training_of_ones_own(mine, tmp_path, capsys):
@@ -45,10 +45,10 @@ def test_the_bundles_weights_beside_a_training_of_ones_own(mine, tmp_path, capsy
     assert ", Hearts, trained 20" in first
     assert first.endswith("on 52 images of Heart Data. Classes: heart.")
     announce_model(tmp_path / "models", [mine])
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == first
-    assert f"{mine / 'model.pt'}, trained" in told[1]
-    assert told[1].endswith(f"To use it: --ckpt_dir {mine}")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == first
+    assert f"{mine / 'model.pt'}, trained" in printed[1]
+    assert printed[1].endswith(f"To use it: --ckpt_dir {mine}")
     announce_model(mine, [tmp_path / "models"])  # chosen by its user
     assert len(capsys.readouterr().out.splitlines()) == 1
 

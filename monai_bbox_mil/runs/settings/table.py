@@ -195,6 +195,20 @@ SETTINGS = (
     ),
     Setting("sync_normalizer", Flag(), "False", "one normaliser for all processes", on_resume=DECIDES),
     Setting("deepcut_interval", _AT_LEAST_1, "10", "epochs per phase", on_resume=GOES_ON, overlay="deepcut.yaml"),
+    Setting("rounds", _COUNT, "1", "networks after the first", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
+    Setting("edge_sigma_px", _WEIGHT, "1.5", "smoothing distance", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
+    Setting(
+        "edge_intensity",
+        Number(0, open_low=True),
+        "0.2",
+        "smoothing over intensity, in standard deviations of the image",
+        on_resume=DECIDES,
+        overlay="pseudo_labels.yaml",
+    ),
+    Setting("shape_weight", _WEIGHT, "0.5", "that of the mean shape", on_resume=DECIDES, overlay="pseudo_labels.yaml"),
+    Setting(
+        "usual_level", Number(0, 1), "0.5", "quantile of the levels", on_resume=DECIDES, overlay="pseudo_labels.yaml"
+    ),
     Setting("barrier_t", Number(0, open_low=True), "5.0", "initial t of the barrier", overlay="global_constraint.yaml"),
     Setting("barrier_factor", Number(1), "1.1", "factor of t per epoch", overlay="global_constraint.yaml"),
     # --- evaluation and prediction ---

@@ -1,0 +1,145 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of training: the first from boxes, each further one on pixel labels that the former made to fit the boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+from tqdm import tqdm
+
+from monai_bbox_mil.boxes import batch_box_tensors, clip_boxes, snap_boxes
+from monai_bbox_mil.data import SharedLabels
+from monai_bbox_mil.handlers.relabelling import Relabelable, Relabelling
+from monai_bbox_mil.pseudo_labels import BoxHeights, PseudoLabelFitter, joint_bilateral_filter
+
+__all__ = ["PseudoLabelRounds"]
+
+
+class PseudoLabelRounds(Relabelling):
+    """Every ``interval`` epochs, turn the boxes into pixel labels and train a fresh network on them.
+
+    The first round learns from boxes by bags, which find an object but say little about its outline. Its network then
+    predicts all training images. The logits are smoothed along the edges of the image
+    (:func:`~monai_bbox_mil.pseudo_labels.joint_bilateral_filter`), across slices as well where these are near enough,
+    and cut to regions that reach all sides of their boxes (:class:`~monai_bbox_mil.pseudo_labels.PseudoLabelFitter`).
+    These are the labels of the next round, which starts from the first weights. Further rounds repeat this.
+
+    The loss must take both kinds of target, as :class:`~monai_bbox_mil.losses.BoxOrPixelLoss` does.
+    :class:`~monai_bbox_mil.handlers.relabelling.Relabelling` says when all this happens, and what a checkpoint holds.
+
+    Args:
+        dataset: the training slices, or whole volumes, with box tensors ``(N, 2*D + 1)`` as labels: a
+            :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its ``plain``, ``allow_relabelling`` and
+            ``relabel``. Slices of one volume follow each other and have the same ``volume_index``.
+        network: gives logits ``(B, C, *spatial)``.
+        optimizer: of the network's training.
+        fitter: makes labels from logits.
+        interval: epochs per round.
+        sigma: standard deviation of the smoothing over distance, in pixels of the finest axis; 0 for none.
+        intensity_sigma: of the smoothing over intensity, as a share of the image's standard deviation.
+        options: of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
+
+    Raises:
+        ValueError: for an interval or batch size below 1; when training starts, for labels that are not box tensors of
+            their image, or the state of other data.
+
+    Example:
+        >>> from monai.networks.nets import BasicUNet
+        >>> from monai_bbox_mil.data import SliceDataset
+        >>> boxes = torch.tensor([[2.0, 3, 0, 9, 9, 2, 0]])  # one box, in both slices
+        >>> slices = SliceDataset([{"image": torch.rand(1, 16, 16, 2), "label": boxes}])
+        >>> network = BasicUNet(spatial_dims=2, out_channels=1, features=(4, 4, 8, 8, 8, 4))
+        >>> optimizer = torch.optim.Adam(network.parameters())
+        >>> rounds = PseudoLabelRounds(slices, network, optimizer, PseudoLabelFitter(1), interval=30)
+    """
+
+    checkpoint_name = "pseudo_labels"  # see monai_bbox_mil.runs.complete_checkpoint
+
+    def __init__(
+        self,
+        dataset: Relabelable,
+        network: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        fitter: PseudoLabelFitter,
+        interval: int,
+        sigma: float = 1.5,
+        intensity_sigma: float = 0.2,
+        **options: Any,
+    ) -> None:
+        super().__init__(dataset, network, optimizer, interval, **options)
+        self.fitter = fitter
+        self.sigma = sigma
+        self.intensity_sigma = intensity_sigma
+        self._volumes: list[list[int]] = []
+        self._targets: list[Tensor] = []
+
+    def _prepare(self) -> SharedLabels:
+        volume = None
+        for index in range(len(self.dataset)):
+            item = self.dataset.plain(index)
+            image, boxes = item[self.image_key], item[self.label_key]
+            if boxes.ndim != 2 or boxes.shape[1] != 2 * image.ndim - 1:
+                raise ValueError(
+                    f"dataset must hold box tensors (N, {2 * image.ndim - 1}) under {self.label_key!r} (in the bundle: "
+                    f"supervision boxes), got the shape {tuple(boxes.shape)}."
+                )
+            if (number := item.get("volume_index", index)) != volume:
+                self._volumes.append([])
+                volume = number
+            self._volumes[-1].append(index)
+            self._targets.append(_whole_voxels(boxes.as_subclass(Tensor).cpu(), image.shape[1:]))
+        return self.dataset.allow_relabelling(self.label_key, self.fitter.num_classes)
+
+    def _relabel(self) -> float:
+        seen = [self._look(indices) for indices in tqdm(self._volumes, "Predicting", disable=not self.progress)]
+        self.fitter.learn(seen)
+        pixels = objects = 0
+        for indices, heights in zip(tqdm(self._volumes, "Relabelling", disable=not self.progress), seen):
+            pixels += len(heights.height)
+            for index, label in zip(indices, self.fitter.fit(heights)):
+                self.dataset.relabel(index, label)
+                objects += int((label == 1).sum())
+        return objects / max(1, pixels)
+
+    def _look(self, indices: list[int]) -> BoxHeights:
+        """Return the smoothed logits of the network in the boxes of one volume."""
+        images = [self.dataset.plain(index)[self.image_key] for index in indices]
+        batch = torch.stack([image.as_subclass(Tensor) for image in images]).float()
+        logits = self._predict(batch)
+        if self.sigma > 0:
+            logits = self._smooth(logits, batch.to(logits.device), _spacing(images[0]))
+        return BoxHeights.of(logits.cpu(), batch_box_tensors([self._targets[index] for index in indices]))
+
+    def _smooth(self, logits: Tensor, images: Tensor, spacing: list[float]) -> Tensor:
+        """Smooth ``(N, C, *spatial)`` logits; the ``N`` slices of a volume are its last axis."""
+        if logits.ndim == 5:
+            return torch.stack([self._smooth_volume(*volume, spacing) for volume in zip(logits, images)])
+        return self._smooth_volume(logits.movedim(0, -1), images.movedim(0, -1), spacing).movedim(-1, 0)
+
+    def _smooth_volume(self, logits: Tensor, image: Tensor, spacing: list[float]) -> Tensor:
+        return joint_bilateral_filter(logits, image, self.sigma, self.intensity_sigma, spacing)
+
+
+def _whole_voxels(box_tensor: Tensor, spatial_shape: torch.Size) -> Tensor:
+    """Snap the corners of ``(N, 2*D + 1)`` outward and clip them to the image; boxes outside the image are dropped."""
+    boxes, left = clip_boxes(snap_boxes(box_tensor[:, :-1]), spatial_shape)
+    return torch.cat([boxes, box_tensor[:, -1:]], 1)[left]
+
+
+def _spacing(image: Tensor) -> list[float]:
+    """Return three spacings of a slice or volume; a slice without an affine is far from its neighbours.
+
+    Example:
+        >>> _spacing(MetaTensor(torch.zeros(1, 4, 4), affine=torch.diag(torch.tensor([2.0, 2, 9, 1]))))
+        [2.0, 2.0, 9.0]
+    """
+    if isinstance(image, MetaTensor) and image.affine.shape == (4, 4):
+        lengths = np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
+        if (lengths > 0).all():
+            return [float(length) for length in lengths]
+    return [1.0, 1.0, 1.0 if image.ndim == 4 else np.inf]

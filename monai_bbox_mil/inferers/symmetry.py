@@ -1,0 +1,59 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The mean prediction over flips and quarter turns of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain, combinations
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+__all__ = ["SymmetryInferer"]
+
+
+class SymmetryInferer(Inferer):
+    """Average a network's output over mirrored and turned views of its input.
+
+    Each view's output is mirrored and turned back before it is averaged. Use the symmetries that the training shows the
+    network: others only add noise.
+
+    Args:
+        flip_axes: spatial axes; every combination of flips along them is a view.
+        quarter_turns: whether each view is also turned by 90, 180 and 270 degrees in the plane of the first two axes.
+
+    Raises:
+        ValueError: when an axis is named twice or is negative; when called, for an axis that the input lacks.
+
+    Example:
+        >>> image = torch.tensor([[[[1.0, 2.0]]]])
+        >>> SymmetryInferer(flip_axes=(1,))(image, lambda seen: seen * torch.tensor([0.0, 1.0]))
+        tensor([[[[0.5000, 1.0000]]]])
+    """
+
+    def __init__(self, flip_axes: Sequence[int] = (), quarter_turns: bool = False) -> None:
+        super().__init__()
+        if len(set(flip_axes)) != len(flip_axes) or any(axis < 0 for axis in flip_axes):
+            raise ValueError(f"flip_axes must hold distinct axes of at least 0, got {list(flip_axes)}.")
+        self.flip_axes = tuple(flip_axes)
+        self.quarter_turns = quarter_turns
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Return the mean output ``(B, C, *spatial)`` of ``network`` over the views of ``inputs``."""
+        if any(axis >= inputs.ndim - 2 for axis in self.flip_axes):
+            raise ValueError(f"flip_axes must be axes of {inputs.ndim - 2} spatial ones, got {list(self.flip_axes)}.")
+        flips = chain.from_iterable(combinations(self.flip_axes, n) for n in range(len(self.flip_axes) + 1))
+        views = [([2 + axis for axis in axes], k) for axes in flips for k in range(4 if self.quarter_turns else 1)]
+        # A flip along both axes is a half turn: with quarter turns each view would come twice.
+        if self.quarter_turns and {0, 1} <= set(self.flip_axes):
+            views = [(axes, k) for axes, k in views if 3 not in axes]
+        total = None
+        for axes, k in views:
+            output = network(torch.rot90(inputs.flip(axes), k, (2, 3)), *args, **kwargs)
+            back = torch.rot90(output, -k, (2, 3)).flip(axes)
+            total = back if total is None else total + back
+        assert total is not None  # the image itself is a view
+        return total / len(views)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation and scaling of what the network sees, undone in what it answers."""
+"""Random rotation and scaling of the network's input, undone in its output."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ __all__ = ["RandAffineInferer"]
 
 
 class RandAffineInferer(Inferer):
-    """Show the network each image of a batch rotated and scaled at random, and rotate and scale its output back.
+    """Rotate and scale each image at random before the network, and transform the output back.
 
-    A box stays tight under flips and quarter turns only; around an object that was rotated by 30 degrees nobody has
-    drawn one. Here the boxes stay where they are, tight, and the loss sees an output in their place. And more than
-    augmentation comes of it: a box says where an object ends at a few points only, those on its sides. To a network
-    that sees the object at any angle these are borders at any angle.
+    A box only stays tight under flips and quarter turns: nobody has drawn a tight box around an object that was rotated
+    by 30 degrees. With this inferer the boxes stay in place and tight, and the loss gets an output in the frame of the
+    boxes. It is more than augmentation. A box shows where an object ends only at a few points, those on its sides. A
+    network that sees the object at any angle sees these points as borders at any angle.
 
-    For training, as the trainer's inferer. Angle and scale are drawn for each image from PyTorch's global generator.
-    In 3D the rotation is about the last axis, and the scale is that of the first two. Pixels count as square.
-    What is turned out of the picture gets the output at the nearest border; what is turned in repeats the border.
+    Use it as the trainer's inferer. Angle and scale are drawn per image from PyTorch's global generator. In 3D the
+    rotation is about the last axis, and only the first two axes are scaled. Pixels are assumed to be square. The input
+    is padded by repeating its border. Where the output is undefined, because that part of the image was rotated out of
+    view, it repeats the nearest border of the output.
 
     Args:
-        rotate_deg: images are rotated by up to so many degrees, either way.
-        zoom: images are shown larger or smaller by a factor of up to ``1 + zoom``, uniform in its logarithm.
+        rotate_deg: largest angle in degrees, in either direction.
+        zoom: images are enlarged or reduced by a factor of up to ``1 + zoom``, uniform in its logarithm.
 
     Raises:
-        ValueError: for a negative argument.
+        ValueError: if an argument is negative or not finite.
 
     Example:
         >>> image = torch.zeros(1, 1, 9, 9)
@@ -53,19 +54,19 @@ class RandAffineInferer(Inferer):
         self.zoom = zoom
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Return the output of ``network`` for ``inputs`` ``(B, C, H, W[, Z])``, in their place."""
+        """Return the output of ``network`` in the frame of ``inputs`` ``(B, C, H, W[, Z])``."""
         if not self.rotate_deg and not self.zoom:
             return network(inputs, *args, **kwargs)
         shown, back = self._draw(inputs)
         return _resample(network(_resample(inputs, shown), *args, **kwargs), back)
 
     def _draw(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw ``(B, D, D)`` matrices from what is shown to the image and back, axes as ``affine_grid`` has them."""
+        """Draw matrices ``(B, D, D)`` from the network's input to the image and back, axes as in ``affine_grid``."""
         batch, dims = len(inputs), inputs.ndim - 2
         angle, zoom = torch.rand(2, batch).mul(2).sub(1).unbind()
         angle, zoom = angle * math.radians(self.rotate_deg), torch.exp(zoom * math.log1p(self.zoom))
         matrix = torch.eye(dims).repeat(batch, 1, 1)
-        # affine_grid begins with the last axis, and counts in half sizes of the image.
+        # affine_grid puts the last axis first, and its unit is half the size of the image.
         h, w = dims - 1, dims - 2
         matrix[:, h, h] = matrix[:, w, w] = angle.cos() * zoom
         matrix[:, h, w] = angle.sin() * zoom
@@ -76,7 +77,7 @@ class RandAffineInferer(Inferer):
 
 
 def _resample(images: Tensor, matrix: Tensor) -> Tensor:
-    # Not every device has the two functions in half precision.
+    # Some devices lack the two functions in half precision.
     with torch.autocast(images.device.type, enabled=False):
         images = images.float()
         grid = affine_grid(pad(matrix, (0, 1)), list(images.shape), align_corners=False)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What :mod:`monai.metrics` lacks: agreement of predictions with boxes, and thresholds calibrated from it."""
+"""Metrics that :mod:`monai.metrics` lacks: agreement of predictions with boxes, and thresholds calibrated by it."""
 
 from monai_bbox_mil.metrics.box_iou import BoxIoUMetric, box_region_iou
 from monai_bbox_mil.metrics.threshold import (

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Agreement of a prediction's tight boxes with the given boxes: a quality measure that reads no mask."""
+"""Agreement of a prediction's tight boxes with the given boxes: a quality measure that needs no mask."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ __all__ = ["BoxIoUMetric", "box_region_iou"]
 
 
 def box_region_iou(pred: Tensor, box_tensor: Tensor, slice_dim: int | None = None) -> Tensor:
-    """Compute the IoU of two regions: all tight boxes of the prediction's components, and all given boxes.
+    """Compute the intersection over union of two regions: the prediction's tight boxes and the given boxes.
 
-    Ignored regions belong to neither.
+    Each connected component of the prediction has one tight box. Ignored regions belong to neither region.
 
     Args:
         pred: ``(C, *spatial)`` binary prediction of one image.
         box_tensor: ``(N, 2*D + 1)`` given boxes.
-        slice_dim: axis along which a volume's boxes were drawn slice by slice; ``None`` for boxes in all axes.
+        slice_dim: axis along which a volume's boxes were drawn slice by slice; ``None`` for boxes of whole objects.
 
     Returns:
         ``(C,)``, NaN for a class that is neither predicted nor given.
+
+    Raises:
+        ValueError: if the box tensor does not fit the prediction.
 
     Example:
         >>> pred = torch.zeros(1, 4, 4)
@@ -49,9 +52,14 @@ def box_region_iou(pred: Tensor, box_tensor: Tensor, slice_dim: int | None = Non
 class BoxIoUMetric(CumulativeIterationMetric):
     """Mean :func:`box_region_iou` over images, for each class and threshold.
 
+    Call it with probabilities ``(B, C, *spatial)`` and box tensors ``(B, N_max, 2*D + 1)``.
+
     Args:
-        thresholds: probabilities at or above which a pixel counts as predicted.
-        slice_dim: as in :func:`box_region_iou`.
+        thresholds: ``T`` probabilities at or above which a pixel is predicted as object.
+        slice_dim: see :func:`box_region_iou`.
+
+    Raises:
+        ValueError: in the constructor, if a threshold is not in ``[0, 1]``; in a call, if the boxes do not fit.
 
     Example:
         >>> metric = BoxIoUMetric(thresholds=(0.3, 0.7))
@@ -66,11 +74,11 @@ class BoxIoUMetric(CumulativeIterationMetric):
         super().__init__()
         self.thresholds = tuple(thresholds)
         if not self.thresholds or not all(0 <= threshold <= 1 for threshold in self.thresholds):
-            raise ValueError(f"thresholds must be numbers in [0, 1], at least one, got {self.thresholds}.")
+            raise ValueError(f"thresholds must hold at least one number, all in [0, 1], got {self.thresholds}.")
         self.slice_dim = slice_dim
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
-        """Score probabilities ``(B, C, *spatial)`` against box tensors ``(B, N_max, 2*D + 1)``, ``(B, C, T)``."""
+        """Score probabilities ``(B, C, *spatial)`` by box tensors ``(B, N_max, 2*D + 1)``; returns ``(B, C, T)``."""
         if y is None or y.ndim != 3 or len(y) != len(y_pred):
             raise ValueError(f"y must be a box tensor (B, N, 2*D + 1), got {None if y is None else tuple(y.shape)}.")
         y_pred = y_pred.detach().as_subclass(Tensor).float().cpu()
@@ -81,8 +89,14 @@ class BoxIoUMetric(CumulativeIterationMetric):
         return torch.stack([torch.stack(s, dim=-1) for s in scores])
 
     def aggregate(self) -> Tensor:
-        """Average over the images in which the class is predicted or given, ``(C, T)``; NaN where there is none."""
+        """Average over the images in which the class is predicted or given; returns ``(C, T)``.
+
+        A class without such an image gets NaN.
+
+        Raises:
+            ValueError: if the metric has not been called yet.
+        """
         buffer = self.get_buffer()
         if buffer is None:
-            raise ValueError("BoxIoUMetric has seen no image.")
+            raise ValueError("BoxIoUMetric must be called with at least one image before aggregate(), got none.")
         return torch.nanmean(buffer, dim=0)

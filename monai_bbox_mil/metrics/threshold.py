@@ -1,9 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds calibrated from boxes alone, and their file beside the model.
+"""Thresholds calibrated from boxes alone, saved in a file next to the model.
 
-A bag loss asks for one high pixel per line, so its probabilities are not calibrated and 0.5 is no natural threshold.
-The threshold at which the prediction's tight boxes agree best with the given boxes is; no mask is read to find it.
+A bag loss only asks for one high pixel per line, so its probabilities are not calibrated, and 0.5 is not the natural
+threshold. We use the threshold at which the prediction's tight boxes agree best with the given boxes. Finding it needs
+no mask.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from monai_bbox_mil.runs.files import replacing
 __all__ = ["DEFAULT_THRESHOLDS", "best_threshold", "load_threshold", "save_fixed_threshold", "save_threshold"]
 
 MODEL_NAME = "model.pt"
-"""The weights that a threshold belongs to, in the same folder."""
+"""File name of the weights that the thresholds in the same folder belong to."""
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 """0.05, 0.10, ... 0.95."""
 
 
 def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESHOLDS) -> list[float]:
-    """Return the threshold of highest mean box IoU for each class; the middle one of several equally good ones.
+    """Choose the threshold with the highest mean box IoU for each class.
 
     Args:
         box_iou: ``(C, T)`` mean box IoU of each class at each threshold.
         thresholds: the ``T`` thresholds.
 
     Returns:
-        one threshold per class; 0.5 where no prediction meets a given box at any threshold (all 0 or NaN), as for a
-        class that no image holds: there is nothing to choose by.
+        one threshold per class; the middle one if several are equally good. It is 0.5 if no prediction meets a given
+        box at any threshold (all values are 0 or NaN), for example because no image contains the class.
 
     Raises:
-        ValueError: when there is no threshold, or the shapes do not fit.
+        ValueError: if there is no threshold, or the shapes do not fit.
 
     Example:
         >>> best_threshold(torch.tensor([[0.2, 0.8, 0.8, 0.8], [0.9, 0.1, 0.1, 0.1]]), (0.2, 0.4, 0.6, 0.8))
@@ -57,18 +58,30 @@ def best_threshold(box_iou: Tensor, thresholds: Sequence[float] = DEFAULT_THRESH
     chosen = []
     for scores in torch.nan_to_num(box_iou, nan=0.0):
         best = (scores >= scores.max() - 1e-9).nonzero().flatten().tolist()
-        # An IoU of 0 is no better than none: where a class is absent, it only says that something was predicted.
+        # An IoU of 0 says no more than NaN: if the class is absent, it only means that something was predicted.
         chosen.append(float(thresholds[best[len(best) // 2]]) if scores.max() > 0 else 0.5)
     return chosen
 
 
 def save_threshold(path: str | os.PathLike[str], threshold: Sequence[float], **details: Any) -> None:
-    """Write thresholds, one per class, and any ``details`` of how they were found as JSON.
+    """Write thresholds, and details of how they were found, as JSON.
 
-    Where a ``model.pt`` lies in the same folder, its hash is kept too: these are the thresholds of that model alone.
+    If the folder has a ``model.pt``, its hash is saved too, because the thresholds are valid for that model only.
+
+    Args:
+        path: file to write.
+        threshold: one threshold per class, in ``(0, 1)``.
+        details: further entries of the file.
 
     Raises:
-        ValueError: for a threshold outside ``(0, 1)``.
+        ValueError: if there is no threshold, or one is outside ``(0, 1)``.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_threshold(f"{folder}/threshold.json", [0.35], num_images=10)
+        ...     load_threshold(f"{folder}/threshold.json")
+        [0.35]
     """
     _check(threshold, "threshold")
     content = {"threshold": list(threshold), **details, "model_sha256": _model_hash(path)}
@@ -77,9 +90,9 @@ def save_threshold(path: str | os.PathLike[str], threshold: Sequence[float], **d
 
 
 def save_fixed_threshold(path: str | os.PathLike[str], num_classes: int) -> None:
-    """Write a threshold of 0.5 for each class, where there are no boxes to calibrate by, or no need to.
+    """Write a threshold of 0.5 for each class, for models that are not calibrated from boxes.
 
-    Of several processes the first one writes.
+    With several processes, only the first one writes.
 
     Args:
         path: file to write, see :func:`save_threshold`.
@@ -97,19 +110,20 @@ def save_fixed_threshold(path: str | os.PathLike[str], num_classes: int) -> None
 
 
 def load_threshold(path: str | os.PathLike[str]) -> list[float]:
-    """Read thresholds, one per class, from the file that :func:`save_threshold` wrote.
+    """Read thresholds, one per class, from the file that :func:`save_threshold` wrote; see there for an example.
 
     Raises:
-        FileNotFoundError: telling how to make the file or do without.
-        ValueError: for a file that holds no thresholds, or those of another model than the ``model.pt`` beside it.
+        FileNotFoundError: if there is no file. The message says how to make it or do without.
+        ValueError: if the file has no valid thresholds, or they belong to another model than the ``model.pt`` next to
+            it.
     """
     try:
         content = json.loads(Path(path).read_text())
         threshold = content["threshold"]
     except FileNotFoundError as e:
         raise FileNotFoundError(
-            f"{path}: no calibrated threshold there. Training writes it beside the model; without it, give one: "
-            "--threshold 0.5"
+            f"{path}: expected the thresholds that training writes next to the model, got no such file. Train first, "
+            "or give a threshold: --threshold 0.5"
         ) from e
     except (json.JSONDecodeError, KeyError, TypeError) as e:
         raise ValueError(f"{path}: expected JSON with a list 'threshold', got something else ({e}).") from e
@@ -117,8 +131,9 @@ def load_threshold(path: str | os.PathLike[str]) -> list[float]:
     calibrated, present = content.get("model_sha256"), _model_hash(path)
     if calibrated and present and calibrated != present:
         raise ValueError(
-            f"{path}: calibrated for another model than the present {MODEL_NAME}: its training has not come to its "
-            "end, or one of the two files was replaced. Train to the end, or give a threshold: --threshold 0.5"
+            f"{path}: expected the thresholds of the {MODEL_NAME} next to it, got those of another model. Its training "
+            "has not finished, or one of the two files was replaced. Finish the training, or give a threshold: "
+            "--threshold 0.5"
         )
     return [float(value) for value in threshold]
 
@@ -130,4 +145,4 @@ def _model_hash(path: str | os.PathLike[str]) -> str | None:
 
 def _check(threshold: Any, name: str) -> None:
     if not isinstance(threshold, (list, tuple)) or not threshold or not all(0 < float(t) < 1 for t in threshold):
-        raise ValueError(f"{name}: thresholds must be one number in (0, 1) a class, got {threshold}.")
+        raise ValueError(f"{name}: expected one threshold in (0, 1) per class, got {threshold}.")

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images of any size for networks that halve theirs."""
+"""Padding that lets networks with down-sampling accept images of any size."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from torch.nn import functional as F  # noqa: N812
 
 
 def pad_to_multiple(x: Tensor, in_channels: int, divisor: int, training: bool) -> Tensor:
-    """Check a network's input and pad it with zeros at the end of each axis; runs in TorchScript too.
+    """Check a network's input, and pad it with zeros at the end of each axis.
+
+    The function also runs in TorchScript.
 
     Args:
         x: images, shape ``(B, in_channels, H, W)``.
-        in_channels: channels that the network takes.
-        divisor: the padded height and width are multiples of it.
+        in_channels: number of channels that the network expects.
+        divisor: number of pixels by which the padded height and width are divisible.
         training: whether batch norm computes its statistics from ``x``.
+
+    Returns:
+        the padded images.
 
     Raises:
         ValueError: if ``x`` has another number of dimensions or channels or is empty, or if batch norm would see a
             single pixel at the deepest level.
     """
-    # In a trace the sizes are tensors: comparing them would warn and freeze the answer.
+    # In a trace the sizes are tensors: comparing them would warn and fix the result for all later inputs.
     if not is_tracing():
         if x.dim() != 4 or x.shape[1] != in_channels or x.numel() == 0:
             raise ValueError(f"x must be a non-empty batch (B, {in_channels}, H, W), got shape {list(x.shape)}.")

@@ -111,9 +111,9 @@ class _ENetUp(nn.Sequential):
             _conv(in_channels, hidden, 3),
             _conv(hidden, hidden, 3),
             _conv(hidden, out_channels, dropout=dropout),
-            # The published block declares this slope and never applies it. Behind another PReLU it only
-            # scales that one's slope: starting from 1 it leaves the published function as it is, and no
-            # parameter is without a gradient.
+            # The published block declares this slope and never applies it. After another PReLU it only scales
+            # that one's slope. Starting from 1, it leaves the published function unchanged and gives every
+            # parameter a gradient.
             nn.PReLU(init=1.0),
         )
 
@@ -121,37 +121,38 @@ class _ENetUp(nn.Sequential):
 class ENet(nn.Module):
     """ENet for 2D images, as the paper uses it for ATLAS.
 
-    An encoder-decoder of regular, dilated and asymmetric bottlenecks, whose decoder puts its features back to
-    where the encoder's poolings found their maxima. Unlike in Paszke et al., each unpooled map is joined by
-    the encoder's features of its size, and nearest neighbour and two convolutions do the last up-sampling.
-    With one channel in and out and the default ``features`` it has 459,530 parameters, 1,298 of them in the
-    side heads.
+    This is an encoder-decoder of regular, dilated and asymmetric bottlenecks. Its decoder puts features back
+    where the encoder's poolings found their maxima. Unlike in Paszke et al., each unpooled map is concatenated
+    with the encoder's features of the same size, and the last up-sampling uses nearest neighbours and two
+    convolutions. With one channel in and out and the default ``features`` it has 459,530 parameters, 1,298 of
+    them in the side heads.
 
     Source: Paszke et al., "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation"
     (arXiv:1606.02147), in the variant of Kervadec et al., "Bounding boxes for weakly supervised segmentation:
     Global constraints get close to full supervision" (MIDL 2020), which Wang & Xia, "Bounding Box Tightness
-    Prior for Weakly Supervised Image Segmentation" (MICCAI 2021), take over.
+    Prior for Weakly Supervised Image Segmentation" (MICCAI 2021), adopt.
 
-    Any size of at least 1 x 1 is accepted: an image is padded with zeros at the end of each axis to the next
-    multiple of 8, and the logits are cut back to the image's size. In training, batch norm needs more than
-    one pixel per channel at the deepest level: more than one image in the batch, or an image with an axis
-    longer than 8 pixels.
+    Any size of at least 1 x 1 is accepted. An image is padded with zeros at the end of each axis to the next
+    multiple of 8, and the logits are cropped to the size of the image. In training, batch norm needs more
+    than one pixel per channel at the deepest level: more than one image in the batch, or an image with an
+    axis longer than 8 pixels.
 
-    Where an image is constant, such as an empty background, rounding decides which of several equal values
-    a pooling takes for the maximum: there, the logits of two devices, precisions or runtimes can differ.
+    Where an image is constant, such as in an empty background, rounding errors determine which of several
+    equal values a pooling picks as the maximum. The logits of two devices, precisions or runtimes can differ
+    there.
 
     Args:
         in_channels: number of channels of the image, fewer than ``features``.
-        out_channels: number of channels of the logits, one for each class.
-        features: number of features at half the image's size, a multiple of 4; 8 times as many at the deepest
-            level.
-        dropout_prob: two probabilities, the first for the first stage and the dilated and size-changing
+        out_channels: number of channels of the logits, one per class.
+        features: number of features at half the image's size, a multiple of 4. The deepest level has 8 times
+            this number.
+        dropout_prob: two probabilities. The first is for the first stage and the dilated and size-changing
             bottlenecks, the second for the regular and asymmetric bottlenecks after the first stage.
-        deep_supervision: if True, the network in training mode returns the logits of its side heads too. If
-            False, the side heads are frozen, so that distributed training waits for no gradient of theirs.
+        deep_supervision: if True, the network in training mode also returns the logits of its side heads. If
+            False, the side heads are frozen, so that distributed training does not wait for their gradients.
 
     Raises:
-        ValueError: if ``out_channels`` is less than 1, ``features`` is no positive multiple of 4,
+        ValueError: if ``out_channels`` is less than 1, ``features`` is not a positive multiple of 4,
             ``in_channels`` is not in ``[1, features)``, or ``dropout_prob`` is not two numbers in ``[0, 1)``.
 
     Example:
@@ -177,8 +178,8 @@ class ENet(nn.Module):
             raise ValueError(f"features must be a positive multiple of {_SQUEEZE}, got {features}.")
         if not 1 <= in_channels < features:
             raise ValueError(
-                f"in_channels must be at least 1 and less than features ({features}), which the image's own "
-                f"channels are a part of, got {in_channels}."
+                f"in_channels must be at least 1 and less than features ({features}), because the features include "
+                f"the channels of the image, got {in_channels}."
             )
         if len(dropout_prob) != 2 or not all(0 <= prob < 1 for prob in dropout_prob):
             raise ValueError(f"dropout_prob must be two probabilities in [0, 1), got {dropout_prob}.")
@@ -244,9 +245,9 @@ class ENet(nn.Module):
 
         Returns:
             logits (no activation), shape ``(B, out_channels, H, W)``. With ``deep_supervision`` in training
-            mode ``(B, 3, out_channels, H, W)``, stacked as :class:`monai.networks.nets.DynUNet` does it: the
-            logits of the head and of the side heads at a half and a quarter of the size, enlarged by nearest
-            neighbour.
+            mode, the shape is ``(B, 3, out_channels, H, W)``, stacked as in
+            :class:`monai.networks.nets.DynUNet`: the logits of the head, and those of the side heads at half
+            and a quarter of the size, enlarged by nearest neighbours.
 
         Raises:
             ValueError: if ``x`` has another number of dimensions or channels or is empty, or if batch norm

@@ -42,7 +42,7 @@ def _seed() -> Iterator[None]:
 
 
 def with_running_statistics(network: nn.Module) -> nn.Module:
-    """Batch norm as after some training: at its initial statistics it hides wrong biases and slopes."""
+    """Give batch norm statistics as after some training: its initial ones would hide wrong biases and slopes."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
@@ -51,13 +51,13 @@ def with_running_statistics(network: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(("network_class", "expected"), [(ResidualUNet, 19_644_961), (ENet, 459_530)])
-def test_number_of_parameters_is_that_of_the_published_code(network_class: Build, expected: int):
+def test_number_of_parameters_matches_the_published_code(network_class: Build, expected: int):
     network = network_class(in_channels=1, out_channels=1)
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
 
 
-# Computed in float64 by a separate re-statement of the published code, with the weights of `_fill`:
-# the mean and the standard deviation of the logits, and those at (5, 7), (40, 30) and (0, 0).
+# Computed in float64 by a separate reimplementation of the published code, with the weights of `_fill`:
+# mean and standard deviation of the logits, and the logits at (5, 7), (40, 30) and (0, 0).
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
@@ -66,7 +66,7 @@ def test_number_of_parameters_is_that_of_the_published_code(network_class: Build
     ],
     ids=["ResidualUNet", "ENet"],
 )
-def test_function_is_that_of_the_published_code(build: Build, expected: tuple[float, ...]):
+def test_function_matches_the_published_code(build: Build, expected: tuple[float, ...]):
     network = build()
     _fill(network)
     x = torch.sin(torch.arange(48 * 32, dtype=torch.float64) * 0.7).view(1, 1, 48, 32)
@@ -99,7 +99,7 @@ def test_logits_have_the_size_of_the_image(build: Build, size: tuple[int, int], 
     [(small_residual_unet, (48, 64)), (small_enet, (40, 56))],
     ids=["ResidualUNet", "ENet"],
 )
-def test_an_image_of_odd_size_is_continued_by_zeros(build: Build, padded: tuple[int, int]):
+def test_an_image_of_odd_size_is_padded_with_zeros(build: Build, padded: tuple[int, int]):
     network = with_running_statistics(build())
     x = torch.randn(2, 1, 37, 50)
     whole = network(F.pad(x, (0, padded[1] - 50, 0, padded[0] - 37)))
@@ -119,14 +119,14 @@ def test_output_is_linear_in_the_head(build: Build):
 
 @pytest.mark.parametrize("build", SMALL)
 @pytest.mark.parametrize("shape", [(1, 2, 16, 16), (1, 16, 16), (1, 1, 16, 16, 16), (0, 1, 16, 16), (1, 1, 0, 16)])
-def test_wrong_shape_is_told(build: Build, shape: tuple[int, ...]):
+def test_a_wrong_shape_raises(build: Build, shape: tuple[int, ...]):
     with pytest.raises(ValueError) as error:
         build()(torch.zeros(shape))
     assert str(error.value) == f"x must be a non-empty batch (B, 1, H, W), got shape {list(shape)}."
 
 
 @pytest.mark.parametrize(("build", "longest"), [(small_residual_unet, 16), (small_enet, 8)])
-def test_a_single_deep_pixel_cannot_train(build: Build, longest: int):
+def test_training_with_a_single_pixel_at_the_deepest_level_raises(build: Build, longest: int):
     network = build().train()
     with pytest.raises(ValueError, match=rf"x must hold .* longer than {longest} pixels.*\[1, 1, {longest}, 3\]"):
         network(torch.zeros(1, 1, longest, 3))
@@ -154,7 +154,7 @@ def test_a_single_deep_pixel_cannot_train(build: Build, longest: int):
         (ENet, {"dropout_prob": (0.1, 1.0)}, r"dropout_prob must be two probabilities .*, got \(0.1, 1.0\)"),
     ],
 )
-def test_wrong_argument_is_told(network_class: Build, arguments: dict[str, object], message: str):
+def test_an_argument_out_of_range_raises(network_class: Build, arguments: dict[str, object], message: str):
     with pytest.raises(ValueError, match=message):
         network_class(**arguments)
 
@@ -181,7 +181,7 @@ def shallow_residual_unet() -> nn.Module:
 
 
 def shallow_enet() -> nn.Module:
-    # One bottleneck of each kind: the export of all of them takes three times as long.
+    # Only one bottleneck of each kind, because exporting all of them takes three times as long.
     network = small_enet(2, 3)
     network.stage1, network.stage2, network.stage3 = nn.Identity(), network.stage2[0], network.stage3[-2:]
     return network
@@ -208,7 +208,7 @@ def test_onnx_of_any_batch_and_size(build: Build, tmp_path: Path):
 @pytest.mark.parametrize("build", [*SMALL, pytest.param(deep_enet, id="ENet with side heads")])
 def test_every_trained_parameter_gets_a_gradient(build: Build):
     network = with_running_statistics(build(2, 3)).train()
-    # In training mode, batch norm takes away the mean and with it the gradient of the bias before it.
+    # In training mode, batch norm removes the mean, and with it the gradient of the bias before it.
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
@@ -226,7 +226,7 @@ def test_images_of_a_batch_do_not_mix_in_eval_mode(build: Build):
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_one_image_is_learnt_by_heart(build: Build):
+def test_one_image_can_be_overfitted(build: Build):
     network = build().train()
     x = torch.zeros(1, 1, 48, 48)
     x[..., 10:30, 15:40] = 1
@@ -244,7 +244,7 @@ def test_one_image_is_learnt_by_heart(build: Build):
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_autocast(build: Build):
+def test_autocast_keeps_loss_and_gradients_finite(build: Build):
     network = build().train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = network(torch.randn(2, 1, 20, 24)).float().square().mean()
@@ -254,14 +254,14 @@ def test_autocast(build: Build):
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_metatensor_gives_the_numbers_of_a_tensor(build: Build):
+def test_a_metatensor_gives_the_same_logits_as_a_tensor(build: Build):
     network = with_running_statistics(build())
     x = torch.randn(2, 1, 20, 24)
     assert torch.equal(torch.as_tensor(network(MetaTensor(x))), network(x))
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_the_seed_decides_the_weights(build: Build):
+def test_the_seed_determines_the_weights(build: Build):
     networks = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)

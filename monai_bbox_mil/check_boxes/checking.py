@@ -74,7 +74,7 @@ def check_items(
 
 
 def _path(item: Mapping[str, Any]) -> str:
-    """Absolute path of the image's file, or of the first of several files."""
+    """Return the absolute path of the image's file, or of the first of several files."""
     path = item["image"]
     absolute: str = os.path.abspath(path[0] if isinstance(path, (list, tuple)) else path)
     return absolute

@@ -210,5 +210,5 @@ class Finding:
 
     @property
     def severity(self) -> str:
-        """One of :data:`SEVERITIES`."""
+        """Return one of :data:`SEVERITIES`."""
         return KINDS[self.kind].severity

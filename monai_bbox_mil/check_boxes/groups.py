@@ -33,17 +33,17 @@ class Group:
 
     @property
     def severity(self) -> str:
-        """How severe they are."""
+        """Return how severe they are."""
         return KINDS[self.kind].severity
 
     @property
     def title(self) -> str:
-        """Heading for all of them."""
+        """Return the heading for all of them."""
         return KINDS[self.kind].title
 
     @property
     def advice(self) -> str:
-        """What to do about them."""
+        """Return what to do about them."""
         return KINDS[self.kind].advice
 
 

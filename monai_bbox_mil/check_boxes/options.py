@@ -69,19 +69,19 @@ class CheckOptions:
 
     @property
     def crop_size(self) -> tuple[int, ...]:
-        """Voxels along the first axes after padding or cropping."""
+        """Return the voxels along the first axes after padding or cropping."""
         return self.image_size or ((96, 96, 16) if self.slice_dim is None else (96, 96))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One name per channel."""
+        """Return one name per channel."""
         if self.box_classes is not None:
             return tuple(str(name) for name in self.box_classes)
         return tuple(f"class {value}" for value in self.label_values or (1,))
 
     @property
     def slice_axis(self) -> int | None:
-        """``slice_dim`` counted from 0."""
+        """Return ``slice_dim`` counted from 0."""
         return None if self.slice_dim is None else self.slice_dim % 3
 
     def plane_axes(self, shape: tuple[int, ...]) -> list[int]:

@@ -61,7 +61,7 @@ class ImageReport:
 
     @property
     def severity(self) -> str:
-        """Severity of the most severe finding, empty when there is none."""
+        """Return the severity of the most severe finding, empty when there is none."""
         found = {finding.severity for finding in self.findings}
         return next((severity for severity in SEVERITIES if severity in found), "")
 
@@ -82,7 +82,7 @@ class CheckResult:
 
     @property
     def all_findings(self) -> list[tuple[ImageReport | None, Finding]]:
-        """Every finding with its image, or with ``None`` when it is about the data set."""
+        """Return every finding with its image, or with ``None`` when it is about the data set."""
         whole: list[tuple[ImageReport | None, Finding]] = [(None, finding) for finding in self.findings]
         return whole + [(image, finding) for image in self.images for finding in image.findings]
 

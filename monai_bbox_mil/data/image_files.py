@@ -97,7 +97,7 @@ def image_stem(path: Path, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> str:
 
 
 def _dicom_images(folder: Path) -> list[Path]:
-    """The folder, if its DICOM slices are one image; its files, if each is an image of its own."""
+    """Return the folder if its DICOM slices are one image, its files if each is an image of its own."""
     headers = image_headers(folder)
     alone = [header.frames > 1 or "ImagePositionPatient" not in header.tags for header in headers]
     if len(headers) > 1 and all(alone) and len(list_series(headers)) == len(headers):

@@ -88,7 +88,7 @@ class ReadImageSettings:
         self._read: dict[str, Any] | None = None
 
     def __getitem__(self, name: str) -> Any:
-        """``"spacing_mm"`` or ``"image_size"``, as :func:`load_image_settings` gives them."""
+        """Return ``"spacing_mm"`` or ``"image_size"``, as :func:`load_image_settings` gives them."""
         if self._read is None:
             self._read = load_image_settings(self.path)
         return self._read[name]

@@ -158,14 +158,14 @@ class _Part:
         self.cut, self.lost = (sum(getattr(crop, what) for crop in self.crops) for what in ("cut", "lost"))
 
     def counts(self) -> str:
-        """``"3 images, 2 of them with an object (a: 2, b: 0)"``."""
+        """Describe the counts: ``"3 images, 2 of them with an object (a: 2, b: 0)"``."""
         number = f"{len(self.objects)} image{'' if len(self.objects) == 1 else 's'}"
         some = f", {self.with_object} of them with an object" if self.with_object else ""
         return f"{number}{some} ({', '.join(f'{n}: {i}' for n, i in zip(self.class_names, self.images))})"
 
 
 def _advice(part: _Part, label_values: Sequence[int] | None, image_size: Sequence[int], min_size: int) -> str:
-    """What may be the reason that objects are missing, each with the setting to look at."""
+    """List possible reasons why objects are missing, each with the setting to look at."""
     if not part.missing:
         return ""
     found = []
@@ -182,7 +182,7 @@ def _advice(part: _Part, label_values: Sequence[int] | None, image_size: Sequenc
 
 
 def _advice_on_values(masks: Sequence[Any], label_values: Sequence[int]) -> str:
-    """Which values the masks hold, of a few of them that are read again: this is about to be an error anyway."""
+    """List the values that a few of the masks hold; reading them again costs little beside the error that follows."""
     some = masks[:: max(1, len(masks) // _READ_AGAIN)][:_READ_AGAIN]
     values = sorted({value for mask in some for value in LoadCheckedImage()(mask).unique().tolist()})
     shown = ", ".join(f"{value:g}" for value in values[:10]) + (", ..." if len(values) > 10 else "")
@@ -209,7 +209,7 @@ def _describe_crops(
     size_multiple: int,
     square: bool,
 ) -> list[str]:
-    """One line on all boxes that are cut or lost, with the size that would hold them; none where all are whole."""
+    """Describe in one line all boxes that are cut or lost, with the size that would hold them; nothing if none is."""
     lines, needed = [], [int(size) for size in image_size]
     for part in parts:
         if not part.crops:

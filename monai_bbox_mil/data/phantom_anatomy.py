@@ -123,7 +123,7 @@ def _outline(rng: np.random.Generator, strength: float) -> tuple[tuple[float, fl
 
 
 def _place_lookalike(space: _Space, organ: Float, side: int, radius: float, unit: float) -> Float:
-    """Depths of a solid like the organ, beside the box that the organ has over all slices, so beside every slice's."""
+    """Return the depths of a solid like the organ, beside the organ's box over all slices, so beside every slice's."""
     rng = space.rng
     rows = np.flatnonzero((organ > -1).any(axis=(1, 2)))
     edge = float(side * space.x[rows[-1] if side > 0 else rows[0], 0, 0])

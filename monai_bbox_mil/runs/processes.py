@@ -14,7 +14,7 @@ __all__ = ["join_processes", "part_processes", "process_device"]
 
 
 def process_device() -> torch.device:
-    """The GPU of this process, by torchrun's ``LOCAL_RANK``; the CPU where there is no GPU.
+    """Return the GPU of this process by torchrun's ``LOCAL_RANK``, or the CPU if there is no GPU.
 
     Raises:
         KeyError: when there are GPUs and torchrun has not started this process.

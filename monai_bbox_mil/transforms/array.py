@@ -126,7 +126,7 @@ class MaskToBoxTensor(Transform):
         return tight, np.asarray(classes, dtype=int), np.asarray(ignored, dtype=bool)
 
     def _margins(self, tight: Tensor, classes: np.ndarray) -> Tensor:
-        """``(N, 2*D)``, what is added to the corners."""
+        """Return what is added to the corners, ``(N, 2*D)``."""
         dims = tight.shape[1] // 2
         margin = np.broadcast_to(self.margin, dims).astype(np.float32)
         if self.slice_dim is not None:

@@ -276,12 +276,12 @@ class BoxTensorToMaskd(MapTransform, BoxMaskTrait):
 
 
 def _frame_key(key: Hashable) -> str:
-    """Where boxes say which image they were made for: beside them, as MONAI's detection transforms make new ones."""
+    """Return the key of the boxes' frame: beside the boxes, as MONAI's detection transforms make new tensors."""
     return f"{key}_frame"
 
 
 def _as_many(keys: KeysCollection, like: Sequence[Hashable], name: str) -> tuple[Hashable, ...]:
-    """``keys`` as a tuple as long as ``like``."""
+    """Return ``keys`` as a tuple of the length of ``like``."""
     result = (keys,) if isinstance(keys, str) or not isinstance(keys, Sequence) else tuple(keys)
     if len(result) != len(like):
         raise ValueError(f"{name} must name one key for each of {tuple(like)}, got {result}.")

@@ -44,7 +44,7 @@ _FORM_FIELDS = (
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
-    """Whether a file, or the pair it belongs to, is a NIfTI by its name and, of ``.hdr`` and ``.img``, by its header.
+    """Return whether a file or its pair is NIfTI by its name and, for ``.hdr`` and ``.img``, by its header.
 
     Example:
         >>> is_nifti("a.nii.gz"), is_nifti("a.png")
@@ -54,7 +54,7 @@ def is_nifti(path: str | os.PathLike[str]) -> bool:
 
 
 def is_analyze(path: str | os.PathLike[str]) -> bool:
-    """Whether a file belongs to a pair of the older format that NIfTI grew out of.
+    """Return whether a file belongs to a pair of Analyze, the format that preceded NIfTI.
 
     Example:
         >>> is_analyze("a.nii.gz")
@@ -73,7 +73,7 @@ def _is_pair(path: str | os.PathLike[str], kind: type) -> bool:
 
 
 def mm_per_unit(header: Mapping[Any, Any]) -> float | None:
-    """Millimetres of a NIfTI header's unit, ``None`` where it names none or there is no such header.
+    """Return the millimetres per unit of a NIfTI header; ``None`` if it names no unit or there is no header.
 
     Example:
         >>> mm_per_unit({"xyzt_units": 3}), mm_per_unit({})
@@ -119,7 +119,7 @@ class NiftiReader(NibabelReader):
         self.exact = exact
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
-        """Whether all files are NIfTI, pairs of header and voxels too."""
+        """Return whether all files are NIfTI, pairs of header and voxels included."""
         return all(is_nifti(name) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ class NiftiLikeWriter(NibabelWriter):
 
 
 def _header_like(image: Any, affine: np.ndarray, shape: Sequence[int]) -> nibabel.Nifti1Header:
-    """Header of a mask with the forms of its image, or with those of its own affine."""
+    """Make the header of a mask with the forms of its image, or with those of its own affine."""
     header = nibabel.Nifti1Header()
     header.set_data_shape(shape)
     if image is not None and os.path.isfile(image) and is_nifti(image):
@@ -215,7 +215,7 @@ def _in_mm(affine: np.ndarray, header: Any) -> np.ndarray:
 
 
 def _other_affine(header: Any, affine: np.ndarray) -> np.ndarray | None:
-    """Affine ``(4, 4)`` in mm that another program would take; ``None`` where all programs take ``affine``."""
+    """Return the affine ``(4, 4)`` in mm that other programs would take; ``None`` if all take ``affine``."""
     if header["sform_code"] > 0 and header["qform_code"] > 0:
         others = [_qform(header), header.get_sform()]
     elif header["sform_code"] > 0 or header["qform_code"] > 0:

@@ -75,7 +75,7 @@ class ThresholdClasses(Transform):
         self.label_values = None if label_values is None else check_label_values(label_values)
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
-        """Probabilities ``(C, *spatial)`` to a mask ``(C, *spatial)``, or a label map ``(1, *spatial)``.
+        """Turn probabilities ``(C, *spatial)`` into a mask ``(C, *spatial)`` or a label map ``(1, *spatial)``.
 
         Its type is uint8 where all values fit, else int32 or int64.
         """
@@ -208,7 +208,7 @@ def _saver(mask: MetaTensor, extension: str, image: str) -> SaveImage:
 
 
 def _file_dtype(mask: Tensor, extension: str, image: str) -> type[np.integer]:
-    """The smallest type of numbers that a file of this extension and all values of a mask allow."""
+    """Return the smallest number type that a file of this extension and all values of a mask allow."""
     voxels, largest = _voxels(mask), largest_label(extension)
     low, high = (value.item() for value in voxels.aminmax())
     if not (low >= 0 and high <= largest) or (voxels.is_floating_point() and (voxels % 1 != 0).any()):
@@ -220,13 +220,13 @@ def _file_dtype(mask: Tensor, extension: str, image: str) -> type[np.integer]:
 
 
 def _same_voxels(found: Tensor, mask: Tensor) -> bool:
-    """Whether a file holds a mask's voxels; 2D formats leave axes of one voxel out."""
+    """Return whether a file holds a mask's voxels; 2D formats leave out axes of one voxel."""
     read, written = (_voxels(torch.as_tensor(t)).squeeze() for t in (found, mask))
     return read.shape == written.shape and bool((read == written).all())
 
 
 def _voxels(mask: Tensor) -> Tensor:
-    """A mask in a type that torch computes with."""
+    """Convert a mask to a type that torch computes with."""
     voxels = mask.as_subclass(Tensor).cpu()
     if voxels.dtype == torch.bool:
         return voxels.view(torch.uint8)

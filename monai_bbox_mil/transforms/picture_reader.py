@@ -46,11 +46,11 @@ class PictureReader(ImageReader):
         self.num_channels = num_channels
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
-        """Whether all files are pictures; a TIFF that ITK reads as well is not, for ITK knows its spacing."""
+        """Return whether all files are pictures. A TIFF that ITK can read is none, because ITK knows its spacing."""
         return all(_is_picture(os.fspath(name)) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any) -> list[np.ndarray]:
-        """Arrays ``(W, H[, pages], C)`` of files.
+        """Read files as arrays ``(W, H[, pages], C)``.
 
         Raises:
             UnusableImageError: for a moving picture, for one that is partly transparent, for pages of several sizes,
@@ -59,7 +59,7 @@ class PictureReader(ImageReader):
         return [self._picture(os.fspath(name)) for name in ensure_tuple(data)]
 
     def get_data(self, img: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[MetaKeys, object]]:
-        """Voxels and meta data of what :meth:`read` gave; several files are stacked as channels."""
+        """Return voxels and meta data of what :meth:`read` gave; several files are stacked as channels."""
         shapes = {array.shape[:-1] for array in img}
         if len(shapes) > 1:
             raise UnusableImageError(f"expected files of one size, got {sorted(shapes)} pixels.")
@@ -86,7 +86,7 @@ class PictureReader(ImageReader):
         return np.stack(arrays, axis=2) if len(arrays) > 1 else arrays[0]
 
     def _channels(self, page: Image.Image, path: str) -> np.ndarray:
-        """``(H, W, C)`` of a page as it is stored."""
+        """Read a page ``(H, W, C)`` as it is stored."""
         if page.mode == "P" and self.label_map:
             return np.asarray(page)[..., None]
         array = self._samples(page, path)
@@ -98,7 +98,7 @@ class PictureReader(ImageReader):
         return array[..., :1] if is_grey and may_be_grey else array
 
     def _samples(self, page: Any, path: str) -> np.ndarray:
-        """``(H, W)`` or ``(H, W, C)`` numbers of a page, in grey or RGB, with alpha if there is any."""
+        """Read the numbers ``(H, W)`` or ``(H, W, C)`` of a page, in grey or RGB, with alpha if there is any."""
         if _has_more_bits(page):
             reader = itk.ImageFileReader[itk.VectorImage[itk.US, 2]].New(FileName=path)
             reader.Update()
@@ -114,7 +114,7 @@ class PictureReader(ImageReader):
         return array
 
     def _plain(self, page: Image.Image) -> Image.Image:
-        """The page in grey, RGB, or either of them with alpha."""
+        """Convert the page to grey or RGB, with alpha if it has it."""
         if page.mode in ("P", "PA"):
             return page.convert("RGBA" if page.has_transparency_data else "RGB")
         if page.mode in ("La", "RGBa"):  # multiplied by their alpha
@@ -156,17 +156,17 @@ def _is_picture(path: str) -> bool:
 
 
 def _raw_modes(page: Any) -> list[str]:
-    """How the file holds its numbers, in Pillow's words; known until the page is loaded."""
+    """Return how the file stores its numbers, in Pillow's words; known until the page is loaded."""
     return [args if isinstance(args, str) else str(args[0]) for *_, args in page.tile if args]
 
 
 def _has_more_bits(page: Any) -> bool:
-    """Whether Pillow would drop the lower 8 of 16 bits, as it does in colour and beside alpha."""
+    """Return whether Pillow would drop the lower 8 of 16 bits, as it does in colour and beside alpha."""
     return page.mode in ("LA", "RGB", "RGBA") and any(";16" in mode for mode in _raw_modes(page))
 
 
 def _turned(array: np.ndarray, page: Image.Image) -> np.ndarray:
-    """``(W, H, C)`` as it is to be shown, from ``(H, W, C)`` as it is stored."""
+    """Turn a page ``(H, W, C)`` as it is stored into ``(W, H, C)`` as it is shown."""
     orientation = page.getexif().get(_ORIENTATION, 1)
     if orientation in (3, 4, 6, 7):  # the first row is at the bottom, or on the right
         array = array[::-1]

@@ -127,7 +127,7 @@ def refuse_lost_origin(transform: Any, image_key: str, image: Any) -> None:
 
 
 def _running() -> Iterator[tuple[Any, Any]]:
-    """Steps of the pipelines that are running, from the innermost to the outermost, and which step each is at."""
+    """List the steps of the running pipelines from the innermost out, and the step that each is at."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is execute_compose.__code__:
@@ -136,7 +136,7 @@ def _running() -> Iterator[tuple[Any, Any]]:
 
 
 def _neighbours(running: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
-    """Transforms before and after the running one, in all pipelines that it is part of."""
+    """Return the transforms before and after the running one, in all pipelines that it is part of."""
     before: list[Any] = []
     after: list[Any] = []
     for steps, current in running:
@@ -149,7 +149,7 @@ def _neighbours(running: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any
 
 
 def _flat(steps: Any) -> Iterator[Any]:
-    """The transforms of a pipeline, those of pipelines inside it one by one."""
+    """List the transforms of a pipeline, and one by one those of pipelines inside it."""
     for step in steps:
         if inner := getattr(step, "transforms", None):
             yield from _flat(inner)

@@ -91,13 +91,13 @@ class _SlabResample(SpatialResample):
             return self(data, options.pop("src_affine"), applied[TraceKeys.ORIG_SIZE], **options)
 
     def _slices(self, img: Tensor, size: tuple[int, ...]) -> int:
-        """How many slices of the result go into one slab; 0 if it is no volume."""
+        """Return how many slices of the result go into one slab; 0 if it is no volume."""
         if img.ndim != 4 or len(size) != 3 or min(size) <= 0:
             return 0
         return max(1, self.slab_voxels // (len(img) * max(size[0] * size[1], img.shape[1] * img.shape[2])))
 
     def _record(self, img: Tensor, dst_affine: Tensor, result: Tensor, dtype: Any, options: dict[str, Any]) -> Tensor:
-        """``result`` with the affine and the trace that MONAI gives, which it makes for an image of one voxel."""
+        """Give ``result`` the affine and the trace that MONAI makes for an image of one voxel."""
         voxel = super().__call__(img[:1, :1, :1, :1], dst_affine, (2, 2, 2), **options, dtype=dtype, lazy=False)
         if not isinstance(voxel, MetaTensor):
             return result
@@ -108,13 +108,13 @@ class _SlabResample(SpatialResample):
 
 
 def _can_be_cut(mode: str | int, padding_mode: str, align_corners: bool) -> bool:
-    """Whether a slab holds all it depends on: splines and reflections reach farther, corners would lie elsewhere."""
+    """Return whether a slab holds all it depends on: splines and reflections reach farther, corners would move."""
     local = str(mode) in ("bilinear", "nearest") and str(padding_mode) in ("border", "zeros")
     return local and not align_corners and not USE_COMPILED
 
 
 def _needed(points: np.ndarray, size: Sequence[int], start: int, number: int) -> tuple[int, int]:
-    """First and end of those of an image's ``number`` slices that a slab of ``size`` from ``start`` on depends on."""
+    """Return the range of an image's ``number`` slices that a slab of ``size`` from ``start`` on depends on."""
     corners = np.array(list(product((0, size[0] - 1), (0, size[1] - 1), (start, start + size[2] - 1), (1,))))
     places = corners @ points[2]
     # Slices stay slices where the spacing changes in their plane alone: what lies beside one is rounding.
@@ -127,7 +127,7 @@ def _affine(img: Tensor) -> Tensor:
 
 
 def _steps_across(affine: Tensor) -> np.ndarray | None:
-    """Of a sheared affine, as of a series with a tilted gantry, how far each axis goes at right angles to those before.
+    """Return how far each axis of a sheared affine (a tilted gantry) goes at right angles to those before it.
 
     ``None`` where the axes are at right angles.
     """

@@ -46,7 +46,7 @@ class EnsureVolume(Transform):
     """
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
-        """``(C, H, W)`` or ``(C, H, W, Z)`` to ``(C, H, W, Z)``."""
+        """Turn ``(C, H, W)`` or ``(C, H, W, Z)`` into ``(C, H, W, Z)``."""
         image: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
         if image.ndim not in (3, 4):
             raise ValueError(
@@ -80,7 +80,7 @@ class LabelToChannels(Transform):
             raise ValueError("label_values must name at least one value, got none.")
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
-        """``(1, *spatial)`` (or ``(files, *spatial)`` for one class) to ``(classes, *spatial)`` uint8."""
+        """Turn ``(1, *spatial)`` (or ``(files, *spatial)`` for one class) into ``(classes, *spatial)`` uint8."""
         mask: Tensor = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
         if self.label_values is None:
             return (mask > 0).any(dim=0, keepdim=True).to(torch.uint8)
@@ -174,7 +174,7 @@ class LabelToChannelsd(MapTransform):
 
 
 def _equal(mask: Tensor, value: float) -> Tensor:
-    """Where a mask holds a value; torch alone would wrap a value beyond the mask's type into it."""
+    """Return where a mask holds a value; torch alone would wrap a value beyond the mask's type into it."""
     if not mask.is_floating_point() and mask.dtype != torch.bool:
         limits = torch.iinfo(mask.dtype)
         if not limits.min <= value <= limits.max:
@@ -187,13 +187,13 @@ def _is_identity(affine: Tensor) -> bool:
 
 
 def _offset_vox(affine: NdarrayOrTensor, reference: MetaTensor) -> float:
-    """How far a corner of an image lies off the same corner of another of its size, at most, in voxels of the other."""
+    """Measure how far corners of an image lie off those of another of its size, at most, in voxels of the other."""
     own, other = (to_affine_nd(3, np.asarray(a, dtype=np.float64)) for a in (affine, reference.affine))
     return corner_offset_vox(other, own, reference.shape[1:])
 
 
 def _other_affines(image: MetaTensor, reference: MetaTensor) -> list[np.ndarray]:
-    """Where an image may lie as well by what its header, or the reference's, leaves open."""
+    """Return where else an image may lie, by what its header or the reference's leaves open."""
     if image.applied_operations or reference.applied_operations:
         return []  # they have been moved since, and the other affines have not
     affine, other = (to_affine_nd(3, np.asarray(i.affine, dtype=np.float64)) for i in (image, reference))
@@ -209,7 +209,7 @@ def _other_affines(image: MetaTensor, reference: MetaTensor) -> list[np.ndarray]
 
 
 def _name(image: Tensor) -> str:
-    """The image's file, for messages."""
+    """Return the image's file, for messages."""
     return str(image.meta.get("filename_or_obj", "image")) if isinstance(image, MetaTensor) else "image"
 
 

@@ -18,7 +18,7 @@ _ROUNDING = 1e-10
 
 
 def few_float32_levels(low: float, high: float) -> bool:
-    """Whether float32 has fewer than 256 numbers between two that differ.
+    """Return whether float32 has fewer than 256 numbers between two that differ.
 
     Example:
         >>> few_float32_levels(1e9, 1e9 + 1000), few_float32_levels(-1000, 3000), few_float32_levels(7, 7)
@@ -29,7 +29,7 @@ def few_float32_levels(low: float, high: float) -> bool:
 
 
 def float32_grey(image: Tensor, name: str) -> Tensor:
-    """An image ``(C, *spatial)`` in float32.
+    """Convert an image ``(C, *spatial)`` to float32.
 
     Args:
         image: real voxels, at least one.
@@ -66,7 +66,7 @@ def float32_grey(image: Tensor, name: str) -> Tensor:
 
 
 def whole_labels(mask: Tensor, name: str) -> Tensor:
-    """A label map ``(C, *spatial)`` in an integer type; what holds fractions stays as it is.
+    """Convert a label map ``(C, *spatial)`` to an integer type; one with fractions stays as it is.
 
     Args:
         mask: real voxels, at least one.

@@ -23,9 +23,10 @@ ATLAS_VALIDATION = (
 # fmt: on
 """The 25 validation patients of the paper (26 images: 031950 was scanned twice).
 
-The paper only gives the counts, and the split of Kervadec et al. (MIDL 2020). The public code of both shuffles the 220
-sorted patients, ``random.seed(0); random.shuffle(ids)``, and takes the first 25; the patients of R1.1 are ``031768`` to
-``031987``. The counts that follow, 203 images of 195 patients and 26 of 25, are those of the paper.
+The paper only gives the numbers of images, and says that the split is that of Kervadec et al. (MIDL 2020). The public
+code of both papers shuffles the 220 sorted patients by ``random.seed(0); random.shuffle(ids)`` and takes the first 25.
+The patients of R1.1 are ``031768`` to ``031987``. The resulting numbers, 203 images of 195 patients and 26 images of
+25 patients, are those of the paper.
 """
 
 _IMAGE = "Site*/*/t[0-9]*/*_t1w_deface_stx.nii.gz"

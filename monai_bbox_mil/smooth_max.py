@@ -26,7 +26,7 @@ __all__ = ["MAX_ALPHA", "SMOOTH_MAXIMA", "log_smooth_max"]
 MAX_ALPHA = 50.0
 """Largest sharpness: ``exp(alpha)`` times the number of pixels in a bag must fit a float32.
 
-Above it, a smooth maximum cannot be told from ``"max"``.
+Above it, a smooth maximum is practically equal to ``"max"``.
 """
 
 

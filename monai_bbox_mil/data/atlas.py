@@ -56,7 +56,19 @@ def atlas_datalist(
         ``{"training": [...], "validation": [...]}``, items with ``image``, ``mask`` and ``patient``.
 
     Raises:
-        ValueError: when there are no images, one has no mask, or ``validation_patients`` names unknown ones.
+        ValueError: if there are no images, one has no mask, or ``validation_patients`` names unknown patients.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for patient in ("031768", "031769"):
+        ...         session = Path(folder, "Site1", patient, "t01")
+        ...         session.mkdir(parents=True)
+        ...         for name in ("t1w_deface_stx", "LesionSmooth_stx"):
+        ...             _ = (session / f"{patient}_{name}.nii.gz").write_bytes(b"")
+        ...     parts = atlas_datalist(folder, validation_patients=["031769"])
+        >>> {name: [item["patient"] for item in items] for name, items in parts.items()}
+        {'training': ['031768'], 'validation': ['031769']}
     """
     root = Path(os.path.abspath(dataset_dir))
     images = find_atlas_images(root)

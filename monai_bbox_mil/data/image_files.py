@@ -104,5 +104,5 @@ def _dicom_images(folder: Path) -> list[Path]:
         files = [header.path for header in headers]
         if all(path.suffix.lower() == ".dcm" for path in files):
             return files
-    dicom_volume(folder)  # refuses what is no single image, before others are segmented
+    dicom_volume(folder)  # raises unless it is a single image, before other images are segmented
     return [folder]

@@ -77,9 +77,12 @@ class ReadImageSettings:
     Args:
         path: file that :func:`save_image_settings` wrote.
 
+    Raises:
+        FileNotFoundError, ValueError: on first use, as :func:`load_image_settings` does.
+
     Example:
         >>> settings = ReadImageSettings("models/image_settings.json")
-        >>> settings.check("image.nii.gz")  # nothing was read that could have changed
+        >>> settings.check("image.nii.gz")  # no setting was read yet, so none can be outdated
         'image.nii.gz'
     """
 

@@ -53,6 +53,16 @@ def promise12_datalist(
     Raises:
         ValueError: if there are no cases, a case appears twice or has no segmentation, ``validation_cases`` names
             unknown cases, or ``cases.csv`` does not fit the files or has a patient in two parts.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for case in ("Case00", "Case01"):
+        ...         for name in (f"{case}.mhd", f"{case}_segmentation.mhd"):
+        ...             _ = Path(folder, name).write_bytes(b"")
+        ...     parts = promise12_datalist(folder, validation_cases=[1])
+        >>> {name: [item["patient"] for item in items] for name, items in parts.items()}
+        {'training': ['Case00'], 'validation': ['Case01']}
     """
     root = Path(os.path.abspath(dataset_dir))
     images = find_promise12_cases(root)

@@ -52,6 +52,16 @@ class DeepCut(Relabelling):
     Raises:
         ValueError: in the constructor, if ``interval`` or ``batch_size`` is less than 1; when training starts, if the
             labels are not filled boxes of the image's size, or a checkpoint is from other data.
+
+    Example:
+        >>> from monai.networks.nets import BasicUNet
+        >>> from monai_bbox_mil.data import SliceDataset
+        >>> filled_box = torch.zeros(1, 16, 16)
+        >>> filled_box[:, 2:9, 3:9] = 1
+        >>> slices = SliceDataset([{"image": torch.rand(1, 16, 16), "label": filled_box}])
+        >>> network = BasicUNet(spatial_dims=2, out_channels=1, features=(4, 4, 8, 8, 8, 4))
+        >>> optimizer = torch.optim.Adam(network.parameters())
+        >>> deepcut = DeepCut(slices, network, optimizer, refine=lambda prob, image: prob, interval=10)
     """
 
     checkpoint_name = "deepcut"  # see monai_bbox_mil.runs.complete_checkpoint

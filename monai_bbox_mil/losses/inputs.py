@@ -35,6 +35,12 @@ def check_inputs(input: Tensor, target: Tensor, sigmoid: bool) -> tuple[Tensor, 
     Raises:
         TypeError: if ``input`` is a list of outputs.
         ValueError: if a shape, a type or a value does not fit.
+
+    Example:
+        >>> box = torch.tensor([[[0.4, 1.0, 2.6, 3.0, 0.0]]])
+        >>> logits, target = check_inputs(torch.zeros(1, 1, 4, 4, dtype=torch.float16), box, sigmoid=True)
+        >>> logits.dtype, target
+        (torch.float32, tensor([[[0., 1., 3., 3., 0.]]]))
     """
     if not torch.is_tensor(input):
         raise TypeError(f"input must be one tensor (B, C, *spatial), got a {type(input).__name__}. {_SEVERAL_HEADS}")

@@ -20,6 +20,13 @@ def refuse_second_derivative(gradient: Tensor, input: Tensor) -> Tensor:
 
     Raises:
         RuntimeError: if the result is differentiated with respect to ``input``.
+
+    Example:
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> refuse_second_derivative(2 * x.detach(), x).sum().backward()
+        Traceback (most recent call last):
+        RuntimeError: this loss cannot be differentiated twice, because it computes its gradient together with its \
+value. For a second derivative, use another loss or finite differences of this loss's gradient.
     """
     return _Refuse.apply(gradient, input) if torch.is_grad_enabled() and input.requires_grad else gradient
 

@@ -210,7 +210,7 @@ def test_resuming_makes_masks_that_are_missing_truncated_or_of_another_size(pres
     assert resumed(present) == ["b", "c", "d"]
     printed = capsys.readouterr().out
     assert "that are kept: 1." in printed
-    assert "that are no masks of their images: 2, 'b_segmentation" in printed
+    assert "that do not fit their images: 2, 'b_segmentation" in printed
     assert "30, 39" in printed
     assert "that are replaced: 2." in printed
 

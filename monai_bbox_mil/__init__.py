@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> ModuleType:
-    # Import each module on first use, so that using the losses does not wait for the image readers.
+    # Rooms are imported on first use, so that importing the losses does not also import the image readers.
     if name in __all__:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maximum and smooth maxima of probabilities over bags of pixels.
 
-Source: Wang & Xia, MICCAI 2021, Eq. 6 and 7. The smooth maxima are functions of sums over the bag, so the exponentials
-of a pixel are computed once, no matter how many bags contain it. The input is logits and the output is logarithms of
+Source: Wang & Xia, MICCAI 2021, Eq. 6 and 7. The smooth maxima are functions of sums over the bag, so each pixel's
+exponentials are computed once, however many bags the pixel is in. The input is logits and the output is logarithms of
 probabilities, so that a bag of saturated pixels (``p = 1e-30``) keeps its value and its gradient.
 
-With ``q = 1 - p`` both smooth maxima obey ``1 - M_alpha(p) = M_{-alpha}(q)``: the complement of a smooth maximum is
-the smooth *minimum* of the complements. A negative bag therefore only needs a negative ``alpha``.
+With ``q = 1 - p``, both smooth maxima satisfy ``1 - M_alpha(p) = M_{-alpha}(q)``: the complement of a smooth maximum is
+the smooth *minimum* of the complements. A negative bag therefore needs nothing but a negative ``alpha``.
 """
 
 from __future__ import annotations
@@ -24,29 +24,28 @@ from monai_bbox_mil.bags.protocol import Bags
 __all__ = ["MAX_ALPHA", "SMOOTH_MAXIMA", "log_smooth_max"]
 
 MAX_ALPHA = 50.0
-"""Largest sharpness: ``exp(alpha)`` times the number of pixels in a bag must fit a float32.
-
-Above it, a smooth maximum is practically equal to ``"max"``.
-"""
+"""Largest sharpness. ``exp(alpha)`` times the number of pixels in a bag must fit into a float32. Beyond this value the
+smooth maxima equal ``"max"``."""
 
 
 def log_smooth_max(logits: Tensor, bags: Bags, method: str, alpha: float = 4.0) -> Tensor:
     """Compute the logarithm of the (smooth) maximum of ``p = sigmoid(logits)`` over each bag.
 
-    A negative ``alpha`` gives the (smooth) minimum instead.
+    A negative ``alpha`` gives the minimum.
 
     Args:
-        logits: one finite number per pixel, in the shape that ``bags`` takes. A logit whose ``p`` would underflow is
-            raised to the smallest one whose ``p`` does not (-82 in float32 at ``alpha`` 4) and keeps its gradient.
+        logits: one finite number per pixel, in the shape that ``bags`` takes. A logit so small that ``p`` would
+            underflow is replaced by the smallest logit that does not (-82 in float32 at ``alpha`` 4). It keeps its
+            gradient.
         bags: which pixels belong together.
-        method: a key of :data:`SMOOTH_MAXIMA`; ``"max"`` uses only the sign of ``alpha``.
-        alpha: sharpness, not 0, between -50 and 50.
+        method: a name from :data:`SMOOTH_MAXIMA`. With ``"max"`` only the sign of ``alpha`` matters.
+        alpha: sharpness; not 0, and between -50 and 50.
 
     Returns:
-        ``(M,)`` logarithms of probabilities, one per bag; at most 0 up to rounding.
+        ``(M,)`` logarithms, at most 0 up to rounding.
 
     Raises:
-        ValueError: if ``method`` is unknown or ``alpha`` is out of range.
+        ValueError: if the method is unknown or ``alpha`` is out of range.
 
     Example:
         >>> from monai_bbox_mil.bags import BoxPatches, CrossingLines
@@ -66,7 +65,7 @@ def log_smooth_max(logits: Tensor, bags: Bags, method: str, alpha: float = 4.0) 
 
 
 def _log_alpha_softmax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
-    """Compute ``log(sum(p e^(alpha p)) / sum(e^(alpha p)))``, Eq. 6."""
+    """Compute Eq. 6."""
     p = _without_underflow(logits, alpha).sigmoid()
     weight = (alpha * p).exp()
     sums = bags.sum(torch.complex(p * weight, weight))
@@ -74,10 +73,10 @@ def _log_alpha_softmax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
 
 
 def _log_alpha_quasimax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
-    """Compute the logarithm of ``log(mean(e^(alpha p))) / alpha``, Eq. 7.
+    """Compute Eq. 7, ``log(mean(e^(alpha p))) / alpha``.
 
-    Where the mean is near 1, ``expm1`` and ``log1p`` preserve small ``p``. Where it is near 0, which only happens for a
-    negative ``alpha``, the logarithm is taken directly.
+    Where the mean is near 1, use expm1 and log1p, because rounding would lose a small p. Where the mean is near 0,
+    which happens only for a negative alpha, use the formula as written.
     """
     p = _without_underflow(logits, alpha).sigmoid()
     excess = torch.expm1(alpha * p)
@@ -90,12 +89,15 @@ def _log_alpha_quasimax(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
 
 
 def _log_max(logits: Tensor, bags: Bags, alpha: float) -> Tensor:
-    """Compute the logarithm of the exact maximum, or of the minimum for a negative ``alpha``."""
+    """Compute the exact maximum, or the minimum for a negative ``alpha``."""
     return logsigmoid(bags.max(logits) if alpha > 0 else -bags.max(-logits))
 
 
 def _without_underflow(logits: Tensor, alpha: float) -> Tensor:
-    """Raise logits by a constant, which keeps the gradient, until ``p e^(alpha p)`` no longer underflows."""
+    """Raise very small logits until ``p e^(alpha p)`` no longer underflows.
+
+    The difference is added as a constant, so the gradient stays.
+    """
     floor = math.log(torch.finfo(logits.dtype).tiny) + 5 + max(0.0, -alpha)
     return logits + (logits.detach().clamp(min=floor) - logits.detach())
 
@@ -105,7 +107,4 @@ SMOOTH_MAXIMA: dict[str, Callable[[Tensor, Bags, float], Tensor]] = {
     "alpha_quasimax": _log_alpha_quasimax,
     "max": _log_max,
 }
-"""Ways to join the pixels of a bag, by the name that the losses take.
-
-To add one, write a function and add a row here.
-"""
+"""Ways to combine the pixels of a bag, by the name that the losses accept. To add one, write a function and a row."""

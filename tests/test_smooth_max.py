@@ -80,7 +80,7 @@ def test_float32_is_close_to_float64(method, alpha, shift):
     assert torch.allclose(low.double(), high, atol=1e-5, rtol=1e-5)
 
 
-def test_larger_alpha_moves_the_softmax_from_mean_to_max():
+def test_larger_alphas_move_from_the_mean_to_the_maximum():
     logits, bags = random_logits(1, 20), ConsecutiveBags(20)
     soft = [log_smooth_max(logits, bags, "alpha_softmax", a).exp().item() for a in (1e-6, 1.0, 8.0, 50.0)]
     assert soft == sorted(soft)
@@ -88,7 +88,7 @@ def test_larger_alpha_moves_the_softmax_from_mean_to_max():
     assert soft[-1] == pytest.approx(logits.sigmoid().max().item(), abs=0.02)
 
 
-def test_an_unknown_method_or_an_alpha_out_of_range_raises():
+def test_an_unknown_method_or_alpha_out_of_range_raises():
     with pytest.raises(ValueError, match="smooth_max must be .* got 'mean'"):
         log_smooth_max(torch.zeros(1), ConsecutiveBags(1), "mean")
     for alpha in (0, 51, -51, float("nan")):

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bags of pixels, and sums and maxima of pixel values over them.
+"""Bags of pixels, and sums of pixel values over them.
 
 Source: Wang & Xia, "Bounding Box Tightness Prior for Weakly Supervised Image Segmentation", MICCAI 2021, sections 2.2
 and 2.3.

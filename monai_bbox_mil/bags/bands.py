@@ -17,38 +17,35 @@ __all__ = ["BoxBands"]
 
 
 class BoxBands:
-    """Bands of ``width`` pixels into which every box is cut along each axis; the last band of an axis may be narrower.
+    """Every box, cut across each axis into bands of ``width`` pixels; the last band of an axis may be narrower.
 
-    The bands of one axis are disjoint and fill the box. In 2D they consist of rows or of columns; in 3D they are slabs
-    along each of the three axes.
+    The bands of one axis are disjoint and fill the box: in 2D those of rows and those of columns, in 3D slabs along
+    each of the three axes.
 
     Args:
-        box_tensor: ``(B, N_max, 2*D + 1)`` on the CPU. The corners must be whole voxels inside the image.
+        box_tensor: ``(B, N_max, 2*D + 1)`` on the host, corners whole voxels inside the image.
         shape: ``(B, C, *spatial)`` of the network's output.
-        width: width of a band in pixels.
-        device: device on which to make the tables of pixels.
+        width: of a band, in pixels.
+        device: where the tables of pixels are wanted.
 
     Attributes:
-        pixel: ``(K,)`` flat index in ``(B, C, *spatial)`` of each pixel of each box, one box after the other. A pixel
-            that several boxes cover appears several times.
-        ignored_pixel: the same for the ignored boxes, which have no bands.
-        thickness: ``(M,)`` float32, number of rows (columns, slices) in each band.
+        pixel: ``(K,)`` flat index in ``(B, C, *spatial)`` of each pixel of each box, one box after the other; a pixel
+            that several boxes cover is there several times.
+        ignored_pixel: the same of the ignored boxes, which have no bands.
+        thickness: ``(M,)`` float32, how many rows (columns, slices) each band has.
         channel: ``(M,)`` class of each band.
-        num_boxes: number of boxes ``N``, without the ignored ones.
-        box: ``(M,)`` index of the box that each band belongs to.
-        depth: ``(M,)`` int64, number of bands between each band and the nearer side of its box.
-        per_axis: ``(M,)`` int64, number of bands of the same box along the same axis.
-        box_of_pixel: ``(K,)`` index of the box that each entry of ``pixel`` belongs to.
-        squared_radius: ``(K,)`` float32, ``sum_a (x_a / h_a)^2`` for each entry of ``pixel``. ``x_a`` is its distance
-            from the middle of its box along axis ``a``, and ``h_a`` is half the size of the box. The value is 1 on the
-            inscribed ellipse. Pixels at the same exact distance, such as mirrored ones, have exactly the same value.
-
-    Raises:
-        ValueError: if ``box_tensor`` does not fit ``shape``, or ``width`` is less than 1.
+        num_boxes: ``N``, ignored ones left out.
+        box: ``(M,)`` number of the box that each band belongs to.
+        depth: ``(M,)`` int64, how many bands lie between each band and the nearer side of its box.
+        per_axis: ``(M,)`` int64, how many bands its box has along its axis.
+        box_of_pixel: ``(K,)`` number of the box of each of ``pixel``.
+        squared_radius: ``(K,)`` float32, ``sum_a (x_a / h_a)^2`` of each of ``pixel``, with ``x_a`` its distance
+            from the middle of its box along axis ``a`` and ``h_a`` half its box's size: 1 on the inscribed ellipse.
+            Pixels that are equally far by exact arithmetic, such as mirrored ones, have the same number.
 
     Example:
         >>> bands = BoxBands(torch.tensor([[[0.0, 0, 2, 3, 0]]]), (1, 1, 2, 3), 2, torch.device("cpu"))
-        >>> bands.thickness, bands.sum(torch.tensor([1.0, 2, 3, 4, 5, 6]))  # two rows; two columns; the third column
+        >>> bands.thickness, bands.sum(torch.tensor([1.0, 2, 3, 4, 5, 6]))  # both rows; two columns; the third one
         (tensor([2., 2., 1.]), tensor([21., 12.,  9.]))
     """
 
@@ -59,7 +56,7 @@ class BoxBands:
         self.num_boxes, self.pixel, self.ignored_pixel = pixels.num_boxes, pixels.pixel, pixels.ignored_pixel
         self.box_of_pixel = pixels.box
         dims = len(pixels.place)
-        # Bands are ordered by axis, then by box.
+        # All bands of the first axis before those of the next, and on each axis those of a box one after the other.
         length = pixels.size.flatten()
         bands = ceil_div(length, width)
         first_band = starts(bands).view(dims, self.num_boxes)
@@ -75,10 +72,10 @@ class BoxBands:
         self._band = torch.cat([pixels.of_box(first) + number for first, number in zip(first_band, numbers)])
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up the pixels' ``values`` ``(K,)`` over each band; returns ``(M,)``."""
+        """Sum the ``values`` ``(K,)`` of the pixels over each band, ``(M,)``."""
         return values.new_zeros(len(self.thickness)).index_add(0, self._band, values.repeat(self._dims))
 
     def max(self, values: Tensor) -> Tensor:
-        """Find the largest of the pixels' ``values`` ``(K,)`` in each band; returns ``(M,)``."""
+        """Return the largest of the ``values`` ``(K,)`` of the pixels in each band, ``(M,)``."""
         lowest = values.new_full((len(self.thickness),), -math.inf)
         return lowest.scatter_reduce(0, self._band, values.repeat(self._dims), "amax")

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Crossing lines (2D) and crossing planes (3D) of boxes.
 
-A digital line has no gaps here, and the lines of one direction and angle are disjoint. Every line of a box is therefore
-met by any 4-connected object that touches all four sides of the box.
+These digital lines have no gaps, and the lines of one direction and angle are disjoint. A 4-connected object that
+touches all four sides of its box therefore meets every line.
 """
 
 from __future__ import annotations
@@ -23,21 +23,18 @@ __all__ = ["CrossingLines", "resolve_angles"]
 
 
 def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
-    """Expand the paper's ``(start, stop, step)``, or a list, to angles in degrees.
+    """Turn the paper's ``(start, stop, step)``, or a list, into a tuple of angles in degrees.
 
-    Three values ``(start, stop, step)`` are a range, with ``stop`` included, if ``start < stop``, ``step > 0`` and the
-    three do *not* increase strictly. Anything else is a list. So ``(-40, 40, 20)`` is a range of five angles, and
+    Exactly three values that do *not* increase strictly, with ``start < stop`` and ``step > 0``, are read as a range
+    that includes its stop. Anything else is read as a list. So ``(-40, 40, 20)`` is a range of five angles, and
     ``(-30, 0, 30)`` is a list of three.
 
     Args:
         angles_deg: degrees, each inside ``(-90, 90)``.
 
-    Returns:
-        the angles in degrees.
-
     Raises:
-        ValueError: if there is no angle, an angle appears twice or lies outside ``(-90, 90)``, or the step of a range
-            does not lead from start to stop.
+        ValueError: if ``angles_deg`` is empty, contains the same angle twice or an angle outside ``(-90, 90)``, or is a
+            range whose step does not lead from start to stop.
 
     Example:
         >>> resolve_angles((-40, 40, 20))
@@ -53,12 +50,14 @@ def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
         count = round((stop - start) / step)
         if not math.isclose(start + count * step, stop, abs_tol=1e-6):
             raise ValueError(
-                f"angles_deg must be (start, stop, step) whose step leads from start to stop, got {angles}. To give a "
-                "list of three angles instead, put them in increasing order."
+                f"angles_deg must have a step that leads from start to stop when it is (start, stop, step), "
+                f"got {angles}. To give a list of three angles, sort them in increasing order."
             )
         angles = tuple(start + i * step for i in range(count + 1))
     if not angles or len(set(angles)) != len(angles) or not all(-90 < a < 90 for a in angles):
-        raise ValueError(f"angles_deg must hold distinct angles inside (-90, 90) degrees, got {tuple(angles_deg)}.")
+        raise ValueError(
+            f"angles_deg must be distinct angles in degrees, each between -90 and 90, got {tuple(angles_deg)}."
+        )
     return angles
 
 
@@ -66,28 +65,26 @@ class CrossingLines:
     """Positive bags: the crossing lines (2D) or crossing planes (3D) of every box.
 
     For each ordered pair of axes ``(a, b)`` and each angle, lines run from the low to the high side of ``a`` and are
-    numbered along ``b``. Let ``u`` and ``v`` be a pixel's offsets along ``a`` and ``b`` from the centre of the box. A
-    line is the set of pixels with the same ``v - round(u tan(angle))``, or, where ``|tan(angle)| > 1``, with the same
-    ``u - round(v / tan(angle))``. Lines that leave the box before they reach the opposite side are left out. In 3D a
-    line in the plane ``(a, b)`` is extruded through the box along the third axis.
+    numbered along ``b``. With ``u`` and ``v`` a pixel's offset along ``a`` and ``b`` from the box's centre, a line is
+    the set of pixels with ``v - round(u tan(angle))`` constant, or, where ``|tan(angle)| > 1``, with
+    ``u - round(v / tan(angle))`` constant. Lines that leave the box before they reach the opposite side do not count.
+    In 3D a line of the plane ``(a, b)`` is extruded through the box along the third axis.
 
-    Lines near the sides of a loose box may miss the object. With a ``core`` below 1, only the middle lines of each pair
-    of axes and angle are used: of ``n`` lines, ``floor(n (1 - core) / 2)`` are left out on each side.
+    Near the sides of a loose box, lines may miss the object. With a ``core`` below 1, only the middle lines of each
+    pair of axes and each angle are used: ``floor(n (1 - core) / 2)`` of ``n`` lines are left out on either side.
 
-    Every line has one pixel for each step along its *run* axis (``a``, or ``b`` if the line is steep) and shifts along
-    the *other* axis. So pixel ``s`` of all lines of one angle is row ``s`` of the box, shifted, and sums over lines are
-    sums of shifted rows. In the gradient, each pixel adds up its lines, which is a sum of shifted rows of lines.
+    Both kinds of line, flat and steep, have one pixel for each step along their *run* axis (``a``, or ``b`` for a steep
+    line) and shift along the *other* axis. Pixel ``s`` of all lines at one angle is thus row ``s`` of the box, shifted.
+    Sums over lines are sums of shifted rows. The gradient adds up the lines through each pixel, so it is a sum of
+    shifted rows of lines.
 
     Args:
-        patches: the boxes; ignored ones have no lines.
+        patches: the boxes; ignored boxes have no lines.
         angles_deg: angles in degrees, see :func:`resolve_angles`.
         core: share of the lines to use, in ``(0, 1]``.
 
     Attributes:
-        per_class: number of lines of each class; the lines are ordered by class.
-
-    Raises:
-        ValueError: if the angles are not valid, see :func:`resolve_angles`.
+        per_class: number of lines of each class. The lines are ordered by class.
 
     Example:
         >>> patches = BoxPatches(torch.tensor([[[0., 1, 2, 3, 0]]]), (1, 1, 2, 3), torch.device("cpu"))
@@ -106,36 +103,36 @@ class CrossingLines:
 
     @property
     def size(self) -> Tensor:
-        """``(M,)`` float32, number of pixels in each line."""
+        """Return the number of pixels of each line, ``(M,)`` float32."""
         return self.sum(torch.ones_like(self._patches.in_box[: self._patches.num_box_slots]))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up values over each line.
+        """Sum the values on each line.
 
         Args:
-            values: ``(T,)`` one real or complex number per slot of the patches.
+            values: ``(T,)``, one real or complex number for each slot of the patches.
 
         Returns:
-            ``(M,)`` sums.
+            ``(M,)``.
         """
         canvas = self._draw(values, 0.0, lambda box, axis: box.sum(axis))
         return sum_windows(canvas, self._tables.there, self._tables.back).index_select(0, self._tables.line)
 
     def max(self, values: Tensor) -> Tensor:
-        """Find the largest value in each line; among equal values, the first one gets the gradient.
+        """Find the largest of the real ``values`` on each line; among equal values the first gets the gradient.
 
         Args:
-            values: ``(T,)`` one real number per slot of the patches.
+            values: ``(T,)``, one number for each slot of the patches.
 
         Returns:
-            ``(M,)`` maxima.
+            ``(M,)``.
         """
         canvas = self._draw(values, -math.inf, lambda box, axis: box.max(axis).values)
         largest = largest_of_windows(canvas, self._tables.there).index_select(0, self._tables.line)
         return canvas.index_select(0, largest)
 
     def _draw(self, values: Tensor, beside: float, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
-        """Return the values of all slots of all canvases; in 3D a canvas is the box reduced along its third axis."""
+        """Draw the values of all slots of all canvases; in 3D a canvas is the box reduced along its third axis."""
         sizes = self._patches.size[: self._patches.num_boxes].tolist()
         if not sizes:
             return values.new_full((len(self._tables.source),), beside)

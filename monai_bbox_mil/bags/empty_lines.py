@@ -19,11 +19,10 @@ class EmptyLines:
     """Negative bags of the MIL baseline: every full row and column (3D: axis-aligned slice) that meets no box.
 
     Args:
-        patches: the boxes. A line that meets an ignored box is left out too.
+        patches: the boxes. A line that meets an ignored box is not empty either.
 
     Attributes:
-        per_class: number of lines of each class; the lines are ordered by class.
-        size: ``(M,)`` float32, number of pixels in each line.
+        per_class: number of lines of each class. The lines are ordered by class.
 
     Example:
         >>> patches = BoxPatches(torch.tensor([[[1., 1, 2, 2, 0]]]), (1, 1, 2, 2), torch.device("cpu"))
@@ -37,7 +36,7 @@ class EmptyLines:
         batch, num_classes, *spatial = patches.shape
         empty, size = [], []
         for axis, length in enumerate(spatial):
-            # +1 where a box begins and -1 where it ends: the running sum is the number of boxes that a line meets.
+            # Each box adds 1 where it begins and -1 where it ends, so the running sum is the number of boxes on a line.
             change = torch.zeros(num_classes, batch, length + 1, dtype=torch.long)
             one = torch.ones_like(patches.channel)
             low = patches.low[:, axis]
@@ -52,13 +51,13 @@ class EmptyLines:
         self._line = line.to(patches.pixel.device)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up the real or complex ``values`` ``(B, C, *spatial)`` over each line; returns ``(M,)``."""
+        """Sum the real or complex ``values`` ``(B, C, *spatial)`` over each line; returns ``(M,)``."""
         return self._reduce(values, lambda image, axes: image.sum(axes))
 
     def max(self, values: Tensor) -> Tensor:
-        """Find the largest of the real ``values`` ``(B, C, *spatial)`` in each line; returns ``(M,)``.
+        """Find the largest of the real ``values`` ``(B, C, *spatial)`` on each line; returns ``(M,)``.
 
-        Equal largest values share the gradient.
+        Equal maxima share the gradient.
         """
         return self._reduce(values, lambda image, axes: image.amax(axes))
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Check of the shapes of boxes and images from which bags are made."""
+"""Checks of the shapes from which bags are built."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ __all__ = ["check_batch"]
 
 
 def check_batch(box_tensor: Tensor, shape: Sequence[int]) -> None:
-    """Raise ``ValueError`` unless a box tensor has the shape for a batch of images; its values are not checked.
+    """Raise ``ValueError`` unless a box tensor's shape matches the images' shape; the boxes themselves are not read.
 
     Args:
         box_tensor: ``(B, N_max, 2*D + 1)``.
-        shape: ``(B, C, *spatial)`` of the images.
-
-    Raises:
-        ValueError: if the images are neither 2D nor 3D, or the box tensor does not fit them.
+        shape: ``(B, C, *spatial)``.
 
     Example:
         >>> import torch

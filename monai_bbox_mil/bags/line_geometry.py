@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Number and position of the lines that cross a box at each angle, as whole numbers on the CPU."""
+"""Number of lines that cross a box at each angle, and how far each line shifts sideways, computed on the host."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Lines", "lines_of_boxes"]
 
 
 class Lines(NamedTuple):
-    """Lines of ``N`` canvases at ``A`` angles; a canvas is a box seen along a pair of axes.
+    """Lines of ``N`` canvases at ``A`` angles. A canvas is a box seen along a pair of axes.
 
-    Canvases are ordered by pair of axes, then by box.
+    The canvases are ordered by pair of axes, then by box.
     """
 
     pairs: list[tuple[int, int]]
-    """Run axis and other axis: a line has one pixel per step along the run axis; lines differ along the other axis."""
+    """Run axis and other axis. A line has one pixel per step along its run axis; lines differ along the other axis."""
     run: Tensor
     """``(N,)`` size along the run axis."""
     other: Tensor
@@ -30,28 +30,17 @@ class Lines(NamedTuple):
     number: Tensor
     """``(N, A)`` number of lines."""
     middle: Tensor
-    """``(N, A)`` position of line 0 on the other axis where it crosses the middle of the run axis."""
+    """``(N, A)`` position of line 0 on the other axis at the middle of the run axis."""
     first_shift: Tensor
     """``(N, A)`` smallest position of line 0 on the other axis."""
     last_shift: Tensor
     """``(N, A)`` largest position of line 0 on the other axis."""
     shift: Tensor
-    """``(2 S + 1, A)`` offset of a line from its middle, for each number of half steps ``-S..S`` from the centre."""
+    """``(2 S + 1, A)`` distance of a line from its middle position, ``-S..S`` half steps away from the centre."""
 
 
 def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> Lines:
-    """Find the lines of boxes, as :class:`CrossingLines` describes them.
-
-    Args:
-        size: ``(boxes, D)`` int64, sizes of the boxes in pixels.
-        angles: angles in degrees.
-        core: share of the lines to use, in ``(0, 1]``.
-
-    Example:
-        >>> lines_of_boxes(torch.tensor([[3, 4]]), [0.0]).number  # four columns, three rows
-        tensor([[4],
-                [3]])
-    """
+    """Compute the :class:`CrossingLines` of boxes of ``size`` ``(boxes, D)`` at the given angles in degrees."""
     pairs = list(permutations(range(size.shape[1]), 2))
     run, other = (size[:, list(axes)].T.flatten() for axes in zip(*pairs))
     tangent = torch.tensor([math.tan(math.radians(angle)) for angle in angles], dtype=torch.float64)
@@ -61,10 +50,10 @@ def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> 
     number = torch.where(steep, 2 * reach - other[:, None] + 2, other[:, None] - 2 * reach).clamp(min=0)
     middle = torch.where(steep, other[:, None] - 1 - reach, reach)
     if size.shape[1] == 3:
-        # A plane at angle 0 is found for two pairs of axes and used once.
+        # An upright plane occurs in two directions; use it once.
         once = torch.tensor([run == (other + 1) % 3 for run, other in pairs]).repeat_interleave(len(size))
         number = number * (once[:, None] | (tangent != 0))
-    beside = ((1 - core) / 2 * number).floor().long()  # left out on each side
+    beside = ((1 - core) / 2 * number).floor().long()  # the same number on either side
     number, middle = number - 2 * beside, middle + beside
     longest = int(run.max()) if len(run) else 1
     shift = _round_half_to_zero(torch.arange(-longest, longest + 1)[:, None] / 2 * slope)
@@ -74,6 +63,6 @@ def lines_of_boxes(size: Tensor, angles: Sequence[float], core: float = 1.0) -> 
 def _round_half_to_zero(x: Tensor) -> Tensor:
     """Round to int64, ties toward zero.
 
-    The function is odd, and a line at 45 degrees does not jump by two pixels where it passes the centre.
+    The rounding is symmetric about zero, and a 45 degree line makes no jump of two at the centre.
     """
     return (x.sign() * (x.abs() - 0.5).ceil()).long()

@@ -1,10 +1,10 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Index tables that lead values from the patches of boxes to sums over their lines, and gradients back.
+"""Tables that say which slots of the box patches add up to which line, and which lines make up each slot's gradient.
 
-A *canvas* is a box seen along one pair of axes: its rows run along the other axis, one per step of a line. A *group* is
-the row of all lines of one canvas and angle. Both are stored in blocks of ``LANES`` slots. Each row is padded with
-enough zeros that a shifted window never reaches the next row.
+A *canvas* is a box seen along one pair of axes. It has one row for each step of a line, and its rows run along the
+other axis. A *group* is the row of all lines of one canvas and angle. Canvases and groups are stored in blocks of
+``LANES`` slots. Each row has enough zeros beside it that a shifted window never reaches the next row.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ __all__ = ["LineTables", "line_tables"]
 
 
 class LineTables(NamedTuple):
-    """Tables from which :class:`CrossingLines` computes sums, maxima and gradients."""
+    """The tables that :class:`CrossingLines` needs."""
 
     source: Tensor
-    """Index of the pixel for each slot of the canvases that are drawn; index 0 is a zero."""
+    """For each slot of a drawn canvas, the index of its pixel; index 0 is a zero."""
     on_patches: bool
-    """Whether the patches themselves, before the drawn canvases, are the canvases of the first pair of axes."""
+    """Whether the patches themselves come first, as the canvases of the first pair of axes, before the drawn ones."""
     there: Windows
-    """Windows of canvases whose sum is a block of lines."""
+    """Windows of the canvases that add up to each block of lines."""
     back: Windows
-    """Windows of lines whose sum is the gradient of a block of a canvas."""
+    """Windows of the lines that add up to the gradient of each block of a canvas."""
     line: Tensor
     """``(M,)`` slot of each line, ordered by box."""
 
 
 class _Layout(NamedTuple):
-    """Whole numbers on the CPU, for each of ``N`` canvases and ``A`` angles."""
+    """Whole numbers on the host, for each of ``N`` canvases and ``A`` angles."""
 
     drawn: Tensor
-    """``(N,)`` 1 if the canvas is drawn, 0 if the patch itself is the canvas."""
+    """``(N,)`` 0 where the patch itself is the canvas, else 1."""
     pad: Tensor
-    """``(N,)`` number of blocks of zeros before each row and after the last."""
+    """``(N,)`` blocks of zeros before each row, and after the last row."""
     row_blocks: Tensor
-    """``(N,)`` number of blocks in a row, including its zeros."""
+    """``(N,)`` blocks of a row, including its zeros."""
     lead: Tensor
-    """``(N,)`` number of slots before the first pixel, in the first block of a row that has pixels."""
+    """``(N,)`` slots before the first pixel in the first block that contains pixels."""
     zero: Tensor
     """``(N,)`` slot of the first pixel."""
     left: Tensor
-    """``(N, A)`` number of blocks of zeros before a group."""
+    """``(N, A)`` blocks of zeros before a group."""
     line_blocks: Tensor
-    """``(N, A)`` number of blocks in a group that have lines."""
+    """``(N, A)`` blocks of a group that contain lines."""
     group_blocks: Tensor
-    """``(N, A)`` number of blocks in a group, including its zeros."""
+    """``(N, A)`` blocks of a group, including its zeros."""
     line_zero: Tensor
     """``(N, A)`` slot of a group's first line."""
 
@@ -78,7 +78,7 @@ def _layout(patches: BoxPatches, lines: Lines) -> _Layout:
     pad = ceil_div(stray, LANES)
     row_blocks = pad + ceil_div(lines.other, LANES)
     drawn, lead = torch.ones_like(lines.run), torch.zeros_like(lines.run)
-    # Without steep lines, no shift leads out of the box, so the patches can serve as canvases without further zeros.
+    # Without steep lines no line leaves its box, so the patches can serve as canvases without added zeros.
     if patches.size.shape[1] == 2 and not stray.any():
         drawn[boxes], lead[boxes], row_blocks[boxes] = 0, 1, patches.blocks_per_row[boxes]
     zero = (starts(drawn * (lines.run * row_blocks + pad)) + pad) * LANES
@@ -94,13 +94,13 @@ def _layout(patches: BoxPatches, lines: Lines) -> _Layout:
 
 
 def _rows(counts: Tensor, *fields: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-    """Repeat each owner's ``fields`` ``counts`` times; the last result numbers the copies of each owner from 0."""
+    """Repeat the ``fields`` of each owner ``counts`` times, and number the copies of each owner from 0."""
     owner, number = ragged_arange(counts, device)
     return *(field.index_select(0, owner) for field in torch.stack(fields).to(device, torch.int32)), number
 
 
 def _draw(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Tensor, Tensor]:
-    """Return the source of each drawn slot, and the number of gradient windows for each block of all canvases."""
+    """Compute the source of each drawn slot, and the number of gradient windows for each block of all canvases."""
     device = patches.pixel.device
     first, step_stride, lane_stride = _sources(patches, lines)
     blocks = layout.drawn * (lines.run * layout.row_blocks + layout.pad)
@@ -121,10 +121,7 @@ def _draw(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Tensor, T
 
 
 def _row_places(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Tensor, Tensor]:
-    """Return, for each row and angle, the slot of line 0's pixel and the slot of the line through the row's pixel 0.
-
-    Both are ``(rows of all canvases, A)``.
-    """
+    """Find, for each row of all canvases and each angle, line 0's slot in the row and the line slot of its pixel 0."""
     device = patches.pixel.device
     canvas, length, zero, row_slots, step = _rows(
         lines.run, torch.arange(len(lines.run)), lines.run, layout.zero, layout.row_blocks * LANES, device=device
@@ -137,7 +134,7 @@ def _row_places(patches: BoxPatches, lines: Lines, layout: _Layout) -> tuple[Ten
 
 
 def _there(lines: Lines, layout: _Layout, pixel_of_line: Tensor) -> Windows:
-    """Return the windows of canvases: each block of lines adds up one window of each row of its canvas."""
+    """Build the forward windows: each block of lines adds up one window from every row of its canvas."""
     device, num_angles = pixel_of_line.device, lines.number.shape[1]
     runs = lines.run[:, None].expand_as(layout.left)
     fields = (layout.left, layout.left + layout.line_blocks, runs)
@@ -154,7 +151,7 @@ def _there(lines: Lines, layout: _Layout, pixel_of_line: Tensor) -> Windows:
 
 
 def _back(lines: Lines, layout: _Layout, line_of_pixel: Tensor, counts: Tensor) -> Windows:
-    """Return the windows of lines: each block of a canvas's row adds up one window of each group of the canvas."""
+    """Build the gradient windows: each block of a canvas adds up one window from every group of that canvas."""
     filled = layout.row_blocks - layout.pad
     row, blocks, number = _rows(lines.run * filled, starts(lines.run), filled, device=line_of_pixel.device)
     step = number.div(blocks, rounding_mode="floor")
@@ -168,10 +165,9 @@ def _offsets(counts: Tensor) -> Tensor:
 
 
 def _sources(patches: BoxPatches, lines: Lines) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for each canvas, the index of its first pixel and its strides along the run axis and the other axis.
+    """Find the first pixel of each canvas, and its strides along the run axis and the other axis.
 
-    In 2D these are slots of the patches. In 3D they are indices, starting from 1, into the reductions of the boxes
-    along axes 0, 1 and 2.
+    In 2D these are slots of the patches. In 3D they index the boxes' reductions along axis 0, 1 and 2, starting at 1.
     """
     size = patches.size[: patches.num_boxes]
     if size.shape[1] == 2:
@@ -192,5 +188,5 @@ def _sources(patches: BoxPatches, lines: Lines) -> tuple[Tensor, Tensor, Tensor]
 
 @lru_cache
 def _first_lanes(device: torch.device) -> Tensor:
-    """Return a table whose row ``n`` is 1 for the first ``n`` lanes and 0 for the others."""
+    """Make a table whose row ``n`` is 1 in the first ``n`` lanes and 0 in the others."""
     return torch.ones(LANES + 1, LANES, dtype=torch.int32).tril(-1).to(device)

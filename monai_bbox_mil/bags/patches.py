@@ -1,9 +1,9 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Patches: the pixels of all boxes of a batch, with a rim of one pixel around each box, in one flat tensor.
+"""The pixels of all boxes of a batch, with a rim of one pixel around each box, in one flat tensor.
 
-A box of 3 rows and 4 columns is stored as 5 rows of whole blocks of ``LANES`` *slots*. ``#`` marks its pixels, ``o``
-its rim (which may lie outside the image), and ``.`` fills the block::
+A box of 3 rows and 4 columns is stored as 5 rows, each a whole number of blocks of ``LANES`` *slots*. Its pixels are
+``#``, its rim (which may lie outside the image) is ``o``, and ``.`` fills the block::
 
     o o o o o o . . . . . . . . . .
     o # # # # o . . . . . . . . . .
@@ -11,7 +11,7 @@ its rim (which may lie outside the image), and ``.`` fills the block::
     o # # # # o . . . . . . . . . .
     o o o o o o . . . . . . . . . .
 
-A neighbour is therefore a fixed number of slots away, and one vectorised operation handles boxes of all sizes.
+A neighbour is then a fixed number of slots away, and one vectorised operation processes boxes of all sizes.
 """
 
 from __future__ import annotations
@@ -30,46 +30,40 @@ from monai_bbox_mil.boxes import PADDING, unpack_boxes
 __all__ = ["LANES", "BoxPatches", "Strip"]
 
 LANES = 16
-"""Number of slots in a block. Every row starts a new block, and blocks are moved as a whole."""
+"""Number of slots per block. Rows consist of whole blocks, and a block is always copied as one piece."""
 
 
 class Strip(NamedTuple):
-    """Consecutive patches in which a neighbour along an axis is the same number of slots away."""
+    """Consecutive patches of one class that share the same strides."""
 
     first: int
     last: int
-    """The slots of the strip are ``first <= slot < last``."""
+    """The strip consists of the slots ``first <= slot < last``."""
     channel: int
     strides: tuple[int, ...]
-    """``D`` distances in slots to the next pixel along each axis."""
+    """``D`` numbers: how many slots away the next pixel along each axis is."""
 
 
 class BoxPatches:
     """Layout of the boxes of a batch in ``T`` slots.
 
     Args:
-        box_tensor: ``(B, N_max, 2*D + 1)`` on the CPU. The corners must be whole voxels inside the image.
+        box_tensor: ``(B, N_max, 2*D + 1)`` on the host; the corners are whole voxels inside the image.
         shape: ``(B, C, *spatial)`` of the network's output.
-        device: device on which to make the tables of slots.
+        device: device for the tables of slots.
 
     Attributes:
-        low, size: ``(N, D)`` int64 on the CPU, low corner and size of each box. Boxes are ordered by class, the ignored
-            ones last; within a class, boxes with rows of equal length are neighbours.
-        image, channel: ``(N,)`` int64 on the CPU, index of each box's image in the batch, and its class.
-        num_boxes: number of boxes that are not ignored; they are the first of the ``N``.
-        blocks_per_row, first_slot: ``(N,)`` int64 on the CPU, number of blocks in a row of each patch, and slot of the
-            patch's first corner.
-        slots_per_class, num_box_slots: number of slots of the boxes of each class and of all boxes, without the ignored
-            ones.
-        box: ``(T / LANES,)`` index of the box that each block belongs to.
-        rows_in_box: one number per block of the boxes that are not ignored: 1 if the block's row has pixels of the box,
-            else 0.
-        pixel: ``(T,)`` flat index in ``(B, C, *spatial)`` of each slot's pixel; any index if the slot has no pixel.
-        pixel_of_box: ``(T,)`` int64 flat index of the pixel of the slot's box that is nearest to the slot.
-        in_box, in_image: ``(T,)`` float32, 1 if the slot is a pixel of its box, or of the image, else 0.
-
-    Raises:
-        ValueError: if ``box_tensor`` does not fit ``shape``.
+        low, size: ``(N, D)`` int64 on the host, low corner and size of each box. Boxes come first, ordered by class,
+            then the ignored boxes in the same order. Boxes of one class with rows of equal length are neighbours.
+        image, channel: ``(N,)`` int64 on the host, index of each box's image in the batch, and the box's class.
+        num_boxes: number of boxes that are not ignored, which come first among the ``N``.
+        blocks_per_row, first_slot: ``(N,)`` int64 on the host, number of blocks per row, and first slot of each patch.
+        slots_per_class, num_box_slots: number of slots of each class and of all classes, without ignored boxes.
+        box: ``(T / LANES,)`` number of the box that each block belongs to.
+        rows_in_box: for each block of the boxes that are not ignored, 1 if its row contains pixels of the box, else 0.
+        pixel: ``(T,)`` flat index in ``(B, C, *spatial)`` of each slot's pixel; any valid index if it has none.
+        pixel_of_box: ``(T,)`` int64, the same for the nearest pixel of the slot's box.
+        in_box, in_image: ``(T,)`` float32, 1 where the slot is a pixel of its box (of the image), else 0.
 
     Example:
         >>> patches = BoxPatches(torch.tensor([[[1., 1, 3, 4, 0]]]), (1, 1, 5, 5), torch.device("cpu"))
@@ -87,7 +81,7 @@ class BoxPatches:
         image = (box_tensor[..., -1] != PADDING).nonzero()[:, 0]
         boxes, channel, ignored = unpack_boxes(box_tensor.flatten(0, 1))
         low, high = boxes.long().split(dims, 1)
-        # Sorted by class, then by length of row and layer, so that the patches form few strips.
+        # Sort by class, then by strides, so that the patches form few strips.
         *_, rows_of_layer, row = (high - low).unbind(1)
         order = (ceil_div(row + 2, LANES) + (rows_of_layer << 32) * (dims - 2)).argsort(stable=True)
         order = order[(channel + num_classes * ignored)[order].argsort(stable=True)]
@@ -110,7 +104,7 @@ class BoxPatches:
         rest = block.div(blocks_per_row, rounding_mode="floor")
         column = (block - rest * blocks_per_row) * LANES - 1
 
-        # All axes but the last, per block: the block's row in the image, and the nearest row of its box.
+        # All axes but the last, block by block: find the block's row, and the nearest row of its box.
         position: list[Tensor] = []
         for axis in reversed(range(dims - 1)):
             layer = rest.remainder(size[axis] + 2) if axis else rest
@@ -124,7 +118,7 @@ class BoxPatches:
             place = first + place
             inside = place.clamp(0, edge - 1)
             row, in_image = row * edge + inside, in_image * (inside == place)
-        # The last axis: which lanes of a block lie in the box, and which in the image.
+        # The last axis: find the lanes of each block that are in the box, and those that are in the image.
         lanes, ramps = _lane_tables(device)
         place = low[-1] + column
         in_box_lanes = (-column).clamp(0, LANES) * (LANES + 1) + (size[-1] - column).clamp(0, LANES)
@@ -132,7 +126,7 @@ class BoxPatches:
         self.in_box = lanes.index_select(0, in_box_lanes * in_box).flatten()
         self.rows_in_box = in_box[: self.num_box_slots // LANES]
         self.in_image = lanes.index_select(0, in_image_lanes * in_image).flatten()
-        # An int32 index takes half the memory, if it can address all pixels. pixel_of_box must be int64 for scatter_.
+        # int32 halves the memory where it can index all pixels. `pixel_of_box` must be int64 for torch's scatter.
         short = torch.int32 if self.shape.numel() < 2**31 else torch.int64
         lane = torch.arange(LANES, dtype=short, device=device)
         pixel = (row * spatial[-1] + place).to(short)[:, None] + lane
@@ -142,25 +136,25 @@ class BoxPatches:
         )
 
     def sum_by_class(self, counts: Tensor) -> list[int]:
-        """Add up ``counts``, one per box that is not ignored and on the CPU, over the boxes of each class."""
+        """Sum ``counts`` over the boxes of each class; one whole number on the host per box that is not ignored."""
         channel = self.channel[: self.num_boxes]
         return torch.zeros(self.shape[1], dtype=torch.long).index_add_(0, channel, counts).tolist()
 
     def gather(self, values: Tensor) -> Tensor:
-        """Look up ``values`` ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
+        """Gather ``values`` ``(B, C, *spatial)`` at the slots of all boxes that are not ignored."""
         return values.flatten().index_select(0, self.pixel[: self.num_box_slots])
 
     def scale_slots_by_class(self, values: Tensor, factor: Tensor) -> Tensor:
-        """Multiply ``values``, one per slot of the boxes that are not ignored, by their class's factor ``(C,)``."""
+        """Multiply each slot of the boxes that are not ignored by its class's entry of ``factor`` ``(C,)``."""
         if self.shape[1] == 1:
             return values * factor
         return torch.cat([part * f for part, f in zip(values.split(self.slots_per_class), factor)])
 
     @cached_property
     def counted(self) -> Tensor:
-        """``(T,)`` float32, 1 for exactly one slot of each pixel that boxes of the class cover, else 0.
+        """``(T,)`` float32, 1 for exactly one slot of each pixel that a box of the class covers, else 0.
 
-        For a pixel both in a box and in an ignored one, it is a slot of the box that is not ignored.
+        For a pixel in both a box and an ignored box, that slot is in the box.
         """
         if len((self.image * self.shape[1] + self.channel).unique()) == len(self.image):
             return self.in_box
@@ -172,7 +166,7 @@ class BoxPatches:
         return other.neg_().add_(1).clamp_(min=0) * self.in_box
 
     def num_outside(self) -> Tensor:
-        """Count the pixels of each class outside all boxes and ignored regions; returns ``(C,)`` float32."""
+        """Count the pixels of each class that neither a box nor an ignored box covers; returns ``(C,)`` float32."""
         channel = self.channel.to(self.box.device).index_select(0, self.box)
         blocks = self.counted.view(-1, LANES).sum(1)
         all_pixels = blocks.new_full((self.shape[1],), self.shape.numel() / self.shape[1])
@@ -180,7 +174,7 @@ class BoxPatches:
 
     @cached_property
     def strips(self) -> list[Strip]:
-        """All boxes that are not ignored, as strips of one class and equal strides."""
+        """Runs of boxes of one class with equal strides, without ignored boxes."""
         rows = self.blocks_per_row * LANES
         strides = [rows, rows * (self.size[:, -2] + 2)][: self.size.shape[1] - 1]
         boxes = slice(0, self.num_boxes)
@@ -196,10 +190,10 @@ class BoxPatches:
 
 @lru_cache
 def _lane_tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return two tables whose row ``first * (LANES + 1) + end`` is about the lanes ``first <= lane < end``.
+    """Tabulate, for each range of lanes, which lanes are in it and which of its lanes is nearest to each lane.
 
-    The first is float32, 1 for these lanes and 0 for the others; the second has the nearest of these lanes for each
-    lane. Looking up rows is several times faster than comparing and clamping lane by lane.
+    Row ``first * (LANES + 1) + end`` is for the range ``first <= lane < end``. Looking up a row is several times faster
+    than comparing and clamping lane by lane.
     """
     first, end, lane = torch.meshgrid(
         torch.arange(LANES + 1), torch.arange(LANES + 1), torch.arange(LANES), indexing="ij"

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Protocol of all kinds of bags: what a smooth maximum needs of them."""
+"""The interface that every kind of bag offers, which is all that a smooth maximum needs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Bags(Protocol):
 
     @property
     def size(self) -> Tensor:
-        """``(M,)`` number of pixels in each bag."""
+        """Return the number of pixels of each bag, ``(M,)``."""
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up real or complex ``values``, one per pixel, over each bag; returns ``(M,)``."""
+        """Sum one real or complex number per pixel over each bag; returns ``(M,)``."""
 
     def max(self, values: Tensor) -> Tensor:
-        """Find the largest of the real ``values``, one per pixel, in each bag; returns ``(M,)``."""
+        """Find the largest of the real ``values`` in each bag; returns ``(M,)``."""

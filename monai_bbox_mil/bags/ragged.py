@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of different lengths, concatenated in one tensor."""
+"""Lists of unequal length, stored one after the other in one tensor."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["ceil_div", "ragged_arange", "starts"]
 
 
 def ragged_arange(counts: Tensor, device: torch.device, total: int | None = None) -> tuple[Tensor, Tensor]:
-    """Concatenate ``arange(n)`` for each ``n`` in ``counts``; return the owner and the value of each element.
+    """Concatenate ``arange(n)`` for each ``n`` in ``counts``.
 
     Args:
         counts: ``(N,)`` whole numbers.
         device: device of the result.
-        total: sum of ``counts``, if known; without it, the CPU waits for the device that holds ``counts``.
+        total: sum of ``counts``, if known. It saves waiting for the device on which ``counts`` lie.
 
     Returns:
-        two ``(sum(counts),)`` int32 tensors: the index into ``counts`` that each element comes from, and its value.
+        two ``(sum(counts),)`` int32 tensors: the index into ``counts`` that each element belongs to, and its value.
 
     Example:
         >>> [t.tolist() for t in ragged_arange(torch.tensor([2, 0, 3]), torch.device("cpu"))]
@@ -34,7 +34,7 @@ def ragged_arange(counts: Tensor, device: torch.device, total: int | None = None
 
 
 def starts(counts: Tensor) -> Tensor:
-    """Return where each list begins: the sum of all counts before it.
+    """Compute where each list begins: the sum of all counts before it.
 
     Example:
         >>> starts(torch.tensor([2, 0, 3]))
@@ -44,7 +44,7 @@ def starts(counts: Tensor) -> Tensor:
 
 
 def ceil_div(a: Tensor, b: int) -> Tensor:
-    """Divide whole numbers, rounding up.
+    """Divide whole numbers ``a`` by ``b`` and round up.
 
     Example:
         >>> ceil_div(torch.tensor([0, 1, 8, 9]), 8)

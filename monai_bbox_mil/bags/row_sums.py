@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sums of shifted rows, ``LANES`` numbers at a time; their gradient is such a sum too, with other shifts."""
+"""Sums of shifted rows, ``LANES`` numbers at a time; their gradient is the same operation with other shifts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from monai_bbox_mil.bags.patches import LANES
 __all__ = ["Windows", "largest_of_windows", "sum_windows"]
 
 
-_CHUNK = 2**14  # number of windows copied at once on a CPU, about 2 MiB of complex numbers
-_MAX = 2  # torch.embedding_bag's code for the mode "max"
+_CHUNK = 2**14  # windows that are copied together on a CPU, about 2 MiB of complex numbers
+_MAX = 2  # torch.embedding_bag's number for mode="max"
 
 
 class Windows(NamedTuple):
-    """Windows of ``LANES`` consecutive numbers of a flat tensor, in groups."""
+    """Runs of ``LANES`` neighbouring numbers of a flat tensor, and which of them belong together."""
 
     start: Tensor
-    """``(W,)`` int32, index of the first number in each window."""
+    """``(W,)`` int32, where each run begins."""
     offset: Tensor
-    """``(G,)`` int32, index of the first window in each group. The last group is empty and pads the sums with zeros."""
+    """``(G,)`` int32, the first run of each group. The last group is empty; its zeros give earlier runs room to end."""
 
 
 def sum_windows(values: Tensor, there: Windows, back: Windows) -> Tensor:
@@ -35,11 +35,11 @@ def sum_windows(values: Tensor, there: Windows, back: Windows) -> Tensor:
     Args:
         values: ``(len(back.offset) * LANES,)``, real or complex.
         there: windows of ``values``.
-        back: windows of the result, for the gradient. They must be the transpose of ``there``: a number of ``values``
-            gets its gradient from exactly those sums that contain it.
+        back: windows of the result that add up to the gradient, that is, the transpose of ``there``: they lead from
+            each number of ``values`` to exactly those results that it was added to.
 
     Returns:
-        ``(len(there.offset) * LANES,)`` sums, zeros for a group without windows.
+        ``(len(there.offset) * LANES,)``, zeros for a group without windows.
     """
     sums: Tensor = _SumWindows.apply(values, there, back)
     return sums
@@ -69,9 +69,9 @@ class _SumWindows(torch.autograd.Function):
 
 
 def largest_of_windows(values: Tensor, windows: Windows) -> Tensor:
-    """Find the index in the real ``values`` of the largest number in each lane of each group.
+    """Find the index of the largest number in each lane of each group of real ``values``.
 
-    Among equal numbers the first one is taken. The result for a group without windows is undefined.
+    Among equal numbers the first is taken. For a group without windows the result is meaningless.
 
     Returns:
         ``(len(windows.offset) * LANES,)`` int64.
@@ -79,17 +79,20 @@ def largest_of_windows(values: Tensor, windows: Windows) -> Tensor:
     parts = _windows(values.detach(), windows.start)
     order = torch.arange(len(parts), dtype=windows.offset.dtype, device=parts.device)
     window = torch.embedding_bag(parts, order, windows.offset, False, _MAX)[3].clamp(min=0)
-    start = torch.cat([windows.start, windows.start.new_zeros(1)])  # never empty, even without windows
+    start = torch.cat([windows.start, windows.start.new_zeros(1)])  # one extra entry, because there may be no windows
     return (start[window.long()] + torch.arange(LANES, device=values.device)).flatten()
 
 
 def _windows(values: Tensor, start: Tensor) -> Tensor:
-    """Copy the windows of ``values`` that begin at ``start``; returns ``(W, LANES)``."""
+    """Copy the windows that begin at ``start``; returns ``(W, LANES)``."""
     return values.as_strided((len(values) - LANES + 1, LANES), (1, 1)).index_select(0, start)
 
 
 def _chunks(windows: Windows) -> Iterator[tuple[int, int, int, int]]:
-    """Yield ranges of groups and of their windows, all at once except on a CPU, where fresh memory costs most."""
+    """Yield ranges of groups and of their windows.
+
+    A CPU works in chunks, because allocating memory costs it most; other devices get everything at once.
+    """
     groups, total = len(windows.offset), len(windows.start)
     step = groups
     if windows.start.device.type == "cpu":

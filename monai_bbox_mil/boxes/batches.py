@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Batches: the box tensors of several images as one tensor."""
+"""Box tensors of several images as one tensor."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["BoxBatch", "batch_box_tensors"]
 
 
 def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
-    """Stack the box tensors of several images, padding each to the longest; no box is dropped.
+    """Stack the box tensors of several images, padded to the largest; no box is dropped.
 
     Args:
         box_tensors: one ``(N_i, 2*D + 1)`` tensor per image.
 
     Returns:
-        ``(B, max N_i, 2*D + 1)``, in the type to which PyTorch promotes all of theirs. There is always at least one
-        row, so that a batch without boxes keeps its shape.
+        ``(B, max N_i, 2*D + 1)`` in the type to which PyTorch promotes all of them. It has at least one row per image,
+        so that a batch without boxes keeps its shape.
 
     Raises:
-        ValueError: if the tensors do not all have 5 or all have 7 columns.
+        ValueError: if the box tensors do not all have 5 columns, or all 7.
 
     Example:
         >>> batch_box_tensors([torch.tensor([[1., 2, 5, 6, 0]]), torch.empty(0, 5)])[1]
@@ -35,7 +35,9 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
     """
     columns = {t.shape[-1] for t in box_tensors}
     if len(columns) != 1 or not columns <= {5, 7}:
-        raise ValueError(f"box tensors of one batch must all have 5 or all have 7 columns, got {sorted(columns)}.")
+        raise ValueError(
+            f"box_tensors must all have 5 columns (2D) or all have 7 (3D) in one batch, got {sorted(columns)}."
+        )
     rows = max(1, max(len(t) for t in box_tensors))
     dtype = reduce(torch.promote_types, (t.dtype for t in box_tensors))
     batch = box_tensors[0].new_zeros(len(box_tensors), rows, columns.pop(), dtype=dtype)
@@ -46,17 +48,14 @@ def batch_box_tensors(box_tensors: Sequence[Tensor]) -> Tensor:
 
 
 class BoxBatch(Tensor):
-    """A batch's box tensor ``(B, N_max, 2*D + 1)`` that knows the size of the images it was made for.
+    """A batch's box tensor ``(B, N_max, 2*D + 1)`` that records the size of the images it was made for.
 
-    The losses raise an error for logits of another size. A copy on another device or in another process still knows
-    the size. The result of any other operation is a plain tensor.
+    The losses reject logits of another size. The record survives moves between processes and devices. Anything computed
+    from a ``BoxBatch`` is a plain tensor.
 
     Args:
-        rows: ``(B, N_max, 2*D + 1)`` box tensor.
+        rows: ``(B, N_max, 2*D + 1)``.
         spatial_shape: ``D`` sizes of the images in voxels.
-
-    Raises:
-        TypeError: if the boxes are interpolated like a mask.
 
     Example:
         >>> batch = BoxBatch(torch.zeros(1, 1, 5), (8, 9))
@@ -82,8 +81,8 @@ class BoxBatch(Tensor):
     ) -> Any:
         if func is torch.nn.functional.interpolate:
             raise TypeError(
-                "target must not be interpolated: it holds boxes, not a mask. MONAI's DeepSupervisionLoss interpolates "
-                "its target; wrap the box loss in monai_bbox_mil.losses.BoxDeepSupervisionLoss instead."
+                "target must be a mask to be interpolated, as MONAI's DeepSupervisionLoss does, got boxes. "
+                "Wrap the box loss in monai_bbox_mil.losses.BoxDeepSupervisionLoss instead."
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))

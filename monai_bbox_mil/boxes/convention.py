@@ -1,12 +1,11 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The package's one box convention, and functions that pack, unpack, snap and clip boxes.
+"""The one box convention of this package: pack, unpack, snap, clip.
 
-A *box* is a row of ``2*D`` numbers, ``(min_0, .., min_{D-1}, max_0, .., max_{D-1})``. The corners are in voxel index
-space, the axes in the tensor's own spatial order, and the interval ``[min, max)`` is half-open. This is MONAI's
-``StandardMode``.
+A *box* is a row of ``2*D`` numbers, ``(min_0, .., min_{D-1}, max_0, .., max_{D-1})``: corners in voxel index space,
+axes in the tensor's own spatial order, half-open ``[min, max)``. It is MONAI's ``StandardMode``.
 
-A *box tensor* has ``2*D + 1`` columns: the corners, then a code for the class:
+A *box tensor* has ``2*D + 1`` columns: the corners, followed by a code for the class:
 
 =================  ==========================================================================================
 code ``c >= 0``    a box around an object of the network's output channel ``c``
@@ -35,42 +34,30 @@ __all__ = [
 
 PADDING = -1
 
-# In voxels. An affine leaves rounding errors in the corners: without a tolerance, 10.0000002 would snap to 11 and
-# loosen the box by one voxel.
+# In voxels. An affine leaves rounding errors of this order in the corners. Without a tolerance, 10.0000002 would snap
+# to 11 and make the box one voxel too large.
 _SNAP_TOLERANCE = 1e-3
 
 
 def box_codes(classes: Tensor, ignored: Tensor) -> Tensor:
-    """Encode classes for the last column of a box tensor; the inverse of :func:`split_codes`.
-
-    Args:
-        classes: ``(N,)`` 0-based output channels.
-        ignored: ``(N,)`` bool, true for ignored regions.
-
-    Returns:
-        ``(N,)`` codes.
+    """Encode 0-based channels ``(N,)`` and flags ``(N,)``, true for ignored regions, as codes of a box tensor.
 
     Raises:
-        ValueError: if the two shapes differ.
+        ValueError: if there is not one flag per class.
 
     Example:
         >>> box_codes(torch.tensor([0, 1, 1]), torch.tensor([False, False, True]))
         tensor([ 0,  1, -3])
     """
     if ignored.shape != classes.shape:
-        raise ValueError(f"ignored must hold one flag per class {tuple(classes.shape)}, got {tuple(ignored.shape)}.")
+        raise ValueError(f"ignored must have one flag per class {tuple(classes.shape)}, got {tuple(ignored.shape)}.")
     return torch.where(ignored, -2 - classes, classes)
 
 
 def split_codes(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Decode classes from the last column of a box tensor; the inverse of :func:`box_codes`.
+    """Decode codes ``(N,)`` into channels ``(N,)`` and ignored flags ``(N,)``, the inverse of :func:`box_codes`.
 
-    Args:
-        codes: ``(N,)`` codes.
-
-    Returns:
-        ``(N,)`` 0-based output channels and ``(N,)`` bool, true for ignored regions. Padding has no channel: its code
-        -1 is returned unchanged.
+    Padding has no channel and stays -1.
 
     Example:
         >>> split_codes(torch.tensor([0, 1, -3]))
@@ -86,13 +73,13 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
     Args:
         boxes: ``(N, 2*D)`` corners in voxels, half-open.
         classes: ``(N,)`` 0-based output channels.
-        ignored: ``(N,)`` bool, true for regions that are neither positive nor negative; none when ``None``.
+        ignored: ``(N,)`` bool, true for regions that are neither positive nor negative; ``None`` for no such regions.
 
     Returns:
         ``(N, 2*D + 1)`` float32 box tensor.
 
     Raises:
-        ValueError: if the shapes do not fit, a corner is NaN or infinite, or a class is negative or not a whole number.
+        ValueError: if the shapes do not match, a corner is NaN or infinite, or a class is negative or fractional.
 
     Example:
         >>> pack_boxes(torch.tensor([[1, 2, 5, 6]]), torch.tensor([0]))
@@ -103,9 +90,9 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 6):
         raise ValueError(f"boxes must have the shape (N, 4) or (N, 6), got {tuple(boxes.shape)}.")
     if not torch.isfinite(boxes).all():
-        raise ValueError(f"boxes must hold finite corners, got {boxes[~torch.isfinite(boxes).all(dim=1)][0].tolist()}.")
+        raise ValueError(f"boxes must have finite corners, got {boxes[~torch.isfinite(boxes).all(dim=1)][0].tolist()}.")
     if len(classes) != len(boxes):
-        raise ValueError(f"classes must hold one value per box ({len(boxes)}), got {len(classes)}.")
+        raise ValueError(f"classes must have one value per box ({len(boxes)}), got {len(classes)}.")
     wrong = (classes < 0) | (classes % 1 != 0)
     if wrong.any():
         raise ValueError(f"classes must be 0-based output channels, got {classes[wrong][0].item():g}.")
@@ -115,7 +102,7 @@ def pack_boxes(boxes: Tensor, classes: Tensor, ignored: Tensor | None = None) ->
 
 
 def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split the box tensor of one image into boxes and classes, without padding; the inverse of :func:`pack_boxes`.
+    """Split one image's box tensor into boxes, classes and flags, and drop padding; the inverse of :func:`pack_boxes`.
 
     Args:
         box_tensor: ``(N, 2*D + 1)``.
@@ -124,7 +111,7 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes ``(N', 2*D)``, classes ``(N',)`` int64 and ignored ``(N',)`` bool.
 
     Raises:
-        ValueError: if the shape is not that of a box tensor, or a number is NaN or infinite.
+        ValueError: if the shape is neither ``(N, 5)`` nor ``(N, 7)``, or a number is NaN or infinite.
 
     Example:
         >>> boxes, classes, ignored = unpack_boxes(torch.tensor([[1., 2, 5, 6, -2], [0, 0, 0, 0, -1]]))
@@ -134,14 +121,14 @@ def unpack_boxes(box_tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if box_tensor.ndim != 2 or box_tensor.shape[1] not in (5, 7):
         raise ValueError(f"box_tensor must have the shape (N, 5) or (N, 7), got {tuple(box_tensor.shape)}.")
     if not torch.isfinite(box_tensor).all():
-        raise ValueError("box_tensor must hold finite numbers, got NaN or infinity.")
+        raise ValueError("box_tensor must have finite numbers, got NaN or infinite ones.")
     rows = box_tensor[box_tensor[:, -1] != PADDING]
     classes, ignored = split_codes(rows[:, -1].long())
     return rows[:, :-1], classes, ignored
 
 
 def snap_boxes(boxes: Tensor) -> Tensor:
-    """Snap corners ``(..., 2*D)`` outward to whole voxels: round the minima down and the maxima up.
+    """Snap corners ``(N, 2*D)`` outward to whole voxels: round minima down and maxima up.
 
     Raises:
         ValueError: if the number of columns is odd.
@@ -159,17 +146,13 @@ def snap_boxes(boxes: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Clip boxes to the image.
-
-    Args:
-        boxes: ``(N, 2*D)`` corners in voxels.
-        spatial_shape: ``D`` sizes of the image in voxels.
-
-    Returns:
-        the clipped boxes ``(N, 2*D)`` and ``(N,)`` bool, true where some of the box is left.
+    """Clip boxes ``(N, 2*D)`` to the image.
 
     Raises:
         ValueError: if the boxes do not have the image's number of axes.
+
+    Returns:
+        the clipped boxes ``(N, 2*D)``, and ``(N,)`` bool, true where part of the box is inside the image.
 
     Example:
         >>> clip_boxes(torch.tensor([[-2., 0., 3., 9.], [8., 0., 9., 9.]]), (4, 4))
@@ -185,20 +168,20 @@ def clip_boxes(boxes: Tensor, spatial_shape: Sequence[int]) -> tuple[Tensor, Ten
 
 
 def slice_box_tensor(box_tensor: Tensor, index: int, dim: int = -1) -> Tensor:
-    """Select the boxes of a volume that cover one slice, and drop the axis across the slices.
+    """Select the boxes that cover one slice of a volume, and drop the slice axis.
 
-    A box covers every slice that it touches. Its corners along the other axes are not snapped.
+    Along the slice axis, boxes are snapped outward to whole slices. The other corners stay as they are.
 
     Args:
-        box_tensor: ``(N, 7)`` of a volume.
-        index: 0-based number of the slice.
+        box_tensor: ``(N, 7)`` box tensor of a volume.
+        index: number of the slice.
         dim: spatial axis along which the volume is sliced.
 
     Returns:
         ``(N', 5)`` box tensor of the slice.
 
     Raises:
-        ValueError: if the box tensor does not have the shape ``(N, 7)``.
+        ValueError: if the box tensor does not have 7 columns.
 
     Example:
         >>> slice_box_tensor(torch.tensor([[1., 2, 3, 4, 5, 4, 0], [0, 0, 7, 9, 9, 8, 0]]), 3)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Box frames: a record, kept with the boxes, of the image grid that they were made for."""
+"""A record, stored with the boxes, of the image they were made for."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy as np
 __all__ = ["BOX_FRAME", "BoxFrame"]
 
 BOX_FRAME = "box_frame"
-"""Key of a box tensor's frame in the meta data of a MONAI tensor."""
+"""Key in a box tensor's MONAI metadata under which its packed :class:`BoxFrame` is stored."""
 
 
 class BoxFrame(NamedTuple):
-    """Image grid that boxes were made for, and the boxes' corners in it."""
+    """Geometry of the image that boxes were made for, and the boxes as they were then."""
 
     shape: tuple[int, ...]
     """``D`` sizes in voxels."""
     affine: np.ndarray
-    """``(4, 4)`` float64, from voxel centres to world coordinates in mm."""
+    """``(4, 4)`` float64, from voxel centres to world coordinates."""
     operations: int
-    """Number of traced transforms that had been applied to the image."""
+    """Number of traced transforms already applied to the image."""
     boxes: np.ndarray
-    """``(N, 2*D)`` float64 corners in voxels."""
+    """``(N, 2*D)`` float64 corners."""
 
     def pack(self) -> bytes:
-        """Serialise the frame to bytes, which copying, collating and saving meta data leave unchanged."""
+        """Pack all fields into bytes, which copying, collating and saving metadata leave unchanged."""
         head = [len(self.shape), *self.shape, self.operations]
         return np.concatenate([head, self.affine.ravel(), self.boxes.ravel()], dtype=np.float64).tobytes()
 
     @classmethod
     def unpack(cls, packed: bytes) -> BoxFrame:
-        """Restore a frame from the bytes of :meth:`pack`.
+        """Unpack the bytes of :meth:`pack`.
 
         Example:
             >>> frame = BoxFrame((8, 9), np.eye(4), 0, np.array([[1.0, 2, 5, 6]]))

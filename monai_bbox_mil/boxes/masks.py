@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion of box tensors to masks."""
+"""Conversion of box tensors to region masks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["boxes_to_mask"]
 
 
 def boxes_to_mask(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes: int, ignored: bool = False) -> Tensor:
-    """Rasterise the boxes of a batch to masks of their regions.
+    """Fill the boxes of a batch in region masks.
 
     Args:
-        box_tensor: ``(B, N_max, 2*D + 1)``; corners are snapped outward and clipped to the image.
+        box_tensor: ``(B, N_max, 2*D + 1)``. Corners are snapped outward to whole voxels and clipped to the image.
         spatial_shape: ``D`` sizes in voxels.
         num_classes: number of output channels ``C``.
         ignored: whether to fill ignored regions too.
@@ -28,8 +28,8 @@ def boxes_to_mask(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes:
         ``(B, C, *spatial_shape)`` bool on the box tensor's device.
 
     Raises:
-        ValueError: if the number of columns does not fit the number of spatial axes, a class is out of range, or the
-            box tensor's type cannot represent the corners exactly (:func:`check_exact_corners`).
+        ValueError: if the number of columns does not match the number of spatial axes, a class is out of range, or the
+            box tensor's type cannot represent the corners (:func:`check_exact_corners`).
 
     Example:
         >>> boxes_to_mask(torch.tensor([[[0., 1, 1, 3, 0]]]), (2, 3), 1).int()[0, 0]
@@ -44,7 +44,7 @@ def boxes_to_mask(box_tensor: Tensor, spatial_shape: Sequence[int], num_classes:
     for image, rows in enumerate(box_tensor.float().cpu()):
         boxes, classes, skipped = unpack_boxes(rows)
         if len(classes) and int(classes.max()) >= num_classes:
-            raise ValueError(f"box_tensor must hold classes 0..{num_classes - 1}, got {int(classes.max())}.")
+            raise ValueError(f"box_tensor must have classes 0..{num_classes - 1}, got {int(classes.max())}.")
         boxes, _ = clip_boxes(snap_boxes(boxes), spatial_shape)
         for box, channel, skip in zip(boxes.long().tolist(), classes.tolist(), skipped.tolist()):
             if ignored or not skip:

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Schedule that makes log-barriers sharper from epoch to epoch."""
+"""Log-barriers that grow sharper from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["BarrierSchedule"]
 class BarrierSchedule:
     """Multiply a loss's ``t`` by ``factor`` each epoch: ``t = t0 * factor ** (epoch - 1)``, at most ``1e12``.
 
-    ``t0`` is the ``t`` of the loss when the handler is made. The rest follows from the engine's epoch, so that a
-    resumed run continues where it stopped. If an evaluator uses the same loss object for validation, its ``t`` changes
-    too, and validation losses of different epochs cannot be compared.
+    ``t0`` is the ``t`` that the loss has when the handler is made. All else follows from the engine's epoch, so that a
+    resumed run goes on where it was left. What shares the loss object, such as an evaluator's validation loss, shares
+    ``t``; a loss at one epoch is then not to be compared with that at another.
 
     Args:
-        loss: loss with an attribute ``t``, such as :class:`~monai_bbox_mil.losses.GlobalConstraintLoss`.
-        factor: factor by which ``t`` grows per epoch, at least 1.
+        loss: such as :class:`~monai_bbox_mil.losses.GlobalConstraintLoss`.
+        factor: growth of ``t`` an epoch, at least 1.
 
     Raises:
-        ValueError: if the loss has no positive number ``t``, or ``factor`` is out of range.
+        ValueError: when the loss has no positive number ``t``, or ``factor`` is out of range.
 
     Example:
         >>> from monai_bbox_mil.losses import GlobalConstraintLoss
@@ -41,7 +41,7 @@ class BarrierSchedule:
         t0 = getattr(loss, "t", None)
         if not isinstance(t0, (int, float)) or not t0 > 0:
             raise ValueError(
-                "loss must have a number t greater than 0, as GlobalConstraintLoss has, "
+                f"loss must have an attribute t, a number greater than 0, as GlobalConstraintLoss has; "
                 f"got {type(loss).__name__} {f'with t = {t0}' if isinstance(t0, (int, float)) else 'without one'}."
             )
         if not 1 <= factor < math.inf:
@@ -51,11 +51,11 @@ class BarrierSchedule:
         self.factor = factor
 
     def attach(self, engine: Engine) -> None:
-        """Attach the handler to ``engine``, a trainer, and follow its epochs."""
+        """Follow the epochs of ``engine``, a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._set)
 
     def _set(self, engine: Engine) -> None:
         steps = engine.state.epoch - 1
-        # Compared in logarithms, because a power beyond the largest float raises an error.
+        # Asked in logarithms, because a power beyond the largest float raises an error.
         in_range = steps * math.log(self.factor) < math.log(MAX_T / self.t0)
         self.loss.t = self.t0 * self.factor**steps if in_range else MAX_T

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Report of the scores of each case as CSV, with pictures of the best, the median and the worst case."""
+"""Scores of each case as CSV, and pictures of the best, the median and the worst."""
 
 from __future__ import annotations
 
@@ -40,47 +40,29 @@ _Value = TypeVar("_Value")
 class CaseReport:
     """Score each volume at its own resolution and write ``cases.csv``, ``summary.csv`` and ``cases.png``.
 
-    The scores of each case and class are the 3D Dice (1 if both are empty), the 95 % Hausdorff distance in mm (blank if
-    either is empty) and the IoU of predicted and given box regions. Without masks, only the last one is computed.
+    For each case and class: 3D Dice (1 where both are empty), 95 % Hausdorff distance in mm (undefined where either is
+    empty, and left blank) and the IoU of predicted and given box regions. Without masks only the last.
 
-    The handler reads from each case ``original`` (the image as loaded), ``label`` (its box tensor ``(N, 7)``), ``pred``
-    (``(C, H, W, Z)``, binary, in the geometry of ``original``) and, if present, ``mask`` (``(C, H, W, Z)``).
+    Reads, for each case, ``original`` (the image as loaded), ``label`` (its box tensor ``(N, 7)``), ``pred``
+    (``(C, H, W, Z)``, binary, geometry of ``original``) and, where there is one, ``mask`` (``(C, H, W, Z)``).
 
-    A case is an item of the data list. Its name is the file name of its image, after the fewest folders that make the
-    name unique. If several items share the image, the name of the mask or a number follows.
+    A case is an item of the data list. It is named by its image's file, preceded by as many folders as tell it from the
+    others, and followed by its mask's name, or by a number, where several items share the image.
 
     Args:
         output_dir: folder for the three files.
-        class_names: one distinct name per channel.
-        threshold: threshold of the predictions, one or one per class, to record next to the scores.
-        slice_dim: axis along which the given boxes were drawn slice by slice; ``None`` for boxes of whole objects.
-        num_pictures: number of rows of the picture grid.
-        name: name of the logger; ``None`` for the engine's logger.
-        keep_pictures: whether to also save, as arrays in ``pictures.npz``, the slice of each case that shows most of
-            its object; see :func:`~monai_bbox_mil.visualize.load_pictures`.
-        images: paths of all images of the data list; for an image of several files, the list of them. Names are then
-            unique among all these images, so a case has the same name whichever images are evaluated. If empty, names
-            are unique only among the evaluated images.
+        class_names: one per channel, no two of them the same.
+        threshold: recorded beside the scores.
+        slice_dim: axis along which the given boxes were drawn slice by slice; ``None`` for boxes of whole volumes.
+        num_pictures: rows of the picture grid.
+        name: logger's name; the engine's when ``None``.
+        keep_pictures: whether to write the slice that shows most of each case as arrays too, to ``pictures.npz``; see
+            :func:`~monai_bbox_mil.visualize.load_pictures`.
+        images: paths of all images of the data list, of several files of one image the list of them. With them a case
+            has the same name whichever other images are evaluated. Without it, names distinguish only those that are.
 
     Raises:
-        ValueError: in the constructor, if two class names are the same; during the run, if a prediction does not fit
-            ``class_names`` or its mask.
-
-    Example:
-        >>> from ignite.engine import Engine
-        >>> from monai.data import MetaTensor
-        >>> boxes = torch.tensor([[1.0, 1, 0, 3, 4, 1, 0]])
-        >>> mask = torch.zeros(1, 8, 8, 1)
-        >>> mask[:, 1:3, 1:4] = 1
-        >>> case = {"original": MetaTensor(torch.rand(1, 8, 8, 1)), "label": boxes, "mask": mask}
-        >>> evaluator = Engine(lambda *_: [{"pred": mask}])
-        >>> with TemporaryDirectory() as folder:
-        ...     CaseReport(folder, ["lesion"]).attach(evaluator)
-        ...     metrics = evaluator.run([[case]]).metrics
-        ...     sorted(path.name for path in Path(folder).iterdir())
-        ['cases.csv', 'cases.png', 'summary.csv']
-        >>> metrics["mean_dice"], metrics["mean_box_iou"]
-        (1.0, 1.0)
+        ValueError: when two class names are the same.
     """
 
     def __init__(
@@ -108,14 +90,14 @@ class CaseReport:
         self._pictures: dict[str, Path] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Attach the handler to ``engine``, an evaluator whose output is decollated."""
+        """Watch ``engine``, an evaluator whose output is decollated."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self) -> None:
         self._rows, self._pictures = [], {}
-        # Only the end of the run shows which pictures are needed. Until then they are kept on disk, to save memory.
+        # Which pictures are shown is known at the end; until then they lie on disk, or memory would grow.
         self._scratch = TemporaryDirectory(prefix="case_report_")
 
     def _add(self, engine: Engine) -> None:
@@ -128,7 +110,7 @@ class CaseReport:
                 "_image": _path(case["original"]),
                 "_mask": _path(case.get("mask")),
             }
-            # With N processes, a distributed sampler gives each of them every N-th item.
+            # Samplers give each process every so-many-th item of the data list.
             known["_order"] = (len(self._pictures), rank)
             self._rows += [{**known, **row} for row in self._score(case)]
             path = Path(self._scratch.name, f"{len(self._pictures)}.npz")
@@ -138,18 +120,14 @@ class CaseReport:
     def _score(self, case: Mapping[str, Any]) -> list[dict[str, Any]]:
         pred = case["pred"].as_subclass(Tensor).cpu()
         if len(pred) != len(self.class_names):
-            raise ValueError(
-                f"class_names must hold one name per channel of pred ({len(pred)}), got {list(self.class_names)}."
-            )
+            raise ValueError(f"class_names {self.class_names} must name the {len(pred)} channels of pred.")
         scores = {"box_iou": box_region_iou(pred, case["label"], self.slice_dim)}
         mask = case.get("mask")
         if mask is not None:
             mask = mask.as_subclass(Tensor).cpu()
             if mask.shape != pred.shape:
                 name = _path(case["original"])
-                raise ValueError(
-                    f"{name}: mask must have the shape of pred {tuple(pred.shape)}, got {tuple(mask.shape)}."
-                )
+                raise ValueError(f"{name}: mask {tuple(mask.shape)} and pred {tuple(pred.shape)} differ.")
             scores["dice"] = compute_dice(pred[None], mask[None], include_background=True, ignore_empty=False)[0]
             scores["hd95_mm"] = _hausdorff_95(pred, mask, affine_to_spacing(case["original"].affine).tolist())
         patient = case.get("patient")
@@ -169,7 +147,7 @@ class CaseReport:
         """Collect the scores of the cases of all processes, one row per case and class."""
         gathered = _gather(self._rows)
         rows = pd.DataFrame(gathered).sort_values("_order", kind="stable")
-        # A distributed sampler repeats cases to give all ranks the same number.
+        # A distributed sampler repeats cases to even out its ranks.
         rows = rows.drop_duplicates(["_item", "class"])
         items = rows.drop_duplicates("_item")
         names = dict(zip(items["_item"], _name_cases(items["_image"].tolist(), items["_mask"].tolist(), self.images)))
@@ -217,7 +195,7 @@ def _path(image: Any) -> str:
 
 
 def _identity(case: Mapping[str, Any]) -> str:
-    """Hash an item, so that a repeated item has the same hash and other items of the same image have other ones."""
+    """Hash an item: the same when it comes again, another for any other item of the same image."""
     found = hashlib.blake2b(repr((_path(case["original"]), case.get("patient"))).encode(errors="surrogatepass"))
     for key in ("original", "label", "mask"):
         if case.get(key) is not None:
@@ -243,7 +221,7 @@ def _name_cases(images: Sequence[str], masks: Sequence[str], others: Sequence[st
 
 def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor:
     """Compute the 95 % Hausdorff distance in mm, ``(C,)``; NaN where it is undefined."""
-    if pred.shape[-1] == 1:  # measure a single slice along its outline
+    if pred.shape[-1] == 1:  # the surface of a single slice is its outline
         pred, mask, spacing_mm = pred[..., 0], mask[..., 0], spacing_mm[:-1]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*all 0.*")
@@ -264,7 +242,7 @@ def _titles(order: pd.Series, places: np.ndarray) -> dict[str, str]:
 
 
 def _picture(case: Mapping[str, Any]) -> CasePicture:
-    """Make a picture of the slice with most of the mask or, without a mask, with the largest boxes."""
+    """Draw the slice that shows most of the mask or, without a mask, most of the boxes."""
     image, boxes = case["original"], torch.as_tensor(case["label"]).as_subclass(Tensor).cpu()
     pred = case["pred"].as_subclass(Tensor).cpu().numpy()
     mask = None if case.get("mask") is None else case["mask"].as_subclass(Tensor).cpu().numpy()
@@ -275,7 +253,7 @@ def _picture(case: Mapping[str, Any]) -> CasePicture:
         area = np.array([((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])).sum().item() for b in per_slice])
     z = int(area.argmax())
     spacing_mm = affine_to_spacing(image.affine).tolist()
-    # World y grows toward the patient's front, which should be at the top. The rows of a 2D picture start at the top.
+    # World y grows toward the patient's front, which belongs at the top; a 2D picture has its rows from the top.
     flat = len(np.atleast_1d(image.meta.get("spatial_shape", (0, 0, 0)))) == 2
     return CasePicture(
         title="",

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DeepCut: labels start as filled boxes, and the network that is trained on them refines them."""
+"""DeepCut: labels that start as filled boxes and are refined by the network trained on them."""
 
 from __future__ import annotations
 
@@ -23,45 +23,32 @@ __all__ = ["DeepCut"]
 class DeepCut(Relabelling):
     """Refine the training labels at regular intervals, and restart the training on them.
 
-    The labels start as filled boxes. After every ``interval`` epochs the network predicts all training slices without
-    augmentation, and ``refine`` moves the predictions to the edges of the images. The new label is where the result is
-    above 0.5 and inside the boxes. If that leaves a box, or a group of touching boxes, without any object, the former
-    label is kept there, because a box always contains an object.
+    Rajchl et al., "DeepCut: Object Segmentation from Bounding Box Annotations using Convolutional Neural Networks"
+    (IEEE Transactions on Medical Imaging, 2017). The labels start as filled boxes. After every ``interval`` epochs the
+    network predicts all training slices without augmentation; ``refine`` moves the predictions to the edges of the
+    images; what of it is above 0.5 and inside the boxes is the new label. Where that leaves a box (or a group of boxes
+    that touch) without any object, the former label stays there: the box says that there is one.
 
-    Then the network restarts from its first weights, so that phases differ only in their labels and a run is
-    repeatable. The moments of the optimizer are cleared. Its learning rate is not, because the schedule sets it. Use a
-    schedule that restarts every ``interval`` epochs, such as ``CosineAnnealingWarmRestarts``: with a decay over the
-    whole run, the learning rate would be too small in the last phases.
-    :class:`~monai_bbox_mil.handlers.relabelling.Relabelling` describes when all this happens, and what a checkpoint
-    holds.
-
-    Source: Rajchl et al., "DeepCut: Object Segmentation from Bounding Box Annotations using Convolutional Neural
-    Networks" (IEEE Transactions on Medical Imaging, 2017).
+    Then the network starts again from its first weights, so that phases differ by their labels alone and a run is
+    repeatable, and the optimizer forgets its moments. It keeps its learning rate, which belongs to the schedule: use
+    one that starts again every ``interval`` epochs, such as ``CosineAnnealingWarmRestarts``, for a decay over the whole
+    run would leave the last phases too little to learn with. :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`
+    says when all this happens, and what a checkpoint holds.
 
     Args:
-        dataset: the training slices: a :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its methods
-            ``plain``, ``allow_relabelling`` and ``relabel``. Images are ``(channels, H, W)``, and labels are filled
-            boxes ``(C, H, W)`` with one channel per class.
-        network: network that returns logits ``(B, C, H, W)``.
-        optimizer: optimizer of the training.
-        refine: function from probabilities ``(C, H, W)`` and image ``(channels, H, W)``, both on the CPU, to refined
-            probabilities; :class:`~monai_bbox_mil.transforms.DenseCRF` if ``None``.
-        interval: number of epochs between relabellings.
-        options: further arguments of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
+        dataset: the training slices: a :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its
+            ``plain``, ``allow_relabelling`` and ``relabel``. ``image`` is ``(channels, H, W)``, the label the filled
+            boxes ``(C, H, W)``, each class in its own channel.
+        network: gives logits ``(B, C, H, W)``.
+        optimizer: of the network's training.
+        refine: from probabilities ``(C, H, W)`` and image ``(channels, H, W)``, on the CPU, to refined probabilities;
+            a :class:`~monai_bbox_mil.transforms.DenseCRF` when ``None``.
+        interval: epochs between relabellings.
+        options: of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
 
     Raises:
-        ValueError: in the constructor, if ``interval`` or ``batch_size`` is less than 1; when training starts, if the
-            labels are not filled boxes of the image's size, or a checkpoint is from other data.
-
-    Example:
-        >>> from monai.networks.nets import BasicUNet
-        >>> from monai_bbox_mil.data import SliceDataset
-        >>> filled_box = torch.zeros(1, 16, 16)
-        >>> filled_box[:, 2:9, 3:9] = 1
-        >>> slices = SliceDataset([{"image": torch.rand(1, 16, 16), "label": filled_box}])
-        >>> network = BasicUNet(spatial_dims=2, out_channels=1, features=(4, 4, 8, 8, 8, 4))
-        >>> optimizer = torch.optim.Adam(network.parameters())
-        >>> deepcut = DeepCut(slices, network, optimizer, refine=lambda prob, image: prob, interval=10)
+        ValueError: for an interval or batch size below 1; when training starts, for labels that are not filled boxes of
+            the image's size; for the state of other data.
     """
 
     checkpoint_name = "deepcut"  # see monai_bbox_mil.runs.complete_checkpoint

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Logging of the terms of a loss as metrics of the trainer."""
+"""The terms of a loss as metrics of the trainer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["LossParts"]
 class LossParts:
     """Put the epoch's mean of each of a loss's ``parts`` into ``engine.state.metrics``, for logs and TensorBoard.
 
-    A loss without ``parts``, such as MONAI's own, adds no metric, so that one configuration works for both. In a
-    checkpoint (``save_dict``) the handler saves the sums of an unfinished epoch.
+    A loss without ``parts`` (MONAI's own) is left alone, so that one configuration serves both. In a checkpoint
+    (``save_dict``) the handler keeps the sums of an epoch that has begun.
 
     Args:
-        loss: loss with ``parts``, such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
-        prefix: text to put before the name of each part.
+        loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
+        prefix: put before each part's name.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -42,18 +42,18 @@ class LossParts:
         self._names: list[str] = []
 
     def attach(self, engine: Engine) -> None:
-        """Attach the handler to ``engine``, a trainer."""
+        """Watch ``engine``, a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        # Otherwise a part that the loss no longer has would be logged with its last value forever.
+        # A part that the loss no longer has would be logged for ever with its last value.
         for name in self._names:
             engine.state.metrics.pop(name, None)
         self._names = []
         length = engine.state.epoch_length
-        if not length or engine.state.iteration % length == 0:  # if not, the run was resumed within an epoch
+        if not length or engine.state.iteration % length == 0:  # else the run goes on in the middle of an epoch
             self._sums, self._count = {}, 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class LossParts:
         return {"sums": dict(self._sums), "count": self._count}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue with the sums of :meth:`state_dict`."""
+        """Go on with the sums of :meth:`state_dict`."""
         self._sums, self._count = dict(state_dict["sums"]), state_dict["count"]
 
     def _add(self) -> None:

@@ -16,28 +16,27 @@ __all__ = ["MeanTeacher"]
 
 
 class MeanTeacher:
-    """Give a loss, before each training step, the prediction of a teacher: the running mean of the network's weights.
+    """Before each step of training, show a loss what the mean of the network's recent weights predicts.
 
-    The mean is computed by ignite's ``EMAHandler``, whose momentum falls to ``momentum`` over the first steps. From
-    epoch ``start_epoch + 1`` on, the teacher predicts each batch, in evaluation mode and without gradient. Its logits
-    become ``loss.teacher`` (see :class:`~monai_bbox_mil.losses.BoxSelfTrainingLoss`). In earlier epochs there is only
-    the box loss, because a teacher that has not yet found the objects would teach wrong labels.
+    Tarvainen & Valpola, "Mean teachers are better role models" (NeurIPS 2017). The mean is that of ignite's
+    ``EMAHandler``, whose ``momentum`` falls to its final value over the first steps; from epoch ``start_epoch`` + 1 on
+    the teacher predicts each batch, without gradient and in evaluation mode, and its logits become ``loss.teacher``
+    (see :class:`~monai_bbox_mil.losses.BoxSelfTrainingLoss`). Before that the box loss is alone: a teacher that has not
+    yet found the objects would teach what it happens to see.
 
-    In a checkpoint (``save_dict``) the handler saves the teacher's weights; the momentum follows from the number of the
-    step. With several processes, each has its own copy of the same teacher.
-
-    Source: Tarvainen & Valpola, "Mean teachers are better role models" (NeurIPS 2017).
+    In a checkpoint (``save_dict``) the handler keeps the teacher's weights; the momentum follows from the number of the
+    step. With several processes each has the same teacher, of its own.
 
     Args:
-        network: network that returns logits ``(B, C, *spatial)``.
-        loss: loss whose attribute ``teacher`` is set.
-        start_epoch: number of epochs without a teacher.
+        network: gives logits ``(B, C, *spatial)``.
+        loss: whose ``teacher`` is set.
+        start_epoch: epochs without a teacher.
         momentum: share of the network's weights that goes into the mean at each step.
-        momentum_warmup: the same share at the first step.
-        warmup_iters: number of steps from ``momentum_warmup`` to ``momentum``.
+        momentum_warmup: the same at the first step.
+        warmup_iters: steps in which the one becomes the other.
 
     Raises:
-        ValueError: if the loss has no attribute ``teacher``, or ``start_epoch`` is negative.
+        ValueError: for a loss that knows no teacher, or a negative ``start_epoch``.
 
     Example:
         >>> from monai.networks.nets import BasicUNet
@@ -66,7 +65,7 @@ class MeanTeacher:
         self.mean = EMAHandler(network, momentum, momentum_warmup, warmup_iters)
 
     def attach(self, engine: Engine) -> None:
-        """Attach the handler to ``engine``, MONAI's trainer."""
+        """Watch ``engine``, MONAI's trainer."""
         self.mean.attach(engine, warn_if_exists=False)
         engine.add_event_handler(Events.STARTED, self._go_on)
         engine.add_event_handler(Events.ITERATION_STARTED, self._teach)
@@ -76,11 +75,11 @@ class MeanTeacher:
         return self.mean.ema_model.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load the teacher's weights from :meth:`state_dict`."""
+        """Take over the weights of :meth:`state_dict`."""
         self.mean.ema_model.load_state_dict(state_dict)
 
     def _go_on(self, engine: Engine) -> None:
-        # ignite counts the steps of this process only, so the momentum of a resumed run would warm up again.
+        # ignite's schedule counts the steps of this process; its momentum would warm up again in a resumed run.
         if isinstance(scheduler := self.mean.momentum_scheduler, BaseParamScheduler):
             scheduler.event_index = engine.state.iteration
 
@@ -90,6 +89,6 @@ class MeanTeacher:
             return
         options = {"non_blocking": engine.non_blocking, **engine.to_kwargs}
         inputs = engine.prepare_batch(engine.state.batch, engine.state.device, **options)[0]
-        # The same autocast as in the engine's own step. On a CPU, autocast, if any, surrounds the whole run.
+        # On a CPU autocast, if any, is around the whole run; this one is what the engine's own step does.
         with torch.autocast("cuda", enabled=engine.amp or torch.is_autocast_enabled("cuda")):
             self.loss.teacher = engine.inferer(inputs, self.mean.ema_model)

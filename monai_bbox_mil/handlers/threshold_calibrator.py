@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration of the prediction's threshold from the boxes of the validation images."""
+"""Choice of the prediction's threshold from the boxes of the validation images."""
 
 from __future__ import annotations
 
@@ -22,37 +22,21 @@ __all__ = ["ThresholdCalibrator"]
 class ThresholdCalibrator:
     """Find, for each class, the threshold at which predictions and given boxes agree best, and save it.
 
-    No mask is needed. At the end of the engine's run, a JSON file is written with ``threshold`` (one per class), all
-    ``thresholds`` tried, their mean ``box_iou`` and the number of images. ``engine.state.metrics["box_iou"]`` is the
-    best box IoU, averaged over the classes.
+    No mask is read. At the end of the engine's run a JSON file holds ``threshold`` (one per class), all ``thresholds``
+    tried, their mean ``box_iou`` and the number of images; ``engine.state.metrics`` gets the best box IoU, its mean
+    over the classes.
 
-    A class whose predictions meet no given box at any threshold, for example because no image contains it, keeps 0.5
-    and is not calibrated. The file records this in ``calibrated`` (one per class) and in ``calibrated_from``, which is
-    ``"nothing"`` if no class is calibrated and ``"boxes"`` otherwise.
+    A class whose predictions meet no given box at any threshold, such as one that no image holds, keeps 0.5 and is not
+    calibrated: the file says so in ``calibrated`` (one per class), and in ``calibrated_from``, which is ``"boxes"`` or,
+    where no class is calibrated, ``"nothing"``.
 
     Args:
         path: file to write, see :func:`monai_bbox_mil.metrics.load_threshold`.
         thresholds: candidates in ``(0, 1)``.
-        output_transform: function from the engine's output to a batch (or list) of probabilities ``(C, *spatial)`` and
-            one of box tensors; ``None`` to use ``pred`` and ``label`` unchanged.
-        name: name of the logger; ``None`` for the engine's logger.
-        slice_dim: axis along which the boxes of volumes were drawn slice by slice; see :class:`.BoxIoUMetric`.
-
-    Raises:
-        ValueError: if there is no threshold, or one is out of range.
-
-    Example:
-        >>> import torch
-        >>> from tempfile import TemporaryDirectory
-        >>> prob = torch.zeros(1, 1, 4, 4)
-        >>> prob[..., :2, :2] = 0.35
-        >>> batch = {"pred": prob, "label": torch.tensor([[[0.0, 0, 2, 2, 0]]])}
-        >>> evaluator = Engine(lambda *_: batch)
-        >>> with TemporaryDirectory() as folder:
-        ...     calibrator = ThresholdCalibrator(f"{folder}/threshold.json", (0.1, 0.3, 0.5), lambda x: x.values())
-        ...     calibrator.attach(evaluator)
-        ...     evaluator.run([0]).metrics
-        {'box_iou': 1.0}
+        output_transform: from the engine's output to a batch (or list) of probabilities ``(C, *spatial)`` and of box
+            tensors; ``pred`` and ``label`` as they are when ``None``.
+        name: logger's name; the engine's when ``None``.
+        slice_dim: axis along which volumes were boxed slice by slice; see :class:`.BoxIoUMetric`.
     """
 
     def __init__(
@@ -69,7 +53,7 @@ class ThresholdCalibrator:
         self._name = name
 
     def attach(self, engine: Engine) -> None:
-        """Attach the handler to ``engine``, an evaluator."""
+        """Watch ``engine``, an evaluator."""
         engine.add_event_handler(Events.STARTED, self.metric.reset)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -105,7 +89,7 @@ class ThresholdCalibrator:
         if not all(calibrated):
             missing = [channel for channel, known in enumerate(calibrated) if not known]
             logger.warning(
-                f"Threshold not calibrated for {len(missing)} of {len(calibrated)} classes (channels {missing}): their "
-                f"predictions meet no given box in the {num_images} images at any threshold. Their threshold is 0.5; "
-                f"saved to {self.path}"
+                f"Threshold not calibrated for {len(missing)} of {len(calibrated)} classes (channels {missing}): at no "
+                f"threshold does a prediction meet a given box in the {num_images} images. It is 0.5 there; saved to "
+                f"{self.path}"
             )

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""3D Dice of volumes that are evaluated slice by slice, for training curves."""
+"""3D Dice of volumes whose slices pass by one after another, for the curves of a training."""
 
 from __future__ import annotations
 
@@ -16,21 +16,16 @@ __all__ = ["VolumeDice"]
 
 
 class VolumeDice:
-    """Put the mean 3D Dice over volumes and classes, at the network's resolution, into ``engine.state.metrics``.
+    """Put the mean 3D Dice over volumes and classes into ``engine.state.metrics``, at the network's resolution.
 
-    The handler reads ``mask`` ``(B, C, *spatial)`` and ``volume_index`` ``(B,)`` from the batch, as
-    :class:`~monai_bbox_mil.data.SliceDataset` returns them, and the logits ``pred`` ``(B, C, *spatial)`` from the
-    output. A volume in which a class is neither present nor predicted scores 1. Without masks there is no metric.
-
-    The metric is meant for curves. Attach it before the handlers that log. Do not use it to choose an epoch or a
-    threshold in a training from boxes, because it needs masks.
+    Reads ``mask`` ``(B, C, *spatial)`` and ``volume_index`` ``(B,)`` from the batch, as
+    :class:`~monai_bbox_mil.data.SliceDataset` gives them, and the logits ``pred`` ``(B, C, *spatial)`` from the output.
+    A volume whose class is neither there nor predicted scores 1. Without masks there is no metric. It is meant for
+    curves: list it before the handlers that log, and choose nothing by it in a training from boxes.
 
     Args:
-        threshold: probability at or above which a pixel is predicted as object.
+        threshold: probability at or above which a pixel counts as predicted.
         metric_name: key of the metric.
-
-    Raises:
-        ValueError: if ``threshold`` is not in ``[0, 1]``.
 
     Example:
         >>> mask = torch.zeros(2, 1, 4, 4)
@@ -51,7 +46,7 @@ class VolumeDice:
         self._counts: dict[int, Tensor] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Attach the handler to ``engine``, an evaluator whose output is not decollated."""
+        """Watch ``engine``, an evaluator whose output is not decollated."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
@@ -66,7 +61,7 @@ class VolumeDice:
         pred = output["pred"].detach().as_subclass(Tensor)  # type: ignore[index]
         mask = batch["mask"].as_subclass(Tensor).to(pred.device).flatten(2) > 0  # type: ignore[index]
         found = (pred.float().sigmoid() >= self.threshold).flatten(2)
-        # (B, C, 2): number of voxels in both, and sum of the two numbers of voxels
+        # (B, C, 2): voxels that agree, and voxels of both
         counts = torch.stack([(found & mask).sum(2), found.sum(2) + mask.sum(2)], dim=-1).cpu()
         _add_up(self._counts, zip(batch["volume_index"].tolist(), counts))  # type: ignore[index]
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Random rotation and scaling of the network's input, undone in its output."""
+"""Rotation and scaling of the network's input, undone in its output."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["RandAffineInferer"]
 
 
 class RandAffineInferer(Inferer):
-    """Rotate and scale each image at random before the network, and transform the output back.
+    """Show the network each image of a batch rotated and scaled at random, and transform its output back.
 
-    A box only stays tight under flips and quarter turns: nobody has drawn a tight box around an object that was rotated
-    by 30 degrees. With this inferer the boxes stay in place and tight, and the loss gets an output in the frame of the
-    boxes. It is more than augmentation. A box shows where an object ends only at a few points, those on its sides. A
-    network that sees the object at any angle sees these points as borders at any angle.
+    A tight box stays tight only under flips and quarter turns. A box rotated by 30 degrees with its object would be
+    loose. Here the boxes stay where they are, and the network's output comes back to the same place before the loss
+    sees it. This is more than augmentation: a box gives the object's border only where it touches the four sides, and a
+    network that sees the object at all angles learns borders at all angles.
 
-    Use it as the trainer's inferer. Angle and scale are drawn per image from PyTorch's global generator. In 3D the
-    rotation is about the last axis, and only the first two axes are scaled. Pixels are assumed to be square. The input
-    is padded by repeating its border. Where the output is undefined, because that part of the image was rotated out of
-    view, it repeats the nearest border of the output.
+    Use it as the trainer's inferer. Angle and scale are drawn for each image from PyTorch's global generator. In 3D the
+    rotation is about the last axis, and only the first two axes are scaled. Pixels are taken to be square. Where the
+    image was turned out of view, the output repeats its nearest border; where the view extends beyond the image, it
+    repeats the image's border.
 
     Args:
-        rotate_deg: largest angle in degrees, in either direction.
-        zoom: images are enlarged or reduced by a factor of up to ``1 + zoom``, uniform in its logarithm.
+        rotate_deg: largest rotation in degrees, in either direction.
+        zoom: images are shown larger or smaller by a factor of up to ``1 + zoom``, log-uniformly distributed.
 
     Raises:
         ValueError: if an argument is negative or not finite.
@@ -54,19 +54,19 @@ class RandAffineInferer(Inferer):
         self.zoom = zoom
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Return the output of ``network`` in the frame of ``inputs`` ``(B, C, H, W[, Z])``."""
+        """Compute the output of ``network`` for ``inputs`` ``(B, C, H, W[, Z])``, aligned with ``inputs``."""
         if not self.rotate_deg and not self.zoom:
             return network(inputs, *args, **kwargs)
         shown, back = self._draw(inputs)
         return _resample(network(_resample(inputs, shown), *args, **kwargs), back)
 
     def _draw(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw matrices ``(B, D, D)`` from the network's input to the image and back, axes as in ``affine_grid``."""
+        """Draw ``(B, D, D)`` matrices from the shown image to the image and back, axes as in ``affine_grid``."""
         batch, dims = len(inputs), inputs.ndim - 2
         angle, zoom = torch.rand(2, batch).mul(2).sub(1).unbind()
         angle, zoom = angle * math.radians(self.rotate_deg), torch.exp(zoom * math.log1p(self.zoom))
         matrix = torch.eye(dims).repeat(batch, 1, 1)
-        # affine_grid puts the last axis first, and its unit is half the size of the image.
+        # affine_grid starts with the last axis, and its unit is half the size of the image.
         h, w = dims - 1, dims - 2
         matrix[:, h, h] = matrix[:, w, w] = angle.cos() * zoom
         matrix[:, h, w] = angle.sin() * zoom
@@ -77,7 +77,7 @@ class RandAffineInferer(Inferer):
 
 
 def _resample(images: Tensor, matrix: Tensor) -> Tensor:
-    # Some devices lack the two functions in half precision.
+    # Some devices do not support these two functions in half precision.
     with torch.autocast(images.device.type, enabled=False):
         images = images.float()
         grid = affine_grid(pad(matrix, (0, 1)), list(images.shape), align_corners=False)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Focal loss of bags and of pixels: the summands of Eq. 5, or of Eq. 2 if ``gamma`` is 0."""
+"""Focal loss of bags and of pixels: the summands of Eq. 5, or of Eq. 2 for ``gamma`` 0."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["focal", "split_pixels"]
 
 
 def focal(log_right: Tensor, gamma: float) -> Tensor:
-    """Compute ``-(1 - r)^gamma log r``, where ``r`` is the probability of the right answer.
+    """Compute ``-(1 - r)^gamma log r``, where ``r`` is the predicted probability of the right answer.
 
-    With ``gamma`` 0 this is the cross-entropy.
+    For ``gamma`` 0 this is the cross-entropy.
 
     Args:
-        log_right: ``log r``, of any shape.
-        gamma: focusing exponent, at least 0.
+        log_right: ``log r``, in any shape.
+        gamma: focusing exponent.
 
     Example:
         >>> focal(torch.tensor([0.5]).log(), 2.0)
@@ -32,25 +32,25 @@ def focal(log_right: Tensor, gamma: float) -> Tensor:
     log_right = log_right.clamp(max=0)
     if gamma == 0:
         return -log_right
-    # The floor only keeps the derivative of the power finite where r rounds to 1.
+    # The floor keeps the power's derivative finite where r rounds to 1.
     wrong = (-torch.expm1(log_right)).clamp(min=torch.finfo(log_right.dtype).tiny)
     return -(wrong**gamma) * log_right
 
 
 def split_pixels(logits: Tensor, patches: BoxPatches, gamma: float) -> tuple[Tensor, Tensor]:
-    """Extract the logits in the boxes, and compute the :func:`focal` loss of all other pixels as negatives.
+    """Gather the logits in the boxes, and sum the :func:`focal` loss of all pixels outside the boxes as negatives.
 
-    This is one operation because two would each need a gradient as large as the image. The gradient of the negatives is
-    computed together with their value, to pass over the image as few times as possible.
+    This is one operation because two would each fill a gradient as large as the image. The gradient of the negatives is
+    computed together with their value, to save passes over the image.
 
     Args:
         logits: ``(B, C, *spatial)``.
-        patches: the boxes; pixels in ignored boxes are not negatives either.
+        patches: the boxes. Pixels in ignored boxes are not negatives either.
         gamma: focusing exponent.
 
     Returns:
-        the logit of each slot of the boxes that are not ignored, and the sums ``(C,)`` of ``-p^gamma log(1 - p)`` over
-        the pixels outside all boxes. Both can be differentiated once.
+        the logit of each slot of the boxes that are not ignored, and the ``(C,)`` sums of ``-p^gamma log(1 - p)``
+        outside. Both can be differentiated once.
 
     Example:
         >>> patches = BoxPatches(torch.tensor([[[0.0, 2, 1, 3, 0]]]), (1, 1, 1, 3), torch.device("cpu"))
@@ -61,16 +61,16 @@ def split_pixels(logits: Tensor, patches: BoxPatches, gamma: float) -> tuple[Ten
     return in_boxes, sums
 
 
-# Number of pixels processed at once on a CPU, so that they stay in its cache through all steps of the formula.
+# Number of pixels to process at a time on a CPU, so that they stay in its cache through all steps of the formula.
 _CHUNK = 2**17
 
 
 class _SplitPixels(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, patches: BoxPatches, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
-        # The formula starts from q = 1 - p, which needs full precision where a negative is badly wrong. A p below the
-        # rounding error of q becomes 0: the loss of at most p^(1 + gamma) per pixel is below the rounding error of the
-        # sum. Where q would underflow, the loss stays constant; the slope stays right.
+        # Start from q = 1 - p, which is precise where it matters: where a negative is wrong. A p too small to change q
+        # becomes 0. This loses at most p^(1 + gamma) per pixel, which is below the rounding of the sum. The clamp keeps
+        # q above its smallest number; beyond it the loss stays constant, and the slope is already 1.
         slope = logits.clamp(max=-math.log(torch.finfo(logits.dtype).tiny) - 2).contiguous()
         nothing = slope.new_full((1,), -torch.inf).expand(len(patches.pixel_of_box))
         slope.view(-1).scatter_(0, patches.pixel_of_box, nothing)
@@ -103,9 +103,9 @@ class _SplitPixels(torch.autograd.Function):
 
 
 def _replace_by_slope(logits: Tensor, gamma: float) -> Tensor:
-    """Return the losses ``(N,)`` of negatives with ``logits`` ``(N, K)``, and replace the logits by the slope in place.
+    """Compute the ``(N,)`` losses of negatives, and overwrite their ``logits`` ``(N, K)`` with the loss's derivative.
 
-    The loss is ``-p^gamma log q``. The slope is its derivative, ``p^gamma (p - gamma q log q)``.
+    The loss is ``-p^gamma log q`` and its derivative is ``p^gamma (p - gamma q log q)``.
     """
     q = logits.neg_().sigmoid_()
     log_q, p = q.log(), 1 - q

@@ -35,7 +35,7 @@ class MILTerms(NamedTuple):
     unary: Tensor
     """``(C,)`` unary term, Eq. 2 or 5."""
     pairwise: Tensor
-    """``(C,)`` pairwise term, Eq. 3, not yet weighted; zeros if it was not computed."""
+    """``(C,)`` pairwise term, Eq. 3, unweighted; zeros if it was not asked for."""
 
 
 def generalized_mil_loss(
@@ -55,18 +55,15 @@ def generalized_mil_loss(
 ) -> MILTerms:
     """Compute the unary and the pairwise term of each class.
 
-    All arguments not listed here are those of :class:`GeneralizedMILLoss`.
+    The arguments that are not listed here are those of :class:`GeneralizedMILLoss`.
 
     Args:
         logits: ``(B, C, *spatial)`` float32 or float64.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host; the corners are whole voxels inside the image.
         pairwise: whether to compute the pairwise term.
 
-    Returns:
-        both terms, not yet weighted.
-
     Raises:
-        ValueError: if an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not match.
 
     Example:
         >>> target = torch.tensor([[[1.0, 1.0, 3.0, 3.0, 0.0]]])
@@ -82,7 +79,7 @@ def generalized_mil_loss(
     num_positive = torch.tensor(lines.per_class, device=logits.device)
     if negatives == "pixels":
         patch_logits, negative = split_pixels(logits, patches, modulation)
-        # With sync, another rank may have no positive bag.
+        # With sync, another rank may have no positive bag and need this number.
         needed = sync or unary == "bce" or 0 in lines.per_class
         num_negative = patches.num_outside() if needed else num_positive
     else:
@@ -92,8 +89,8 @@ def generalized_mil_loss(
     positive = _sum_by_class(focal(log_smooth_max(patch_logits, lines, smooth_max, alpha), modulation), lines.per_class)
     if sync:
         num_positive, num_negative = mean_over_processes(torch.stack([num_positive, num_negative]), logits.dtype)
-    # Eq. 2 divides by the number of all bags, Eq. 5 by the number of positive ones. Without a positive bag, we divide
-    # by the number of negative ones: with the paper's max(1, N+), such a batch's loss would be the sum over its pixels.
+    # Eq. 2 divides by the number of all bags, Eq. 5 by the number of positive bags. Without a positive bag we divide by
+    # the number of negative bags: after the paper's max(1, N+), such a batch would weigh as much as its many pixels.
     count = num_positive + num_negative if unary == "bce" else num_positive.where(num_positive > 0, num_negative)
     unary_term = (positive_weight * positive + negative_weight * negative) / count.where(count > 0, 1)
 
@@ -122,42 +119,42 @@ def _sum_by_class(values: Tensor, per_class: list[int]) -> Tensor:
 class GeneralizedMILLoss(_Loss):
     """Generalized multiple-instance learning from tight boxes, with pairwise smoothness.
 
-    The loss of a class is ``unary + pairwise_weight * pairwise`` (Eq. 1); it is then reduced over the classes. Positive
-    bags are the parallel crossing lines of the boxes at all angles (planes in 3D). Negative bags are the pixels outside
-    all boxes of the class. The defaults are the paper's. The MIL baseline that the paper compares with is
+    The loss of each class is ``unary + pairwise_weight * pairwise`` (Eq. 1), and the classes are then reduced to one
+    number. Positive bags are the parallel crossing lines of the boxes at all angles (planes in 3D). Negative bags are
+    the pixels outside all boxes of the class. The defaults are the paper's. The MIL baseline of the paper is
     ``GeneralizedMILLoss(smooth_max="max", angles_deg=(0,), unary="bce", negatives="lines")``.
 
-    The loss is computed in float32 whatever the autocast type; float64 input stays float64. After each call
-    :attr:`parts` holds the terms. Time and memory are those of a pixel-wise loss, because the gradient is computed
-    together with the value. The loss works under autocast, ``DistributedDataParallel``, gradient accumulation and, with
-    torch 2.13 but not 2.8, ``torch.func.grad``. A second derivative, ``torch.func.vmap`` and ``torch.jit.script`` raise
-    an error; ``torch.compile`` makes it no faster. With a GPU, each call waits for the device once, to check the input.
+    The loss is computed in float32 under any autocast type; float64 stays float64. It takes about the time and memory
+    of a pixel-wise loss, because it computes its gradient together with its value. It works under autocast,
+    ``DistributedDataParallel``, gradient accumulation and (with torch 2.13, not 2.8) ``torch.func.grad``. It does not
+    support second derivatives, ``torch.func.vmap`` or ``torch.jit.script``, and ``torch.compile`` does not speed it up.
+    On a GPU the host waits for the device once per call, to check the input.
 
     Args:
-        smooth_max: how to join pixels to a bag's probability: ``"alpha_softmax"`` (Eq. 6), ``"alpha_quasimax"``
-            (Eq. 7) or ``"max"``.
-        alpha: sharpness of the smooth maximum, at most 50; the larger, the closer to the maximum.
-        angles_deg: angles of the crossing lines in degrees, as ``(start, stop, step)`` with ``stop`` included, or as a
-            list; :func:`monai_bbox_mil.bags.resolve_angles` tells them apart.
+        smooth_max: how the pixels of a bag combine to its probability: ``"alpha_softmax"`` (Eq. 6),
+            ``"alpha_quasimax"`` (Eq. 7) or ``"max"``.
+        alpha: sharpness of the smooth maximum, at most 50. A larger ``alpha`` is closer to the maximum.
+        angles_deg: angles of the crossing lines in degrees, as ``(start, stop, step)`` including the stop, or as a
+            list. :func:`monai_bbox_mil.bags.resolve_angles` explains which three numbers are read as a range.
         unary: ``"focal"`` (Eq. 5) or ``"bce"`` (Eq. 2).
-        beta: weight of the positive bags in the focal loss; the negative ones get ``1 - beta``.
+        beta: weight of the positive bags in the focal loss; negative bags get ``1 - beta``.
         gamma: focusing exponent of the focal loss.
-        negatives: ``"pixels"`` outside all boxes, or ``"lines"``: full rows and columns (slices in 3D) without a box.
+        negatives: ``"pixels"`` for all pixels outside the boxes, or ``"lines"`` for full rows and columns (slices in
+            3D) that meet no box.
         pairwise_weight: lambda of Eq. 1; 0 leaves the pairwise term out.
         pairwise_region: ``"box"`` or ``"image"``, see :func:`monai_bbox_mil.losses.pairwise.box_pairwise_loss`.
-        core: for loose boxes, the middle share of a box's lines that must meet the object: about the width of the
-            object over the width of its box. 1, for tight boxes, uses all lines.
-        sigmoid: whether ``input`` holds logits; if not, it holds probabilities, which saturate sooner.
-        reduction: over the classes, ``"mean"``, ``"sum"`` (Eq. 4) or ``"none"``.
-        sync_normalizer: in distributed training, whether to divide by counts averaged over all ranks instead of each
-            rank's own: N+ of Eq. 5 (all bags in Eq. 2) and the number of pairs. The mean over the ranks of losses and
-            of gradients, which ``DistributedDataParallel`` takes, then equals that of one process with the whole batch.
-            This applies only to calls whose ``input`` requires a gradient; every rank must make the same calls.
-            Validation uses each rank's own counts.
+        core: for loose boxes, the share of a box's lines that must meet the object, taken from the middle. A good value
+            is the object's width divided by the box's. The default 1 uses all lines, for tight boxes.
+        sigmoid: true if ``input`` is logits, false if it is probabilities, which saturate sooner.
+        reduction: how to reduce the classes: ``"mean"``, ``"sum"`` (Eq. 4) or ``"none"``.
+        sync_normalizer: in distributed training, divide by the mean over all ranks of N+ in Eq. 5 (of all bags in
+            Eq. 2) and of the number of pairs, instead of each rank's own numbers. The mean of the ranks' losses and
+            gradients, which ``DistributedDataParallel`` computes, then equals that of one process with the whole batch.
+            This applies only if ``input`` requires a gradient, and every rank must then make the call. Validation uses
+            each rank's own numbers.
 
     Raises:
-        ValueError: in the constructor, if an option is out of range; in a call, if input and target do not fit.
-        RuntimeError: if the loss is differentiated twice.
+        ValueError: if an option is out of range. When called: if input and target do not match.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -170,7 +167,7 @@ class GeneralizedMILLoss(_Loss):
     """
 
     parts: dict[str, Tensor]
-    """``unary``, ``pairwise`` (unweighted) and their ``loss``, each ``(C,)`` and detached, from the latest call."""
+    """``(C,)`` terms of the latest call, detached: ``unary``, ``pairwise`` (unweighted) and the total ``loss``."""
 
     def __init__(
         self,

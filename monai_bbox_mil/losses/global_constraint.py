@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Global constraints from tight boxes, as extended log-barriers (Kervadec et al., MIDL 2020)."""
+"""Global constraints from tight boxes (Kervadec et al., MIDL 2020), with an extended log-barrier."""
 
 from __future__ import annotations
 
@@ -17,36 +17,30 @@ from monai_bbox_mil.losses.options import check_not_negative, check_option
 __all__ = ["MAX_T", "ConstraintTerms", "GlobalConstraintLoss", "global_constraint_loss", "log_barrier"]
 
 MAX_T = 1e12
-"""Largest sharpness of the barrier: above it, sums over large volumes would approach the largest float32."""
+"""Largest sharpness of the barrier. Beyond it, sums over large volumes would come close to the largest float32."""
 
 
 class ConstraintTerms(NamedTuple):
-    """The three terms per class, as means over the images of the batch, not yet weighted."""
+    """The three unweighted terms of each class, averaged over the images of the batch."""
 
     tightness: Tensor
-    """``(C,)`` penalty for bands of a box that do not meet the object."""
+    """``(C,)``, asks every band of a box to meet the object."""
     size: Tensor
-    """``(C,)`` penalty for an object that fills too little or too much of its boxes."""
+    """``(C,)``, asks the object to fill neither too little nor too much of its boxes."""
     emptiness: Tensor
-    """``(C,)`` penalty for an object outside the boxes."""
+    """``(C,)``, asks for no object outside the boxes."""
 
 
 def log_barrier(z: Tensor, t: float) -> Tensor:
     """Compute the extended log-barrier of the constraint ``z <= 0``.
 
-    It is ``-log(-z) / t`` where ``z <= -1/t^2``, and otherwise the line that continues it with the same value and
-    slope, ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere, and its slope is ``t`` wherever the constraint is
-    violated, no matter how badly.
-
-    Source: Kervadec et al., "Constrained deep networks: Lagrangian optimization via log-barrier extensions"
-    (arXiv:1904.04205).
+    The barrier is ``-log(-z) / t`` where ``z <= -1/t^2``. Elsewhere it is the straight line that continues with the
+    same value and slope, ``t z - log(1/t^2) / t + 1/t``. It is finite everywhere. A violated constraint has the slope
+    ``t``, however far ``z`` is from 0.
 
     Args:
-        z: tensor of any shape.
-        t: sharpness, greater than 0 and at most ``1e12``; the larger, the closer to a hard constraint.
-
-    Returns:
-        the barrier of each element, in the shape of ``z``.
+        z: values to constrain, in any shape.
+        t: sharpness; a larger ``t`` is closer to a hard constraint.
 
     Raises:
         ValueError: if ``t`` is out of range.
@@ -57,8 +51,8 @@ def log_barrier(z: Tensor, t: float) -> Tensor:
     """
     _check_t(t)
     seam = 1 / t**2
-    # Each side is constant where the other is used, so that neither can put a NaN into the other's gradient. Not by
-    # clamp: versions of torch differ in its slope at the limit.
+    # Each branch is constant where the other one applies, so neither can put a NaN into the other's gradient. We do not
+    # use clamp, because its slope at the limit differs between versions of torch.
     met = z <= -seam
     return -torch.where(met, -z, seam).log() / t + t * torch.where(met, 0.0, z + seam)
 
@@ -72,29 +66,28 @@ def global_constraint_loss(
 ) -> ConstraintTerms:
     """Compute the three terms of each class.
 
-    All arguments not listed here are those of :class:`GlobalConstraintLoss`. Let ``psi_t`` be the :func:`log_barrier`,
-    ``p`` the probabilities and ``P`` the number of pixels in an image.
+    Let ``psi_t`` be the :func:`log_barrier`, ``p`` the probabilities and ``P`` the number of pixels of an image.
 
     - tightness: the sum of ``psi_t(width - sum of p in the band)`` over all bands of all boxes, see
-      :class:`~monai_bbox_mil.bags.BoxBands`. Each row of a tight box contains at least one pixel of the object, so
-      ``width`` rows contain at least ``width`` pixels. The last band of an axis, if narrower, uses its own width.
+      :class:`~monai_bbox_mil.bags.BoxBands`. Each row of a tight box contains at least one pixel of the object, so a
+      band of ``width`` rows contains at least ``width`` pixels. The last band of an axis may be narrower; its own width
+      is then used.
     - size: ``(psi_t(S - upper |box|) + psi_t(lower |box| - S)) / P``. ``|box|`` is the number of pixels that the boxes
-      of the class cover together. ``S`` is the predicted size of the object: the sum of ``p`` over the whole image, in
-      the boxes or not, but without pixels that only an ignored region covers. An image without boxes of the class
-      adds 0.
+      of the class cover together. ``S`` is the sum of ``p`` over the whole image except pixels that only an ignored
+      region covers: it measures the object wherever it is predicted. An image without boxes of the class adds 0.
     - emptiness: ``t / P`` times the sum of ``p`` outside all boxes and ignored regions of the class.
 
-    A pixel both in a box and in an ignored region is treated as in the box.
+    A pixel in both a box and an ignored region belongs to the box.
 
     Args:
         logits: ``(B, C, *spatial)`` float32 or float64.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
-
-    Returns:
-        the terms, not yet weighted.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host; the corners are whole voxels inside the image.
+        t: see :class:`GlobalConstraintLoss`.
+        band_width: see :class:`GlobalConstraintLoss`.
+        size_bounds: see :class:`GlobalConstraintLoss`.
 
     Raises:
-        ValueError: if an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not match.
 
     Example:
         >>> target = torch.tensor([[[1.0, 1.0, 3.0, 3.0, 0.0]]])
@@ -110,7 +103,7 @@ def global_constraint_loss(
     tightness = log_barrier(bands.thickness - bands.sum(prob.index_select(0, bands.pixel)), t)
     tightness = tightness.new_zeros(num_classes).index_add(0, bands.channel, tightness) / batch
 
-    # The sum outside is computed on its own: as the difference of two large sums it would lose its last digits.
+    # Sum the outside directly: a difference of two large sums would lose its last digits.
     in_boxes = torch.zeros_like(prob).index_fill_(0, bands.pixel, 1)
     outside = torch.ones_like(prob).index_fill_(0, bands.pixel, 0).index_fill_(0, bands.ignored_pixel, 0)
     box_size = in_boxes.view(batch, num_classes, -1).sum(2)
@@ -124,9 +117,9 @@ def global_constraint_loss(
 
 def _check_bounds(band_width: int, size_bounds: tuple[float, float]) -> None:
     if band_width < 1 or band_width % 1:
-        raise ValueError(f"band_width must be a whole number of at least 1 pixel, got {band_width}.")
+        raise ValueError(f"band_width must be a whole number of pixels, at least 1, got {band_width}.")
     if len(size_bounds) != 2 or not 0 <= size_bounds[0] <= size_bounds[1]:
-        raise ValueError(f"size_bounds must be (lower, upper) with 0 <= lower <= upper, got {tuple(size_bounds)}.")
+        raise ValueError(f"size_bounds must be two numbers with 0 <= lower <= upper, got {tuple(size_bounds)}.")
 
 
 def _check_t(t: float) -> None:
@@ -135,32 +128,32 @@ def _check_t(t: float) -> None:
 
 
 class GlobalConstraintLoss(_Loss):
-    """Global constraints that tight boxes put on a prediction, as log-barriers (Kervadec et al., MIDL 2020).
+    """Constraints that tight boxes put on a whole prediction (Kervadec et al., MIDL 2020), as log-barriers.
 
-    The loss of a class is ``tightness_weight * tightness + size_weight * size + emptiness_weight * emptiness``, see
-    :func:`global_constraint_loss`; it is then reduced over the classes. Bands run along every axis: rows and columns in
-    2D, slabs in 3D. The size term treats all boxes of one class in an image as one region with one size.
+    The loss of each class is ``tightness_weight * tightness + size_weight * size + emptiness_weight * emptiness``, see
+    :func:`global_constraint_loss`, and the classes are then reduced to one number. Bands run along every axis: rows and
+    columns in 2D, slabs in 3D. All boxes of one class in one image form one region, whose pixels are ``|box|`` of the
+    size term.
 
-    :attr:`t` should grow during training, see :class:`~monai_bbox_mil.handlers.BarrierSchedule`. The loss of violated
-    constraints grows with it, so losses at different ``t`` cannot be compared.
+    Let :attr:`t` grow during training with :class:`~monai_bbox_mil.handlers.BarrierSchedule`. A larger ``t`` makes the
+    loss of the same error larger, so do not compare losses at different ``t``.
 
-    The constraints apply to probabilities, not to their logarithms: a logit that is far off gets hardly any gradient.
-    The loss is computed in float32 whatever the autocast type; float64 input stays float64. After each call
-    :attr:`parts` holds the terms. The loss can be differentiated twice. With a GPU, each call waits for the device
-    once, to check the input.
+    The constraints are on probabilities, not on their logarithms, so a logit that is far off gets hardly any gradient.
+    The loss is computed in float32 under any autocast type; float64 stays float64. It uses plain autograd, so second
+    derivatives work. On a GPU the host waits for the device once per call, to check the input.
 
     Args:
-        t: sharpness of the barriers, at most ``1e12``; the larger, the closer to hard constraints.
-        band_width: width in pixels of a band of the tightness term.
-        size_bounds: smallest and largest share of its boxes that an object may fill.
-        tightness_weight: weight of the tightness term, the only term not divided by the number of pixels.
+        t: sharpness of the barriers, at most ``1e12``. A larger ``t`` is closer to hard constraints.
+        band_width: width in pixels of the bands of the tightness term.
+        size_bounds: smallest and largest share of its boxes that an object fills.
+        tightness_weight: weight of the tightness term, the only one that is not divided by the number of pixels.
         size_weight: weight of the size term.
         emptiness_weight: weight of the emptiness term.
-        sigmoid: whether ``input`` holds logits; if not, it holds probabilities.
-        reduction: over the classes, ``"mean"``, ``"sum"`` or ``"none"``.
+        sigmoid: true if ``input`` is logits, false if it is probabilities.
+        reduction: how to reduce the classes: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: in the constructor, if an option is out of range; in a call, if input and target do not fit.
+        ValueError: if an option is out of range. When called: if input and target do not match.
 
     Example:
         >>> from monai_bbox_mil.losses import GlobalConstraintLoss
@@ -173,9 +166,9 @@ class GlobalConstraintLoss(_Loss):
     """
 
     t: float
-    """Sharpness of the barriers; can be set at any time."""
+    """Sharpness of the barriers; it can be set at any time."""
     parts: dict[str, Tensor]
-    """The unweighted terms and their weighted sum ``loss``, each ``(C,)`` and detached, from the latest call."""
+    """``(C,)`` terms of the latest call, detached and unweighted, and their weighted sum ``loss``."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Allowed values of the losses' options, each set declared once, and checks of options."""
+"""The values that the losses' options accept, each set declared once, and checks of options."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Iterable
 __all__ = ["NEGATIVES", "PAIRWISE_REGIONS", "REDUCTIONS", "UNARIES", "check_core", "check_not_negative", "check_option"]
 
 REDUCTIONS = ("mean", "sum", "none")
-"""Reductions over the classes."""
+"""Ways to reduce the classes' losses."""
 
 UNARIES = ("focal", "bce")
 """Losses of a bag (Eq. 5 and Eq. 2)."""
 
 NEGATIVES = ("pixels", "lines")
-"""Kinds of negative bags: each pixel outside the boxes, or each full row and column without a box."""
+"""Kinds of negative bags outside the boxes: each pixel, or each full row and column."""
 
 PAIRWISE_REGIONS = ("box", "image")
-"""Regions in which neighbouring pixels are drawn to equal probabilities."""
+"""Regions in which neighbouring pixels should be similar."""
 
 
 def check_option(name: str, value: str, options: Iterable[str] = REDUCTIONS) -> str:
-    """Return ``value`` if it is one of the options.
+    """Return ``value`` if it is one of ``options``.
 
     Raises:
-        ValueError: if it is not. The message lists the options.
+        ValueError: if it is not; the message lists the options.
 
     Example:
         >>> check_option("unary", "bce", UNARIES)
@@ -51,7 +51,7 @@ def check_not_negative(**values: float) -> None:
 
 
 def check_core(core: float) -> None:
-    """Raise ``ValueError`` if ``core``, a share of the lines, is not in ``(0, 1]``.
+    """Raise ``ValueError`` unless ``core``, a share of a box's lines, is in ``(0, 1]``.
 
     Example:
         >>> check_core(2.0)

@@ -21,15 +21,15 @@ __all__ = ["BoxPairwiseLoss", "box_pairwise_loss"]
 
 
 def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_normalizer: bool = False) -> Tensor:
-    """Compute the mean squared difference of neighbouring probabilities per class (Eq. 3).
+    """Compute the mean squared difference of neighbouring probabilities for each class (Eq. 3).
 
-    The mean is over all ordered pairs ``(k, k')`` of neighbours inside the image, where ``k`` lies in a box of the
-    class (``region="box"``) or anywhere (``region="image"``). A pixel has 8 neighbours in 2D and 26 in 3D.
+    The mean is over all ordered pairs ``(k, k')`` of neighbours inside the image, 8 per pixel in 2D and 26 in 3D. The
+    pixel ``k`` is in a box of the class (``region="box"``) or anywhere (``region="image"``).
 
     Args:
         logits: ``(B, C, *spatial)``.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
-        region: where ``k`` may lie, ``"box"`` or ``"image"``.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host; the corners are whole voxels inside the image.
+        region: ``"box"`` or ``"image"``, the pixels ``k`` to use.
         sync_normalizer: whether to divide by the mean number of pairs over all ranks, see
             :func:`~monai_bbox_mil.losses.process_mean.mean_over_processes`.
 
@@ -37,7 +37,7 @@ def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_
         ``(C,)``, each in ``[0, 1]``; 0 for a class without pairs. It can be differentiated once.
 
     Raises:
-        ValueError: if ``region`` is unknown, or the shapes do not fit.
+        ValueError: if ``region`` is unknown, or the shapes do not match.
 
     Example:
         >>> logits = torch.tensor([[[[-50.0, 50.0, 50.0]]]])
@@ -56,7 +56,13 @@ def box_pairwise_loss(logits: Tensor, target: Tensor, region: str = "box", sync_
 
 
 def mean_square_of_pairs(prob: Tensor, patches: BoxPatches, sync_normalizer: bool = False) -> Tensor:
-    """Compute :func:`box_pairwise_loss` from the probability of each slot of the boxes that are not ignored."""
+    """Compute :func:`box_pairwise_loss` ``(C,)`` from the probability of each slot of the boxes, ignored ones left out.
+
+    Args:
+        prob: ``(num_box_slots,)`` probabilities.
+        patches: the boxes.
+        sync_normalizer: see :func:`box_pairwise_loss`.
+    """
     means: Tensor = _MeanSquareOfPairs.apply(prob, patches, sync_normalizer)[0]
     return means
 
@@ -68,8 +74,8 @@ class _MeanSquareOfPairs(torch.autograd.Function):
     def forward(prob: Tensor, patches: BoxPatches, sync_normalizer: bool) -> tuple[Tensor, Tensor]:
         slope = torch.zeros_like(prob)
         sums: list[list[Tensor]] = [[prob.new_zeros(())] for _ in range(2 * patches.shape[1])]
-        # Weight 1 for a pixel at which pairs may start, 0 for any other pixel, -2 outside the image. A pair is counted
-        # in both, one or none of its two orders: the sum of its two weights, but at least 0.
+        # The weight is 1 for a pixel in a box, 0 for another pixel and -2 outside the image. The two weights of a pair
+        # add up to the number of its orders, (k, k') and (k', k), that are in the mean; a negative sum means none.
         slots = slice(0, len(prob))
         weight = patches.counted[slots].add(patches.in_image[slots], alpha=2).sub_(2).to(prob.dtype)
         for strip in patches.strips:
@@ -106,17 +112,16 @@ class _MeanSquareOfPairs(torch.autograd.Function):
 
 
 class BoxPairwiseLoss(_Loss):
-    """Pairwise smoothness of a network's output in (or outside of) its boxes, see :func:`box_pairwise_loss`.
+    """Pairwise smoothness of a network's output in its boxes or the whole image, see :func:`box_pairwise_loss`.
 
     Args:
-        region: ``"box"`` uses pairs that start in a box of the class (as the published results did), ``"image"`` all
-            pairs (as the text of the paper says).
-        sigmoid: whether ``input`` holds logits; if not, it holds probabilities.
-        reduction: over the classes, ``"mean"``, ``"sum"`` (the paper's Eq. 4) or ``"none"``.
+        region: ``"box"`` for pairs that start in a box of the class, as in the published results, or ``"image"`` for
+            all pairs, as in the paper's text.
+        sigmoid: true if ``input`` is logits, false if it is probabilities.
+        reduction: how to reduce the classes: ``"mean"``, ``"sum"`` (the paper's Eq. 4) or ``"none"``.
 
     Raises:
-        ValueError: in the constructor, if an option is unknown; in a call, if input and target do not fit.
-        RuntimeError: if the loss is differentiated twice.
+        ValueError: if an option is unknown. When called: if input and target do not match.
 
     Example:
         >>> from monai_bbox_mil.losses import BoxPairwiseLoss

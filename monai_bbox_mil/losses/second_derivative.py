@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Guard against a second derivative of losses whose gradient is computed together with their value."""
+"""An error for second derivatives of losses that compute their gradient together with their value."""
 
 from __future__ import annotations
 
@@ -13,20 +13,13 @@ __all__ = ["refuse_second_derivative"]
 
 
 def refuse_second_derivative(gradient: Tensor, input: Tensor) -> Tensor:
-    """Return the ``gradient`` of ``input`` such that differentiating it once more raises an error.
+    """Return ``gradient`` unchanged, but raise an error when it is differentiated with respect to ``input``.
 
-    ``torch.autograd.function.once_differentiable`` is not enough: if the incoming gradient is a constant, it silently
-    treats the outgoing one as a constant too.
+    ``torch.autograd.function.once_differentiable`` is not enough: when the incoming gradient is a constant, it silently
+    treats ``gradient`` as a constant too.
 
     Raises:
-        RuntimeError: if the result is differentiated with respect to ``input``.
-
-    Example:
-        >>> x = torch.ones(2, requires_grad=True)
-        >>> refuse_second_derivative(2 * x.detach(), x).sum().backward()
-        Traceback (most recent call last):
-        RuntimeError: this loss cannot be differentiated twice, because it computes its gradient together with its \
-value. For a second derivative, use another loss or finite differences of this loss's gradient.
+        RuntimeError: when the result is differentiated.
     """
     return _Refuse.apply(gradient, input) if torch.is_grad_enabled() and input.requires_grad else gradient
 
@@ -43,6 +36,6 @@ class _Refuse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         raise RuntimeError(
-            "this loss cannot be differentiated twice, because it computes its gradient together with its value. "
-            "For a second derivative, use another loss or finite differences of this loss's gradient."
+            "This loss cannot be differentiated twice, because it computes its gradient together with its value. "
+            "For a second derivative use another loss, or finite differences of this loss's gradient."
         )

@@ -1,15 +1,15 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Self-training from boxes: the label of a box is the level set of a teacher's prediction that reaches all its sides.
+"""Self-training from boxes: a teacher's prediction becomes the label, cut at the level that reaches all sides of a box.
 
 A bag loss asks for one high pixel per line and says nothing about the rest of the box. Probabilities then fall off
-slowly from the middle of the object, and no threshold suits all boxes. But each box determines its own threshold: the
-highest level at which the region reaches every side. The teacher's weights are the running mean of the network's
-(Tarvainen & Valpola, NeurIPS 2017). Pixels whose prediction by the teacher reaches the level are taught as object, all
-others as background.
+slowly from the middle of the object, and no single threshold is right for all boxes. The box determines the right one:
+the highest level at which the region reaches every side. The level is found in the prediction of a teacher, whose
+weights are the running mean of the network's weights (Tarvainen & Valpola, NeurIPS 2017). The network then learns the
+pixels at or above the level as object, and all others as background.
 
-If the teacher's prediction is constant, the region is the ellipse that touches the four sides. Few objects fill the
-corners of their boxes, and most fill about the same share of the box as an ellipse.
+Where the teacher has learned nothing yet, the region is the ellipse that touches the four sides. Few objects fill the
+corners of their boxes, and most fill about as much of the box as an ellipse does.
 """
 
 from __future__ import annotations
@@ -27,30 +27,29 @@ __all__ = ["BoxSelfTrainingLoss", "box_level_set", "box_self_training_loss"]
 
 
 def box_level_set(logits: Tensor, target: Tensor, roundness: float = 2.0, core: float = 1.0) -> Tensor:
-    """Find the pixels of each box at or above the highest level at which they reach all sides of the box.
+    """Find the pixels of each box at or above the highest level at which the region reaches all sides of the box.
 
-    A pixel's height is ``logit + roundness * (1 - r^2)``. Here ``r`` is its distance from the middle of the box in
-    units of the half axes, so that ``r = 1`` on the inscribed ellipse (ellipsoid). The region reaches a side at the
-    height of the highest pixel in the outermost row (column, slice) of that side. The level of the box is the lowest of
-    these heights over its sides.
+    A pixel's height is ``logit + roundness * (1 - r^2)``. ``r`` is its distance from the middle of the box in units of
+    the half axes, so ``r = 1`` on the inscribed ellipse (ellipsoid). The region begins to touch a side at the height of
+    the highest pixel in the box's outermost row (column, slice). The level is the lowest of these heights.
 
     Args:
         logits: ``(B, C, *spatial)``.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
-        roundness: weight of the prior belief that objects are round; with 0 the logits alone decide.
-        core: for loose boxes, the middle share of the rows (columns, slices) that the region must reach: of ``n`` rows
-            all but ``floor(n (1 - core) / 2)`` on each side, as in :class:`~monai_bbox_mil.bags.CrossingLines`. With 1,
-            for tight boxes, it must reach all rows.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host; the corners are whole voxels inside the image.
+        roundness: weight of the prior belief that objects are round; 0 relies on the logits alone.
+        core: for loose boxes, the share of the rows (columns, slices), taken from the middle, that the region must
+            reach. ``floor(n (1 - core) / 2)`` of ``n`` rows are left out on either side, as in
+            :class:`~monai_bbox_mil.bags.CrossingLines`. The default 1 uses all rows, for tight boxes.
 
     Returns:
         ``(B, C, *spatial)``, 1 in the level sets and 0 elsewhere, without gradient.
 
     Raises:
-        ValueError: if an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not match.
 
     Example:
         >>> box = torch.tensor([[[0.0, 0, 4, 4, 0]]])
-        >>> box_level_set(torch.zeros(1, 1, 4, 4), box)[0, 0]  # constant logits
+        >>> box_level_set(torch.zeros(1, 1, 4, 4), box)[0, 0]  # no prediction yet
         tensor([[0., 1., 1., 0.],
                 [1., 1., 1., 1.],
                 [1., 1., 1., 1.],
@@ -83,26 +82,25 @@ def box_self_training_loss(
     core: float = 1.0,
     outside_weight: float = 5.0,
 ) -> Tensor:
-    """Compute the Dice and cross-entropy loss against level sets of a teacher's prediction that fit the boxes.
+    """Compute Dice plus cross-entropy against the :func:`box_level_set` of a teacher's prediction.
 
-    The loss of an image is ``1 - 2 sum(p y) / (sum p + sum y)`` plus the mean of the weighted cross-entropy over its
-    pixels, where ``y`` is the :func:`box_level_set` of the teacher. The result is the mean over the images. Pixels that
-    only ignored regions cover are left out.
+    The Dice term is the mean over the images of ``1 - 2 sum(p y) / (sum p + sum y)``, where ``y`` is the level set. The
+    weighted cross-entropy is averaged over the pixels of each image, then over the images. Pixels that only ignored
+    regions cover are left out.
 
     Args:
         logits: ``(B, C, *spatial)``.
         teacher: ``(B, C, *spatial)`` logits of the teacher for the same images.
-        target: ``(B, N_max, 2*D + 1)`` box tensor on the CPU. The corners must be whole voxels inside the image.
+        target: ``(B, N_max, 2*D + 1)`` box tensor on the host; the corners are whole voxels inside the image.
         roundness: see :func:`box_level_set`.
         core: see :func:`box_level_set`.
-        outside_weight: weight of the cross-entropy of pixels outside all boxes, whose label is certain. Pixels in boxes
-            have weight 1.
+        outside_weight: weight of the cross-entropy outside all boxes, where the label is certain. Inside it is 1.
 
     Returns:
         ``(C,)`` losses.
 
     Raises:
-        ValueError: if an option is out of range, or the shapes do not fit.
+        ValueError: if an option is out of range, or the shapes do not match.
 
     Example:
         >>> target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
@@ -124,25 +122,23 @@ def box_self_training_loss(
 
 
 class BoxSelfTrainingLoss(_Loss):
-    """A box loss, followed by self-training once there is a teacher, see :func:`box_self_training_loss`.
+    """A box loss, followed by self-training from a teacher, see :func:`box_self_training_loss`.
 
-    If :attr:`teacher` was set before a call, the value is ``box_weight * loss + weight * self_training``; otherwise it
-    is ``loss`` alone. A teacher's prediction is used once and then forgotten. So validation, and training before there
-    is a teacher, use the box loss alone. :class:`monai_bbox_mil.handlers.MeanTeacher` sets the teacher at each step.
+    If :attr:`teacher` was set before the call, the loss is ``box_weight * loss + weight * self_training``. Otherwise it
+    is ``loss`` alone. Each call uses the teacher up, so validation, and training before there is a teacher, use the box
+    loss alone. :class:`monai_bbox_mil.handlers.MeanTeacher` sets the teacher at each step.
 
     Args:
         loss: box loss that takes logits, such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`. Its ``reduction``
-            is used for the self-training too.
+            applies to the self-training too.
         weight: weight of the self-training.
-        box_weight: weight of ``loss`` beside the self-training. With 0, ``loss`` is not computed if there is a teacher.
+        box_weight: weight of ``loss`` once there is a teacher. With 0 it is then no longer computed.
         roundness: weight of the prior belief that objects are round, see :func:`box_level_set`.
-        core: for loose boxes, the middle share of their rows that the taught region must reach, see
-            :func:`box_level_set`.
-        outside_weight: weight of pixels outside all boxes, see :func:`box_self_training_loss`.
+        core: for loose boxes, the share of a box's rows that the label must reach, see :func:`box_level_set`.
+        outside_weight: weight of pixels outside all boxes in the self-training, see :func:`box_self_training_loss`.
 
     Raises:
-        ValueError: in the constructor, if an option is out of range; in a call, if input, target and teacher do not
-            fit.
+        ValueError: if an option is out of range. When called: if input, target and teacher do not match.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -157,8 +153,8 @@ class BoxSelfTrainingLoss(_Loss):
     teacher: Tensor | None
     """``(B, C, *spatial)`` logits of the teacher for the images of the next call."""
     parts: dict[str, Tensor]
-    """Terms from the latest call, each ``(C,)`` and detached: the parts of the box loss and ``self_training``, those of
-    them that were computed, and their weighted sum ``loss``."""
+    """``(C,)`` terms of the latest call, detached: the box loss's parts and ``self_training``, where they were
+    computed, and the total ``loss``."""
 
     def __init__(
         self,
@@ -182,10 +178,7 @@ class BoxSelfTrainingLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of logits ``input`` ``(B, C, *spatial)`` for the box tensor ``target``.
-
-        The box tensor is ``(B, N_max, 2*D + 1)``.
-        """
+        """Compute the loss of logits ``input`` ``(B, C, *spatial)`` for the box tensor ``(B, N_max, 2*D + 1)``."""
         teacher, self.teacher = self.teacher, None
         if teacher is None or not self.weight:
             return self._box_loss(input, target, 1.0)

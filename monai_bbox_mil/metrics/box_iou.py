@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Agreement of a prediction's tight boxes with the given boxes: a quality measure that needs no mask."""
+"""Agreement of a prediction's tight boxes with the given boxes, a quality measure that needs no mask."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ __all__ = ["BoxIoUMetric", "box_region_iou"]
 
 
 def box_region_iou(pred: Tensor, box_tensor: Tensor, slice_dim: int | None = None) -> Tensor:
-    """Compute the intersection over union of two regions: the prediction's tight boxes and the given boxes.
+    """Compute the intersection over union of the prediction's tight boxes and the given boxes.
 
-    Each connected component of the prediction has one tight box. Ignored regions belong to neither region.
+    The predicted region is the union of the tight boxes around the prediction's components. The given region is the
+    union of the given boxes. Ignored regions belong to neither.
 
     Args:
         pred: ``(C, *spatial)`` binary prediction of one image.
         box_tensor: ``(N, 2*D + 1)`` given boxes.
-        slice_dim: axis along which a volume's boxes were drawn slice by slice; ``None`` for boxes of whole objects.
+        slice_dim: axis along which a volume's boxes were drawn slice by slice; ``None`` for boxes of whole volumes.
 
     Returns:
-        ``(C,)``, NaN for a class that is neither predicted nor given.
-
-    Raises:
-        ValueError: if the box tensor does not fit the prediction.
+        ``(C,)`` IoU, NaN for a class that is neither predicted nor given.
 
     Example:
         >>> pred = torch.zeros(1, 4, 4)
@@ -52,14 +50,12 @@ def box_region_iou(pred: Tensor, box_tensor: Tensor, slice_dim: int | None = Non
 class BoxIoUMetric(CumulativeIterationMetric):
     """Mean :func:`box_region_iou` over images, for each class and threshold.
 
-    Call it with probabilities ``(B, C, *spatial)`` and box tensors ``(B, N_max, 2*D + 1)``.
-
     Args:
-        thresholds: ``T`` probabilities at or above which a pixel is predicted as object.
+        thresholds: probabilities at or above which a pixel is predicted.
         slice_dim: see :func:`box_region_iou`.
 
     Raises:
-        ValueError: in the constructor, if a threshold is not in ``[0, 1]``; in a call, if the boxes do not fit.
+        ValueError: if there is no threshold, or one is outside ``[0, 1]``.
 
     Example:
         >>> metric = BoxIoUMetric(thresholds=(0.3, 0.7))
@@ -74,11 +70,11 @@ class BoxIoUMetric(CumulativeIterationMetric):
         super().__init__()
         self.thresholds = tuple(thresholds)
         if not self.thresholds or not all(0 <= threshold <= 1 for threshold in self.thresholds):
-            raise ValueError(f"thresholds must hold at least one number, all in [0, 1], got {self.thresholds}.")
+            raise ValueError(f"thresholds must be one or more numbers in [0, 1], got {self.thresholds}.")
         self.slice_dim = slice_dim
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
-        """Score probabilities ``(B, C, *spatial)`` by box tensors ``(B, N_max, 2*D + 1)``; returns ``(B, C, T)``."""
+        """Score probabilities ``(B, C, *spatial)`` against boxes ``(B, N_max, 2*D + 1)``; returns ``(B, C, T)``."""
         if y is None or y.ndim != 3 or len(y) != len(y_pred):
             raise ValueError(f"y must be a box tensor (B, N, 2*D + 1), got {None if y is None else tuple(y.shape)}.")
         y_pred = y_pred.detach().as_subclass(Tensor).float().cpu()
@@ -89,14 +85,15 @@ class BoxIoUMetric(CumulativeIterationMetric):
         return torch.stack([torch.stack(s, dim=-1) for s in scores])
 
     def aggregate(self) -> Tensor:
-        """Average over the images in which the class is predicted or given; returns ``(C, T)``.
+        """Average over the images in which the class is predicted or given.
 
-        A class without such an image gets NaN.
+        Returns:
+            ``(C, T)`` means, NaN where there is no such image.
 
         Raises:
-            ValueError: if the metric has not been called yet.
+            ValueError: if the metric was not called since the last reset.
         """
         buffer = self.get_buffer()
         if buffer is None:
-            raise ValueError("BoxIoUMetric must be called with at least one image before aggregate(), got none.")
+            raise ValueError("BoxIoUMetric must be called on at least one batch before aggregate(), got none.")
         return torch.nanmean(buffer, dim=0)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The two networks of the paper; every other architecture comes from :mod:`monai.networks.nets`."""
+"""The two networks of the paper; for all other architectures use :mod:`monai.networks.nets`."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def _conv(
     dropout: float | None = None,
     bias: bool = True,
 ) -> Convolution:
-    """Build a convolution that keeps the size, batch norm, PReLU and, if asked for, dropout."""
+    """Make a convolution that keeps the size, followed by batch norm, PReLU and, if given, dropout."""
     return Convolution(
         2,
         in_channels,
@@ -54,7 +54,7 @@ def _unpool(x: Tensor, indices: Tensor, like: Tensor) -> Tensor:
 
 
 class _ENetBottleneck(nn.Module):
-    """Squeeze, 3x3 (or 5x1 and 1x5) convolution, expand; added to the input or to its projection."""
+    """Squeezing, 3x3 (or 5x1 and 1x5) and expanding convolutions, added to the input or to its projection."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ class _ENetUp(nn.Sequential):
             _conv(in_channels, hidden, 3),
             _conv(hidden, hidden, 3),
             _conv(hidden, out_channels, dropout=dropout),
-            # The published block declares this slope and never applies it. After another PReLU it only scales
-            # that one's slope. Starting from 1, it leaves the published function unchanged and gives every
-            # parameter a gradient.
+            # The published block declares this PReLU but never applies it. Here it is applied, so that every
+            # parameter gets a gradient. After another PReLU it only scales that one's slope, so with an initial
+            # slope of 1 the network computes the published function.
             nn.PReLU(init=1.0),
         )
 
@@ -121,32 +121,31 @@ class _ENetUp(nn.Sequential):
 class ENet(nn.Module):
     """ENet for 2D images, as the paper uses it for ATLAS.
 
-    This is an encoder-decoder of regular, dilated and asymmetric bottlenecks. Its decoder puts features back
-    where the encoder's poolings found their maxima. Unlike in Paszke et al., each unpooled map is concatenated
-    with the encoder's features of the same size, and the last up-sampling uses nearest neighbours and two
-    convolutions. With one channel in and out and the default ``features`` it has 459,530 parameters, 1,298 of
-    them in the side heads.
+    An encoder-decoder of regular, dilated and asymmetric bottlenecks. The decoder puts its features back where
+    the encoder's poolings found their maxima. Unlike in Paszke et al., each unpooled map is joined with the
+    encoder's features of the same size, and the last up-sampling is nearest neighbour and two convolutions.
+    With one channel in and out and the default ``features``, the network has 459,530 parameters, 1,298 of them
+    in the side heads.
 
     Source: Paszke et al., "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation"
     (arXiv:1606.02147), in the variant of Kervadec et al., "Bounding boxes for weakly supervised segmentation:
     Global constraints get close to full supervision" (MIDL 2020), which Wang & Xia, "Bounding Box Tightness
-    Prior for Weakly Supervised Image Segmentation" (MICCAI 2021), adopt.
+    Prior for Weakly Supervised Image Segmentation" (MICCAI 2021), use.
 
-    Any size of at least 1 x 1 is accepted. An image is padded with zeros at the end of each axis to the next
-    multiple of 8, and the logits are cropped to the size of the image. In training, batch norm needs more
-    than one pixel per channel at the deepest level: more than one image in the batch, or an image with an
-    axis longer than 8 pixels.
+    Any size of at least 1 x 1 is accepted: an image is padded with zeros at the end of each axis to the next
+    multiple of 8, and the logits are cut back to the image's size. In training, batch norm needs more than
+    one pixel per channel at the deepest level: more than one image in the batch, or an image with an axis
+    longer than 8 pixels.
 
-    Where an image is constant, such as in an empty background, rounding errors determine which of several
-    equal values a pooling picks as the maximum. The logits of two devices, precisions or runtimes can differ
-    there.
+    Where an image is constant, such as in an empty background, rounding decides which of several equal values
+    a pooling takes as the maximum. There, the logits of two devices, precisions or runtimes can differ.
 
     Args:
         in_channels: number of channels of the image, fewer than ``features``.
-        out_channels: number of channels of the logits, one per class.
-        features: number of features at half the image's size, a multiple of 4. The deepest level has 8 times
-            this number.
-        dropout_prob: two probabilities. The first is for the first stage and the dilated and size-changing
+        out_channels: number of channels of the logits, one for each class.
+        features: number of features at half the image's size, a multiple of 4. The deepest level has 8 times this
+            number.
+        dropout_prob: two probabilities, the first for the first stage and the dilated and size-changing
             bottlenecks, the second for the regular and asymmetric bottlenecks after the first stage.
         deep_supervision: if True, the network in training mode also returns the logits of its side heads. If
             False, the side heads are frozen, so that distributed training does not wait for their gradients.
@@ -178,8 +177,8 @@ class ENet(nn.Module):
             raise ValueError(f"features must be a positive multiple of {_SQUEEZE}, got {features}.")
         if not 1 <= in_channels < features:
             raise ValueError(
-                f"in_channels must be at least 1 and less than features ({features}), because the features include "
-                f"the channels of the image, got {in_channels}."
+                f"in_channels must be at least 1 and less than features ({features}), got {in_channels}. "
+                "The first layer keeps the image's channels among its features."
             )
         if len(dropout_prob) != 2 or not all(0 <= prob < 1 for prob in dropout_prob):
             raise ValueError(f"dropout_prob must be two probabilities in [0, 1), got {dropout_prob}.")
@@ -245,12 +244,12 @@ class ENet(nn.Module):
 
         Returns:
             logits (no activation), shape ``(B, out_channels, H, W)``. With ``deep_supervision`` in training
-            mode, the shape is ``(B, 3, out_channels, H, W)``, stacked as in
-            :class:`monai.networks.nets.DynUNet`: the logits of the head, and those of the side heads at half
-            and a quarter of the size, enlarged by nearest neighbours.
+            mode the shape is ``(B, 3, out_channels, H, W)``, as in :class:`monai.networks.nets.DynUNet`: the
+            logits of the head, then those of the side heads at a half and a quarter of the size, enlarged by
+            nearest neighbour.
 
         Raises:
-            ValueError: if ``x`` has another number of dimensions or channels or is empty, or if batch norm
+            ValueError: if ``x`` has the wrong number of dimensions or channels or is empty, or if batch norm
                 would see a single pixel at the deepest level in training mode.
         """
         size = x.shape

@@ -39,7 +39,7 @@ class _ResidualUNetStage(nn.Module):
 
 
 class _ResidualUNetUp(nn.Module):
-    """Up-sampling by 2, mean with the encoder's features, and a stage."""
+    """Up-sampling by 2, then the mean with the encoder's features, then a stage."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -56,23 +56,23 @@ class _ResidualUNetUp(nn.Module):
 class ResidualUNet(nn.Module):
     """Residual U-Net for 2D images, as the paper uses it for PROMISE12.
 
-    Each stage has five convolutions, three of which are bypassed by an addition. The encoder halves the size
-    by max pooling, and the decoder doubles it by transposed convolutions. A skip connection is the mean of the
+    Each stage has five convolutions, three of them bypassed by an addition. The encoder halves the size by max
+    pooling, and the decoder doubles it by transposed convolutions. A skip connection is the mean of the
     encoder's and the decoder's features, not their concatenation. With one channel in and out and the default
-    ``features`` the network has 19,644,961 parameters.
+    ``features``, the network has 19,644,961 parameters.
 
     Source: Wang & Xia, "Bounding Box Tightness Prior for Weakly Supervised Image Segmentation" (MICCAI 2021),
     which takes the network from Kervadec et al., "Bounding boxes for weakly supervised segmentation: Global
     constraints get close to full supervision" (MIDL 2020).
 
-    Any size of at least 1 x 1 is accepted. An image is padded with zeros at the end of each axis to the next
-    multiple of ``2 ** (len(features) - 1)`` (16 by default), and the logits are cropped to the image's size.
+    Any size of at least 1 x 1 is accepted: an image is padded with zeros at the end of each axis to the next
+    multiple of ``2 ** (len(features) - 1)`` (16 by default), and the logits are cut back to the image's size.
     In training, batch norm needs more than one pixel per channel at the deepest level: more than one image in
     the batch, or an image with an axis longer than that multiple.
 
     Args:
         in_channels: number of channels of the image.
-        out_channels: number of channels of the logits, one per class.
+        out_channels: number of channels of the logits, one for each class.
         features: number of features at each level, from the full size to the deepest; at least two levels.
 
     Raises:
@@ -96,7 +96,7 @@ class ResidualUNet(nn.Module):
         if out_channels < 1:
             raise ValueError(f"out_channels must be at least 1, got {out_channels}.")
         if len(features) < 2 or min(features) < 1:
-            raise ValueError(f"features must hold at least two positive numbers, got {features}.")
+            raise ValueError(f"features must be at least two positive numbers, one per level, got {features}.")
         self.in_channels = in_channels
         self.divisor = 2 ** (len(features) - 1)
 
@@ -112,7 +112,7 @@ class ResidualUNet(nn.Module):
         self._init_weights()
 
     def _init_weights(self) -> None:
-        # The published code keeps PyTorch's defaults for the transposed convolutions and all biases.
+        # The published code leaves the transposed convolutions and all biases at PyTorch's default initialization.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -127,7 +127,7 @@ class ResidualUNet(nn.Module):
             logits (no activation), shape ``(B, out_channels, H, W)``.
 
         Raises:
-            ValueError: if ``x`` has another number of dimensions or channels or is empty, or if batch norm
+            ValueError: if ``x`` has the wrong number of dimensions or channels or is empty, or if batch norm
                 would see a single pixel at the deepest level in training mode.
         """
         size = x.shape

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 @given(data=st.data(), shape=shapes, width=st.integers(1, 10), seed=seeds)
-def test_bands_match_slices_cut_from_the_boxes(data, shape, width, seed):
+def test_the_bands_of_each_axis_are_the_slices_of_the_boxes(data, shape, width, seed):
     target, dims = data.draw(targets(shape, 2)), len(shape)
     image = random_logits(seed, 2, 2, *shape)
     bands = BoxBands(torch.tensor(target, dtype=torch.float32), image.shape, width, CPU)
@@ -32,7 +32,7 @@ def test_bands_match_slices_cut_from_the_boxes(data, shape, width, seed):
 
 
 @given(data=st.data(), shape=shapes)
-def test_bands_list_the_pixels_of_boxes_and_of_ignored_boxes(data, shape):
+def test_pixels_are_those_of_the_boxes_and_ignored_boxes(data, shape):
     target = torch.tensor(data.draw(targets(shape, 2)), dtype=torch.float32)
     bands = BoxBands(target, (2, 2, *shape), 3, CPU)
     ignored = torch.where(target[..., -1:] < -1, target, -1)

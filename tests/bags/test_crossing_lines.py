@@ -19,9 +19,9 @@ def one_box(box, code=0):
 
 
 def line_pixels(target, shape, angles):
-    """Return the crossing lines as sets of indices into ``shape`` ``(B, C, *spatial)``.
+    """Find the pixels of each crossing line, as a set of indices into ``shape`` ``(B, C, *spatial)``.
 
-    A line contains a pixel if a 1 at that pixel adds to the sum over the line.
+    Put a 1 into one pixel at a time: the lines whose sum changes contain that pixel.
     """
     patches = BoxPatches(target, shape, CPU)
     lines = CrossingLines(patches, angles)
@@ -35,7 +35,7 @@ def line_pixels(target, shape, angles):
 
 
 def box_line_pixels(box, shape, angles):
-    """Return the same for one box in one image of one class, as spatial indices."""
+    """Do the same for one box in one image of one class, with spatial indices."""
     return [{pixel[2:] for pixel in line} for line in line_pixels(one_box(box), (1, 1, *shape), angles)]
 
 
@@ -54,24 +54,24 @@ def box_line_pixels(box, shape, angles):
         ((-40, -20, 0, 20), (-40, -20, 0, 20)),
     ],
 )
-def test_three_values_are_a_range_unless_they_increase(given_angles, expected):
+def test_angles(given_angles, expected):
     assert resolve_angles(given_angles) == expected
     assert resolve_angles(resolve_angles(given_angles)) == expected
 
 
 @pytest.mark.parametrize("angles", [(), (90,), (-95, 0), (0, 0), (float("nan"),)])
-def test_no_angle_a_double_angle_or_one_out_of_range_raises(angles):
-    with pytest.raises(ValueError, match="angles_deg must hold distinct angles inside"):
+def test_bad_angles(angles):
+    with pytest.raises(ValueError, match="angles_deg must be distinct angles in degrees"):
         resolve_angles(angles)
 
 
 def test_a_range_must_reach_its_stop():
-    with pytest.raises(ValueError, match=r"\(start, stop, step\) whose step leads from start to stop, got"):
+    with pytest.raises(ValueError, match="angles_deg must have a step that leads from start to stop"):
         resolve_angles((-40, 45, 20))
 
 
 @given(data=st.data(), shape=shapes, angles=angle_sets)
-def test_bags_match_the_naive_lines(data, shape, angles):
+def test_bags_equal_the_naive_lines(data, shape, angles):
     box = data.draw(boxes(shape))
     fast = box_line_pixels(box, shape, angles)
     naive = [set(line) for lines in box_lines(box, angles).values() for line in lines]
@@ -122,15 +122,15 @@ def test_lines_have_no_gaps(data, size, angle):
         assert not rest
 
 
-def test_an_object_that_does_not_touch_one_side_misses_a_bag():
-    """Check that the property above can fail."""
+def test_an_object_that_misses_a_side_misses_a_bag():
+    """Show that the property above can fail: an object that does not touch one side leaves a bag empty."""
     bags = box_line_pixels([0, 0, 4, 4], (4, 4), [0])
     assert not all(bag & {(r, c) for r in range(4) for c in range(3)} for bag in bags)
 
 
 @pytest.mark.parametrize("margin", [1, 3])
 def test_core_lines_of_a_loose_box_meet_the_object(margin):
-    """Use the share of the lines that the object takes of the box's width; some of the other lines miss the object."""
+    """Let ``core`` be the object's width over the box's: all core lines meet the object, but not all lines do."""
     tight, loose = [margin, margin, margin + 12, margin + 12], [0, 0, 12 + 2 * margin, 12 + 2 * margin]
     disc = {(i, j) for i in range(40) for j in range(40) if (i - margin - 5.5) ** 2 + (j - margin - 5.5) ** 2 <= 36.5}
     assert tight_box(disc) == tight
@@ -140,21 +140,21 @@ def test_core_lines_of_a_loose_box_meet_the_object(margin):
     assert not all(set(line) & disc for lines in box_lines(loose, [0]).values() for line in lines)
 
 
-def test_a_box_too_short_for_an_angle_has_no_line_at_that_angle():
-    """Use ten rows and three columns: no diagonal leads from top to bottom, eight lead from left to right."""
+def test_a_box_too_short_for_an_angle_has_no_line_there():
+    """Take ten rows and three columns: no diagonal leads from top to bottom, and eight lead from left to right."""
     lines = box_lines([0, 0, 10, 3], [45])
     assert len(lines[0, 1, 45]) == 0
     assert len(lines[1, 0, 45]) == 8
     assert len(box_line_pixels([0, 0, 10, 3], (10, 3), [45])) == 8
 
 
-def test_the_lines_of_a_box_drawn_by_hand():
-    """Use 3 rows and 4 columns at 45 degrees: two diagonals lead from top to bottom, one line from left to right."""
+def test_a_hand_drawn_scene():
+    """Take 3 rows and 4 columns at 45 degrees: two diagonals from top to bottom, and one line from left to right."""
     bags = box_line_pixels([0, 0, 3, 4], (3, 4), [45])
     assert bags == [{(0, 0), (1, 1), (2, 2)}, {(0, 1), (1, 2), (2, 3)}, {(0, 0), (1, 1), (1, 2), (2, 3)}]
 
 
-def test_lines_index_the_pixels_of_their_image_and_class():
+def test_lines_use_the_pixels_of_their_own_image_and_class():
     target = torch.tensor([[[0.0, 0, 1, 2, -1]], [[0.0, 1, 1, 3, 1]]])
     assert CrossingLines(BoxPatches(target, (2, 2, 2, 3), CPU), [0]).per_class == [0, 3]
     # image 1, class 1, row 0: two columns of one pixel each and one row of both
@@ -179,7 +179,7 @@ def test_ignored_and_padding_rows_give_no_lines():
 
 
 @given(data=st.data(), shape=shapes, angles=angle_sets, seed=seeds)
-def test_sum_max_and_size_match_the_naive_lines(data, shape, angles, seed):
+def test_sum_max_and_size_of_several_boxes(data, shape, angles, seed):
     target = torch.tensor(data.draw(targets(shape, 2)), dtype=torch.float32)
     image = random_logits(seed, 2, 2, *shape).requires_grad_()
     patches = BoxPatches(target, image.shape, CPU)
@@ -204,7 +204,7 @@ def test_sum_max_and_size_match_the_naive_lines(data, shape, angles, seed):
         assert torch.allclose(*gradients, atol=1e-12)
 
 
-def test_sums_of_complex_numbers_and_their_second_derivatives():
+def test_sums_support_complex_numbers_and_second_derivatives():
     patches = BoxPatches(one_box([1, 0, 5, 4]), (1, 1, 6, 5), CPU)
     lines = CrossingLines(patches, [-40, 0, 60])
     values = random_logits(0, len(patches.pixel)).requires_grad_()

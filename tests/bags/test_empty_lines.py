@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 @given(data=st.data(), shape=shapes, seed=seeds)
-def test_empty_lines_match_the_naive_lines(data, shape, seed):
+def test_empty_lines_are_those_that_meet_no_box(data, shape, seed):
     target = data.draw(targets(shape, 2))
     image = random_logits(seed, 2, 2, *shape)
     lines = EmptyLines(BoxPatches(torch.tensor(target, dtype=torch.float32), image.shape, CPU))
@@ -35,8 +35,8 @@ def test_empty_lines_match_the_naive_lines(data, shape, seed):
     assert torch.equal(lines.max(image), torch.stack([torch.zeros(()).double(), *(x.max() for x in naive)])[1:])
 
 
-def test_the_empty_lines_of_an_image_drawn_by_hand():
-    """Put a box into the lower right corner of 3x3 pixels: row 0 and column 0 stay empty."""
+def test_a_hand_drawn_scene():
+    """Put a box in the lower right corner of a 3x3 image: row 0 and column 0 stay empty."""
     patches = BoxPatches(torch.tensor([[[1.0, 1, 3, 3, 0]]]), (1, 1, 3, 3), CPU)
     image = torch.arange(9.0).view(1, 1, 3, 3)
     assert EmptyLines(patches).sum(image).tolist() == [0 + 1 + 2, 0 + 3 + 6]
@@ -44,6 +44,6 @@ def test_the_empty_lines_of_an_image_drawn_by_hand():
 
 
 @pytest.mark.parametrize("code", [0, -2])
-def test_a_box_that_covers_the_image_leaves_no_empty_line(code):
+def test_a_box_over_the_whole_image_leaves_no_empty_line(code):
     patches = BoxPatches(torch.tensor([[[0.0, 0, 3, 3, code]]]), (1, 1, 3, 3), CPU)
     assert EmptyLines(patches).sum(torch.ones(1, 1, 3, 3)).tolist() == []

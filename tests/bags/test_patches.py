@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 @given(data=st.data(), shape=shapes)
-def test_slots_cover_the_pixels_of_the_box_masks(data, shape):
+def test_the_slots_of_all_boxes_are_the_pixels_of_the_mask(data, shape):
     target = torch.tensor(data.draw(targets(shape, 2)), dtype=torch.float32)
     patches = BoxPatches(target, (2, 2, *shape), CPU)
     for ignored, slots in ((True, len(patches.pixel)), (False, patches.num_box_slots)):
@@ -33,7 +33,7 @@ def test_slots_cover_the_pixels_of_the_box_masks(data, shape):
 
 
 @given(data=st.data(), shape=shapes)
-def test_slots_of_the_rim_are_flagged_if_they_lie_outside_the_image(data, shape):
+def test_rim_slots_know_whether_they_are_in_the_image(data, shape):
     target = torch.tensor(data.draw(targets(shape, 1)), dtype=torch.float32)
     patches = BoxPatches(target, (2, 1, *shape), CPU)
     for number, (low, size) in enumerate(zip(patches.low.tolist(), patches.size.tolist())):
@@ -47,7 +47,7 @@ def test_slots_of_the_rim_are_flagged_if_they_lie_outside_the_image(data, shape)
         assert torch.equal(inside, expected)
 
 
-def test_a_pixel_of_two_boxes_is_counted_in_the_one_that_is_not_ignored():
+def test_a_pixel_in_a_box_and_an_ignored_box_belongs_to_the_box():
     patches = BoxPatches(torch.tensor([[[0.0, 0, 2, 2, -2], [1.0, 1, 3, 3, 0]]]), (1, 1, 4, 4), CPU)
     assert patches.counted[: patches.num_box_slots].sum() == 4
     assert patches.counted.sum() == 4 + 3

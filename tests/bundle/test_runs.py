@@ -135,7 +135,7 @@ def test_evaluation_without_a_threshold_says_what_to_do(trained, phantom, tmp_pa
     shutil.copy(trained / "models" / "model.pt", tmp_path / "models")
     with pytest.raises(RuntimeError) as error:
         run_bundle("train", "evaluate", **places(tmp_path, phantom), **TINY)
-    assert "expected the thresholds that training writes next to the model" in str(error.getrepr(chain=True))
+    assert "expected a calibrated threshold, found no file" in str(error.getrepr(chain=True))
     run_bundle("train", "evaluate", threshold=0.5, **places(tmp_path, phantom), **TINY)
     assert (pd.read_csv(tmp_path / "eval" / "cases.csv")["threshold"] == 0.5).all()
 

@@ -11,7 +11,7 @@ from monai_bbox_mil.inferers import RandAffineInferer
 
 
 def grid(*shape):
-    """Return the offset of each pixel from the middle, one tensor per axis."""
+    """Compute the offset of each pixel from the middle, one tensor per axis."""
     return torch.meshgrid(*(torch.arange(float(s)) - (s - 1) / 2 for s in shape), indexing="ij")
 
 
@@ -23,7 +23,7 @@ def smooth_images(batch, *shape):
 
 
 def shown_by(inferer, images):
-    """Return the input of an identity network, and the output of the inferer with it."""
+    """Return the images that the network sees, and the inferer's output for a network that returns its input."""
     shown = []
     torch.manual_seed(0)
     answered = inferer(images, lambda image: shown.append(image) or image)
@@ -37,7 +37,7 @@ def tilt_deg(image):
     return math.degrees(0.5 * math.atan2(2 * b, a - c))
 
 
-def test_without_rotation_and_zoom_the_network_sees_the_images_unchanged():
+def test_without_rotation_and_zoom_the_network_sees_the_original_images():
     images = smooth_images(2, 9, 9)
     shown, answered = shown_by(RandAffineInferer(), images)
     assert shown is images
@@ -45,7 +45,7 @@ def test_without_rotation_and_zoom_the_network_sees_the_images_unchanged():
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (40, 64), (64, 40), (40, 48, 5)])
-def test_the_output_lies_in_the_frame_of_the_image(shape):
+def test_the_output_is_aligned_with_the_image(shape):
     images = smooth_images(8, *shape)
     shown, answered = shown_by(RandAffineInferer(rotate_deg=45, zoom=0.2), images)
     assert (shown - images).abs().amax() > 0.2
@@ -53,7 +53,7 @@ def test_the_output_lies_in_the_frame_of_the_image(shape):
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (40, 56), (56, 40)])
-def test_images_are_rotated_by_up_to_the_angle_in_both_directions_and_not_sheared(shape):
+def test_images_are_rotated_up_to_the_angle_in_both_directions_without_shear(shape):
     images = smooth_images(64, *shape)
     shown, _ = shown_by(RandAffineInferer(rotate_deg=30), images)
     tilts = torch.tensor([tilt_deg(image[0]) for image in shown])
@@ -69,7 +69,7 @@ def _moments(image):
     return torch.stack([(image * a * b).sum() for a in (first, second) for b in (first, second)]).view(2, 2)
 
 
-def test_images_are_enlarged_or_reduced_by_up_to_the_factor():
+def test_images_are_zoomed_in_and_out_up_to_the_factor():
     images = smooth_images(64, 48, 48)
     shown, _ = shown_by(RandAffineInferer(zoom=0.25), images)
     factor = (shown.sum((1, 2, 3)) / images.sum((1, 2, 3))).sqrt()
@@ -86,7 +86,7 @@ def test_volumes_are_rotated_about_their_last_axis():
     assert (shown - images)[..., 1].abs().max() > 0.1
 
 
-def test_each_image_gets_its_own_transform_and_a_seed_repeats_it():
+def test_each_image_has_its_own_draw_and_a_seed_repeats_it():
     images = smooth_images(2, 32, 32)
     shown, _ = shown_by(RandAffineInferer(rotate_deg=45), images)
     again, _ = shown_by(RandAffineInferer(rotate_deg=45), images)
@@ -94,7 +94,7 @@ def test_each_image_gets_its_own_transform_and_a_seed_repeats_it():
     assert torch.equal(shown, again)
 
 
-def test_the_gradient_reaches_the_network_at_the_transformed_position():
+def test_the_gradient_reaches_the_matching_pixels_of_the_network():
     network = torch.nn.Conv2d(1, 3, 3, padding=1)
     output = RandAffineInferer(rotate_deg=45)(smooth_images(2, 32, 32), network)
     assert output.shape == (2, 3, 32, 32)
@@ -111,6 +111,6 @@ def test_under_autocast_the_images_are_resampled_in_float32():
 
 
 @pytest.mark.parametrize("name", ["rotate_deg", "zoom"])
-def test_a_negative_argument_raises(name):
+def test_negative_arguments_raise(name):
     with pytest.raises(ValueError, match=f"{name} must be a finite number of at least 0, got -1"):
         RandAffineInferer(**{name: -1})

@@ -18,7 +18,7 @@ TARGET = torch.tensor([[[3.0, 5.0, 20.0, 27.0, 0.0], [0, 0, 0, 0, -1]], [[1.0, 1
 
 
 @pytest.mark.parametrize("size", [(16, 16), (8, 32), (4, 4), (32, 32), (64, 48)])
-def test_scaled_boxes_equal_the_boxes_of_the_scaled_mask(size):
+def test_scaled_boxes_match_the_scaled_mask(size):
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 5:20, 11:31] = 1
     target = MaskToBoxTensor()(mask[0])[None]
@@ -38,7 +38,7 @@ def test_scaled_boxes_of_volumes():
     assert scale_box_tensor(target, (16, 16, 8), (8, 4, 4)).tolist() == [scaled.tolist()]
 
 
-def test_scaling_leaves_padding_and_ignored_regions_unchanged():
+def test_scaling_keeps_padding_and_ignored_regions():
     scaled = scale_box_tensor(TARGET, (32, 32), (16, 16))
     assert scaled.tolist() == [[[1, 2, 10, 14, 0], [0, 0, 0, 0, -1]], [[0, 0, 5, 15, -2], [4, 4, 12, 12, 0]]]
 
@@ -61,11 +61,11 @@ def test_heads_are_weighted_and_summed(loss):
     }
 
 
-def test_weights_or_heads_that_do_not_fit_raise():
+def test_heads_that_do_not_fit_raise():
     loss = BoxDeepSupervisionLoss(GeneralizedMILLoss(), [1.0])
-    with pytest.raises(ValueError, match="weights must hold one number per head"):
+    with pytest.raises(ValueError, match="weights must have one number per head"):
         loss([torch.zeros(2, 1, 32, 32)] * 2, TARGET)
-    with pytest.raises(ValueError, match="input must hold the output of at least one head, got none"):
+    with pytest.raises(ValueError, match="at least one head"):
         loss([], TARGET)
     with pytest.raises(ValueError, match=r"boxes were made for, \(32, 32\), got \(16, 16\)"):
         loss([torch.zeros(2, 1, 16, 16)], BoxBatch(TARGET, (32, 32)))
@@ -98,6 +98,6 @@ def test_the_error_in_monais_wrapper_names_ours():
     items = [{"image": torch.zeros(1, 32, 32), "label": rows} for rows in TARGET]
     batch = next(iter(DataLoader(items, batch_size=2, collate_fn=pad_box_collate)))
     heads = [batch["image"], batch["image"][..., ::2, ::2]]
-    with pytest.raises(TypeError, match="target must not be interpolated.*BoxDeepSupervisionLoss instead"):
+    with pytest.raises(TypeError, match="target must be a mask to be interpolated, .*BoxDeepSupervisionLoss instead"):
         DeepSupervisionLoss(GeneralizedMILLoss())(heads, batch["label"])
     assert DeepSupervisionLoss(GeneralizedMILLoss())(batch["image"], batch["label"]).isfinite()  # one head

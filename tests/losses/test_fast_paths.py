@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes and images that the loss processes in pieces: several blocks per row, several chunks per image."""
+"""Tests with boxes and images that the loss splits: several blocks per row, several chunks per image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BASELINE = {"smooth_max": "max", "angles_deg": (0,), "unary": "bce", "negatives"
 STEEP = {"angles_deg": (-60, 60, 30)}
 SYSTEMS = [{}, {"smooth_max": "alpha_quasimax", **STEEP}, {"smooth_max": "max", **STEEP}, BASELINE]
 SHAPE = (40, 53)
-# Rows of one, two and three blocks; overlaps; whole rows and columns; an ignored region over a box.
+# Rows of one, two and three blocks; overlaps; whole rows and columns; an ignored box over a box.
 TARGET = [
     [[2, 3, 38, 20, 0], [10, 0, 30, 53, 1], [0, 30, 40, 50, 0], [5, 5, 9, 44, -2], [12, 10, 20, 13, 0]],
     [[0, 0, 7, 14, 1], [20, 20, 39, 36, 0], [22, 20, 39, 51, 1], [0, 0, 0, 0, -1], [1, 1, 30, 40, -3]],
@@ -35,7 +35,7 @@ def value_and_gradient(terms, logits):
 
 @pytest.fixture(scope="module", params=range(len(SYSTEMS)), ids=["softmax", "quasimax steep", "max steep", "baseline"])
 def twin(request):
-    """Return a system's options, its logits, and the terms and gradient that the naive twin computes from them."""
+    """Return a system, its logits, and the results of the naive twin."""
     system = SYSTEMS[request.param]
     logits = random_logits(request.param, 2, 2, *SHAPE).requires_grad_()
     o = options_of(system)
@@ -58,7 +58,7 @@ def test_rows_of_several_blocks_equal_the_naive_twin(twin, chunk, monkeypatch):
         assert torch.allclose(a, b, atol=1e-10, rtol=1e-10)
 
 
-def test_float32_stays_near_the_naive_twin(twin):
+def test_float32_is_close_to_the_naive_twin(twin):
     system, logits, expected = twin
     logits = logits.float().requires_grad_()
     terms = generalized_mil_loss(logits, torch.tensor(TARGET, dtype=torch.float32), **options_of(system))
@@ -77,7 +77,7 @@ def test_volumes_with_rows_of_two_blocks_equal_the_naive_twin():
 
 
 @pytest.mark.parametrize("width", [LANES - 2, LANES - 1, LANES, LANES + 1, 2 * LANES - 2, 2 * LANES - 1])
-def test_rows_that_fill_their_blocks_exactly(width):
+def test_rows_that_exactly_fill_their_blocks(width):
     target = [[[1, 1, 6, 1 + width, 0], [2, 0, 4, width, 0]]]
     logits = random_logits(width, 1, 1, 7, 2 * LANES + 3).requires_grad_()
     naive = mil_terms(logits, target, "alpha_softmax", 4.0, (-45, 0, 20), "focal", 0.25, 2.0, "pixels", "box")
@@ -87,7 +87,7 @@ def test_rows_that_fill_their_blocks_exactly(width):
         assert torch.allclose(a, b, atol=1e-10, rtol=1e-10)
 
 
-def test_the_pairs_of_an_image_equal_those_of_one_box_over_it():
+def test_the_image_region_equals_one_box_over_the_image():
     logits = random_logits(3, 2, 3, *SHAPE)
     whole = torch.tensor([[[0.0, 0, *SHAPE, c] for c in range(3)]] * 2)
     assert torch.allclose(box_pairwise_loss(logits, whole), box_pairwise_loss(logits, whole[:, :1], "image"))

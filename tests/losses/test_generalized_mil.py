@@ -26,7 +26,7 @@ SYSTEMS = [{}, {"smooth_max": "alpha_quasimax"}, {"smooth_max": "max"}, BASELINE
 
 
 def value_and_gradient(terms, logits):
-    """Return a twin's terms and gradient, also if its loops found nothing to add and it is a zero without a graph."""
+    """Return value and gradient; a twin whose loops added nothing returns a constant zero without a graph."""
     total = (terms[0] + 3 * terms[1]).sum()
     gradient = torch.autograd.grad(total, logits)[0] if total.requires_grad else torch.zeros_like(logits)
     return (*terms, gradient)
@@ -89,8 +89,8 @@ def test_flips_and_quarter_turns_change_nothing(options, data, seed, turns, flip
     assert torch.allclose(loss(turned, moved), loss(logits, target), atol=1e-10)
 
 
-def test_the_terms_of_a_scene_computed_by_hand():
-    """Use a box of 2x2 pixels in 2x3, angle 0, and p = 1/2 in the box and 1/4 outside."""
+def test_a_hand_computed_scene():
+    """Take one box of 2x2 pixels in a 2x3 image, with p = 1/2 in the box and 1/4 outside."""
     logits = torch.tensor([[[[0.0, 0.0, -math.log(3)], [0.0, 0.0, -math.log(3)]]]], dtype=torch.float64)
     target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
     focal = GeneralizedMILLoss(angles_deg=(0,), pairwise_weight=0.0)
@@ -100,12 +100,12 @@ def test_the_terms_of_a_scene_computed_by_hand():
     # one empty column, whose most probable pixel has p = 1/4
     baseline = GeneralizedMILLoss(**BASELINE, pairwise_weight=0.0)
     assert baseline(logits, target).item() == pytest.approx((4 * math.log(2) + math.log(4 / 3)) / 5)
-    # ordered pairs that start in the box: 12 stay inside, and 4 leave it with a difference of 1/4
+    # pixel pairs that start in the box: 12 inside it, and 4 that leave it with a difference of 1/4
     assert BoxPairwiseLoss()(logits, target).item() == pytest.approx(4 / 16 / 16)
 
 
 @pytest.mark.parametrize("options", SYSTEMS)
-def test_the_right_answer_has_almost_no_loss_and_the_wrong_one_a_large_one(options):
+def test_a_right_answer_costs_little_and_a_wrong_one_much(options):
     target = torch.tensor([[[3.0, 3, 9, 11, 0]]])
     right = torch.full((1, 1, 16, 16), -20.0)
     right[..., 3:9, 3:11] = 20.0
@@ -143,7 +143,7 @@ def test_autocast_changes_nothing(options, autocast):
 
 
 @pytest.mark.parametrize("options", SYSTEMS)
-def test_a_batch_without_boxes_has_no_larger_loss_than_another(options):
+def test_a_batch_without_boxes_weighs_no_more_than_one_with_boxes(options):
     logits = random_logits(0, 2, 1, 32, 32).requires_grad_()
     empty = torch.tensor([[[0.0, 0, 0, 0, -1]]] * 2)
     loss = GeneralizedMILLoss(**options)(logits, empty)
@@ -222,7 +222,7 @@ def test_probabilities_give_the_loss_of_their_logits():
     assert torch.isfinite(saturated.grad).all()
 
 
-def test_meta_tensors_and_boxes_of_other_types_are_accepted():
+def test_meta_tensors_and_other_box_types_are_accepted():
     from monai.data import MetaTensor
 
     logits, target = random_logits(7, 1, 1, 8, 8).float(), torch.tensor([[[1, 1, 4, 4, 0]]])
@@ -235,11 +235,11 @@ def test_meta_tensors_and_boxes_of_other_types_are_accepted():
 @pytest.mark.parametrize("shape", [(6, 7), (3, 4, 5)])
 @pytest.mark.parametrize("region", ["box", "image"])
 def test_a_constant_map_has_no_pairwise_loss(shape, region):
-    at_the_border = torch.tensor([[[0.0] * len(shape) + [2, *shape[1:], 0]]])  # padding of the image would show here
+    at_the_border = torch.tensor([[[0.0] * len(shape) + [2, *shape[1:], 0]]])  # no padding may leak in
     assert box_pairwise_loss(torch.full((1, 1, *shape), 0.7), at_the_border, region).item() == 0
 
 
-def test_the_image_region_includes_pairs_outside_all_boxes():
+def test_the_image_region_includes_pairs_that_no_box_touches():
     logits = torch.full((1, 1, 4, 4), -100.0)
     logits[..., 3, 3] = 100
     target = torch.tensor([[[0.0, 0, 2, 2, 0]]])
@@ -259,10 +259,10 @@ def test_the_image_region_includes_pairs_outside_all_boxes():
         ({"beta": 1.5}, r"beta must be in \[0, 1\], got 1.5"),
         ({"gamma": -1}, "gamma must be at least 0, got -1"),
         ({"pairwise_weight": -1}, "pairwise_weight must be at least 0, got -1"),
-        ({"angles_deg": (0, 90)}, "angles_deg must hold distinct angles inside"),
+        ({"angles_deg": (0, 90)}, "angles_deg must be distinct angles in degrees"),
     ],
 )
-def test_an_option_out_of_range_raises(options, message):
+def test_bad_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         GeneralizedMILLoss(**options)
 
@@ -275,29 +275,29 @@ GOOD = torch.tensor([[[0.0, 0, 2, 2, 0]]])
     [
         (torch.zeros(1, 4, 4), GOOD, r"input must have the shape \(B, C, H, W\) or .*, got \(1, 4, 4\)"),
         (torch.zeros(1, 1, 4, 4, dtype=torch.long), GOOD, "input must be of a floating point type, got torch.int64"),
-        (torch.zeros(0, 1, 4, 4), GOOD[:0], r"input must hold at least one pixel, got the shape \(0, 1, 4, 4\)"),
-        (torch.full((1, 1, 4, 4), torch.nan), GOOD, "input must hold finite numbers, got 16 of 16"),
+        (torch.zeros(0, 1, 4, 4), GOOD[:0], r"input must have at least one pixel, got the shape \(0, 1, 4, 4\)"),
+        (torch.full((1, 1, 4, 4), torch.nan), GOOD, "input must contain finite numbers, got 16 NaN .* among 16"),
         (torch.zeros(2, 1, 4, 4), GOOD, r"target must be a box tensor of the shape \(2, N, 5\).*got \(1, 1, 5\)"),
         (torch.zeros(1, 1, 4, 4, 4), GOOD, r"target must be a box tensor of the shape \(1, N, 7\)"),
         (torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), "target must be a box tensor"),
-        (torch.zeros(1, 1, 4, 4), GOOD + 3, r"target\[0, 0\] must hold .*, got \[3.0, 3.0, 5.0, 5.0, 3.0\]"),
-        (torch.zeros(1, 1, 4, 4), GOOD[..., [2, 3, 0, 1, 4]], r"target\[0, 0\] must hold min < max on every axis"),
-        (torch.zeros(1, 1, 4, 1), GOOD, r"a box inside the image of size \(4, 1\), got \[0.0, 0.0, 2.0, 2.0, 0.0\]"),
+        (torch.zeros(1, 1, 4, 4), GOOD + 3, r"target\[0, 0\] must have .*, got \[3.0, 3.0, 5.0, 5.0, 3.0\]"),
+        (torch.zeros(1, 1, 4, 4), GOOD[..., [2, 3, 0, 1, 4]], r"target\[0, 0\] must have min < max on every axis"),
+        (torch.zeros(1, 1, 4, 1), GOOD, r"must lie inside the image of size \(4, 1\), got \[0.0, 0.0, 2.0, 2.0, 0.0\]"),
     ],
 )
 @pytest.mark.parametrize("loss", [GeneralizedMILLoss(), BoxPairwiseLoss()], ids=["mil", "pairwise"])
-def test_input_and_target_that_do_not_fit_raise(loss, input, target, message):
+def test_bad_input_raises(loss, input, target, message):
     with pytest.raises(ValueError, match=message):
         loss(input, target)
 
 
-def test_numbers_outside_0_1_raise_without_sigmoid():
-    with pytest.raises(ValueError, match=r"in \[0, 1\] when sigmoid=False, got values from 1.5 to 1.5"):
+def test_numbers_outside_0_1_are_not_probabilities():
+    with pytest.raises(ValueError, match=r"input must be probabilities in \[0, 1\] when sigmoid=False, got"):
         GeneralizedMILLoss(sigmoid=False)(torch.full((1, 1, 4, 4), 1.5), GOOD)
 
 
 def test_training_fills_a_box_with_its_object():
-    """Use logits that differ only inside and outside a disc: gradient descent finds that the inside is the object."""
+    """Give a disc in its box to a model that can only choose between inside and outside: it chooses the disc."""
     rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     disc = ((rows - 11.5) ** 2 + (columns - 11.5) ** 2) <= 36
     weights = torch.zeros(2, requires_grad=True)

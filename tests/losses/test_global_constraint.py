@@ -20,7 +20,7 @@ WEIGHTS = {"tightness_weight": 0.1, "size_weight": 3.0, "emptiness_weight": 2.0}
 
 
 def value_and_gradient(terms, logits):
-    """Return the gradient of each term on its own, so that a larger term cannot hide a wrong one."""
+    """Return value and gradient of each term by itself, so that a large term cannot hide a small one."""
     gradients = [torch.autograd.grad(x.sum(), logits, retain_graph=True, allow_unused=True)[0]
                  if x.requires_grad else None for x in terms]  # fmt: skip
     return [*terms, *(torch.zeros_like(logits) if g is None else g for g in gradients)]
@@ -51,10 +51,10 @@ def test_float32_is_close_to_the_naive_twin(data, seed, shape):
         assert torch.allclose(a.double(), b, atol=1e-5, rtol=1e-5)
 
 
-def test_float32_is_precise_enough_for_large_images():
+def test_float32_is_precise_on_large_images():
     target = torch.tensor([[[20.0, 30, 131, 140, 0], [3.0, 3, 60, 40, 0], [0.0, 0, 256, 256, -2]]])
     logits = random_logits(0, 1, 1, 256, 256)
-    logits[..., :20, :] = -30  # a tiny sum outside, which must not be lost beside the large sum inside
+    logits[..., :20, :] = -30  # a tiny sum outside, which the large sum inside must not absorb
     for a, b in zip(global_constraint_loss(logits.float(), target), global_constraint_loss(logits, target)):
         assert torch.allclose(a.double(), b, rtol=1e-5, atol=0)
 
@@ -73,7 +73,7 @@ def test_gradcheck_once_and_twice(dims):
 
 
 @pytest.mark.parametrize("t", [0.5, 5.0, 100.0])
-def test_the_barrier_matches_the_formula_and_is_smooth_at_its_seam(t):
+def test_the_barrier_follows_the_formula_and_is_smooth_at_its_seam(t):
     seam = -1 / t**2
     z = torch.tensor([-1e4, -1.0, 1.5 * seam, 0.5 * seam, 0.0, 2.0, 1e4], dtype=torch.float64, requires_grad=True)
     values = log_barrier(z, t)
@@ -96,22 +96,22 @@ def test_the_barrier_and_its_slope_are_finite_everywhere_in_float32(t):
     assert torch.isfinite(z.grad).all()
 
 
-def test_the_terms_of_a_scene_computed_by_hand():
-    """Use a box of 2x3 pixels in an image of 3x4, a second image without a box, and p = 1/2 everywhere."""
+def test_a_hand_computed_scene():
+    """Take one box of 2x3 pixels in a 3x4 image and a second image without a box, with p = 1/2 everywhere."""
     target = torch.tensor([[[0.0, 0, 2, 3, 0]], [[0.0, 0, 0, 0, -1]]])
     logits = torch.zeros(2, 1, 3, 4, dtype=torch.float64)
     tightness, size, emptiness = global_constraint_loss(logits, target, 2.0, 2, (0.5, 0.9))
-    # The band of both rows sums to 3 and must reach 2; that of two columns, 2 and 2; the third column, 1 and 1.
+    # The band of both rows has 3 and needs 2; that of two columns has 2 and needs 2; the third column has 1, needs 1.
     at_limit = -math.log(1 / 4) / 2 + 1 / 2
     assert tightness.item() == pytest.approx((-math.log(1) / 2 + 2 * at_limit) / 2)
-    # The 12 pixels sum to 6: 0.6 more than 0.9 * 6, and 3 more than 0.5 * 6.
+    # The 12 pixels add up to 6, which is 0.6 more than 0.9 * 6 and 3 more than 0.5 * 6.
     assert size.item() == pytest.approx((2 * 0.6 + at_limit - math.log(3) / 2) / 12 / 2)
-    # One image has 6 pixels outside its box, the other has 12.
+    # One image has 6 pixels outside, the other 12.
     assert emptiness.item() == pytest.approx(2 / 12 * (6 + 12) / 2 / 2)
 
 
-def test_the_slabs_of_a_volume_computed_by_hand():
-    """Use a box over a volume of 2x1x3 voxels: slabs of both slices, the row, two columns, and the third column."""
+def test_slabs_of_a_volume_by_hand():
+    """Take a box over a volume of 2x1x3 voxels: slabs of both slices, the row, two columns and the third column."""
     target = torch.tensor([[[0.0, 0, 0, 2, 1, 3, 0]]])
     prob = torch.tensor([[[0.9, 0.8, 0.7]], [[0.6, 0.5, 0.4]]], dtype=torch.float64)
     tightness = global_constraint_loss(prob.logit()[None, None], target, 1.0, 2).tightness
@@ -128,7 +128,7 @@ def test_the_slabs_of_a_volume_computed_by_hand():
     ],
 )
 def test_each_constraint_punishes_what_breaks_it(wrong, term):
-    """Compare an object that fills 2/3 of its box of 15x12 with one with a gap, a missing one, and one that leaks."""
+    """Compare an object that fills 2/3 of its 15x12 box with one with a gap, a missing one and one that leaks out."""
     good = torch.zeros(1, 1, 20, 20, dtype=torch.bool)
     good[..., 2:17, 6:14] = True
     good[..., 9, 4:16] = True
@@ -141,7 +141,7 @@ def test_each_constraint_punishes_what_breaks_it(wrong, term):
 
 
 def test_training_fills_a_box_with_its_object():
-    """Use logits that differ only inside and outside a disc: gradient descent finds that the inside is the object."""
+    """Give a disc in its box to a model that can only choose between inside and outside: it chooses the disc."""
     rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     disc = ((rows - 11.5) ** 2 + (columns - 11.5) ** 2) <= 40
     weights = torch.zeros(2, requires_grad=True)
@@ -156,7 +156,7 @@ def test_training_fills_a_box_with_its_object():
     assert ((logits > 0) == disc).all()
 
 
-def test_a_batch_without_boxes_has_only_the_emptiness_term():
+def test_a_batch_without_boxes_has_only_emptiness():
     logits = random_logits(0, 2, 1, 8, 8).requires_grad_()
     for target in (torch.tensor([[[0.0, 0, 0, 0, -1]]] * 2), torch.zeros(2, 0, 5)):
         tightness, size, emptiness = global_constraint_loss(logits, target)
@@ -192,7 +192,7 @@ def test_ignored_regions_are_neither_full_nor_empty():
     gradient = torch.autograd.grad(GlobalConstraintLoss(**WEIGHTS)(logits, target), logits)[0][0, 0]
     ignored = torch.zeros(8, 8, dtype=torch.bool)
     ignored[3:7, 3:8] = True
-    ignored[3, 3] = False  # where both overlap, the pixel is in the box
+    ignored[3, 3] = False  # where the regions overlap, the box wins
     assert torch.equal(gradient == 0, ignored)
     alone = global_constraint_loss(logits, target[:, 1:])
     assert alone.tightness.item() == alone.size.item() == 0
@@ -220,7 +220,7 @@ def test_classes_and_images_are_independent():
         assert torch.allclose(torch.stack(images).mean(), both[channel])
 
 
-def test_the_module_weights_the_terms_of_the_function():
+def test_the_module_weighs_the_terms_of_the_function():
     logits, target = random_logits(4, 1, 3, 8, 8), torch.tensor([[[1.0, 1, 4, 4, 0], [2.0, 0, 5, 8, 2]]])
     options = {"t": 3.0, "band_width": 2, "size_bounds": (0.2, 0.6)}
     loss = GlobalConstraintLoss(**options, **WEIGHTS, reduction="none")
@@ -260,22 +260,22 @@ def test_probabilities_give_the_loss_of_their_logits():
         ({"t": 0}, r"t must be greater than 0 and at most 1e\+12, got 0"),
         ({"t": math.nan}, "t must be greater than 0"),
         ({"t": 1e13}, r"t must be .* at most 1e\+12, got 1"),
-        ({"band_width": 0}, "band_width must be a whole number of at least 1 pixel, got 0"),
-        ({"band_width": 2.5}, "band_width must be a whole number of at least 1 pixel, got 2.5"),
-        ({"size_bounds": (0.9, 0.5)}, r"size_bounds must be \(lower, upper\) with 0 <= lower .* got \(0.9, 0.5\)"),
-        ({"size_bounds": (0.9,)}, r"size_bounds must be \(lower, upper\) .* got \(0.9,\)"),
+        ({"band_width": 0}, "band_width must be a whole number of pixels, at least 1, got 0"),
+        ({"band_width": 2.5}, "band_width must be a whole number of pixels, at least 1, got 2.5"),
+        ({"size_bounds": (0.9, 0.5)}, r"size_bounds must be two numbers with 0 <= lower <= upper, got \(0.9, 0.5\)"),
+        ({"size_bounds": (0.9,)}, r"size_bounds must be two numbers .* got \(0.9,\)"),
         ({"tightness_weight": -1}, "tightness_weight must be at least 0, got -1"),
         ({"size_weight": -1}, "size_weight must be at least 0, got -1"),
         ({"emptiness_weight": math.nan}, "emptiness_weight must be at least 0, got nan"),
         ({"reduction": "max"}, r"reduction must be one of \('mean', 'sum', 'none'\), got 'max'"),
     ],
 )
-def test_an_option_out_of_range_raises(options, message):
+def test_bad_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         GlobalConstraintLoss(**options)
 
 
-def test_setting_t_out_of_range_raises_in_the_next_call():
+def test_setting_t_out_of_range_raises():
     loss = GlobalConstraintLoss()
     loss.t = -1.0
     with pytest.raises(ValueError, match="t must be greater than 0 .*, got -1.0"):
@@ -283,7 +283,7 @@ def test_setting_t_out_of_range_raises_in_the_next_call():
 
 
 @pytest.mark.parametrize("bad", ["shape", "box", "nan"])
-def test_input_and_target_that_do_not_fit_raise_as_in_the_other_losses(bad):
+def test_bad_input_raises_as_in_the_other_losses(bad):
     input, target = torch.zeros(1, 1, 4, 4), torch.tensor([[[0.0, 0, 2, 2, 0]]])
     if bad == "shape":
         input = input[0]

@@ -44,7 +44,7 @@ def test_equals_the_naive_twin(data, seed, shape, classes, roundness, core, outs
     fast = box_self_training_loss(logits, teacher, torch.tensor(target, dtype=torch.float32), *options)
     naive = self_training_terms(logits, teacher, target, *options)
     assert torch.allclose(fast, naive, atol=1e-10, rtol=1e-10)
-    # If its loops found nothing to add, the twin is a constant zero without a graph.
+    # A twin whose loops added nothing returns a constant zero without a graph.
     gradients = [
         torch.autograd.grad(terms.sum(), logits)[0] if terms.requires_grad else torch.zeros_like(logits)
         for terms in (fast, naive)
@@ -55,11 +55,11 @@ def test_equals_the_naive_twin(data, seed, shape, classes, roundness, core, outs
 @pytest.mark.parametrize(
     "sizes", [[range(1, 20)] * 2, [range(1, 7)] * 3, [[32], [33], [48]]], ids=["2D", "3D", "large"]
 )
-def test_constant_logits_give_the_ellipse_of_exact_arithmetic(sizes):
-    """Check that a level never separates pixels at the same distance from the middle of the box."""
+def test_constant_logits_give_the_exact_ellipse(sizes):
+    """Compare with whole-number arithmetic: a level never separates pixels equally far from the middle of the box."""
     for size in product(*sizes):
         squares = [[Fraction(2 * k + 1 - n, n) ** 2 for k in range(n)] for n in size]
-        # The middle pixels of a side are its nearest; the farthest side determines the level.
+        # The middle pixels of a side are the nearest; the farthest side sets the level.
         level = max(
             row[0] + sum(min(other) for j, other in enumerate(squares) if j != i) for i, row in enumerate(squares)
         )
@@ -73,7 +73,7 @@ def test_constant_logits_give_the_ellipse_of_exact_arithmetic(sizes):
 
 @pytest.mark.parametrize("shape", [(13, 10), (7, 9, 8)])
 def test_mirrored_and_turned_images_have_mirrored_and_turned_labels(shape):
-    """Compare bit for bit, with only a few distinct logits, which make many ties."""
+    """Compare bit for bit; few different logits make many ties."""
     dims, generator = len(shape), torch.Generator().manual_seed(0)
     logits = torch.randint(-2, 3, (1, 1, *shape), generator=generator) / 2
     low, high = [1, 2, 1][:dims], [n - 1 for n in shape]
@@ -89,8 +89,8 @@ def test_mirrored_and_turned_images_have_mirrored_and_turned_labels(shape):
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (5, 6, 4)])
-def test_boxes_of_single_voxels_give_the_mask_they_were_made_from(shape):
-    """Check that the label is the mask whatever the teacher predicts, and that both losses are pixel-wise."""
+def test_boxes_of_single_voxels_are_a_mask(shape):
+    """Boxes of one voxel leave nothing to decide: the label is the mask, and both losses are pixel-wise."""
     generator = torch.Generator().manual_seed(0)
     mask = (torch.rand(2, 1, *shape, generator=generator) > 0.6).float()
     logits = torch.randn(2, 1, *shape, generator=generator)
@@ -120,8 +120,8 @@ def _disagreement(found, truth):
 
 
 @pytest.mark.parametrize("roundness", [0.0, 2.0])
-def test_the_level_set_of_a_blurred_disc_is_the_disc_that_the_box_was_drawn_around(roundness):
-    """Check that the box finds the right level of blurred logits, where a threshold of 0 does not."""
+def test_the_level_set_of_a_blurred_disc_is_the_disc(roundness):
+    """The box finds the level that the blur shifted; a fixed level of 0 would miss it."""
     distance, disc = _disc(12)
     logits = 6 - distance / 3  # above 0 up to a radius of 18
     found = box_level_set(logits[None, None], _box(disc), roundness)[0, 0]
@@ -130,7 +130,7 @@ def test_the_level_set_of_a_blurred_disc_is_the_disc_that_the_box_was_drawn_arou
 
 
 @pytest.mark.parametrize("shape", [(30, 18), (16, 24, 10)])
-def test_a_constant_teacher_gives_the_ellipse_in_the_box(shape):
+def test_an_untrained_teacher_gives_the_ellipse_in_the_box(shape):
     corner = [3.0] * len(shape)
     box = torch.tensor([[corner + [3.0 + s for s in shape] + [0]]])
     found = box_level_set(torch.zeros(1, 1, *(s + 6 for s in shape)), box)
@@ -138,8 +138,8 @@ def test_a_constant_teacher_gives_the_ellipse_in_the_box(shape):
     assert found.sum() / math.prod(shape) == pytest.approx(share, abs=0.06)  # tolerance for whole pixels
 
 
-def test_a_confident_teacher_overrides_the_roundness():
-    """Use a diamond, which touches the sides of its box as a disc does, but fills less of the box."""
+def test_a_confident_teacher_overrides_roundness():
+    """A diamond touches the sides of its box like a disc does, but fills less of it."""
     place = (torch.arange(21.0) - 10).abs()
     diamond = place[:, None] + place[None] <= 8
     logits = torch.where(diamond, 9.0, -9.0)[None, None]
@@ -149,7 +149,7 @@ def test_a_confident_teacher_overrides_the_roundness():
 def test_with_a_core_the_region_need_not_reach_the_sides_of_a_loose_box():
     distance, disc = _disc(10)
     logits = (10.5 - distance)[None, None]
-    loose = _box(disc, margin=4)  # 28 pixels for an object of 20: a core of 0.7
+    loose = _box(disc, margin=4)  # 28 pixels around 20: a core of 0.7
     assert _disagreement(box_level_set(logits, loose, core=0.7)[0, 0], disc) < 0.12
     assert _disagreement(box_level_set(logits, loose)[0, 0], disc) > 0.5
 
@@ -164,7 +164,7 @@ def test_each_box_has_its_own_level():
     assert found.tolist() == [0, 1, 1, 0, 0, 0, 1, 1, 0]
 
 
-def test_without_ignored_regions_it_equals_full_supervision_on_the_level_sets():
+def test_without_ignored_regions_it_equals_full_supervision_with_the_level_sets():
     logits, teacher = (random_logits(seed, 2, 1, 9, 9) for seed in (0, 1))
     label = box_level_set(teacher, TARGET)
     expected = DiceFocalLoss(sigmoid=True, gamma=0.0)(logits, label)
@@ -188,7 +188,7 @@ def test_the_teacher_gets_no_gradient_and_is_used_once(box_weight):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_the_reduction_of_the_box_loss_is_used(reduction):
+def test_the_box_loss_sets_the_reduction(reduction):
     loss = BoxSelfTrainingLoss(GlobalConstraintLoss(reduction=reduction))
     logits, teacher = (random_logits(seed, 2, 3, 9, 9) for seed in (0, 1))
     loss.teacher = teacher
@@ -218,7 +218,7 @@ def test_saturated_logits_keep_a_finite_loss_and_gradient():
     assert (logits.grad[0, 0, 4:] > 0).all()
 
 
-def test_an_argument_that_does_not_fit_raises():
+def test_wrong_arguments_raise():
     with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
         BoxSelfTrainingLoss(GeneralizedMILLoss(), weight=-1)
     with pytest.raises(ValueError, match="roundness must be at least 0, got -1"):
@@ -243,7 +243,7 @@ def test_an_argument_that_does_not_fit_raises():
     ],
 )
 def test_losses_of_mirrored_images_are_equal(loss, shape):
-    """Compare in float64, in which a single missing line is larger than rounding errors."""
+    """Use float64, so that one line too many or too few stands out from rounding."""
     dims = len(shape)
     logits = random_logits(0, 1, 1, *shape)
     low, high = [1, 2, 2][:dims], [n - 2 for n in shape]
@@ -266,11 +266,11 @@ def test_losses_of_mirrored_images_are_equal(loss, shape):
     "loss", [GeneralizedMILLoss(), GlobalConstraintLoss(), BoxSelfTrainingLoss(GeneralizedMILLoss())]
 )
 def test_boxes_in_half_precision(loss):
-    """Check that exact corners give the loss of float32 boxes, snapped too, and that inexact ones raise."""
+    """Half precision gives the same loss where it represents all corners exactly, and raises an error elsewhere."""
     box = torch.tensor([[[8.0, 200, 90, 256, 0]]])
     logits = random_logits(0, 1, 1, 100, 257).float()
     assert loss(logits[..., :256], box.bfloat16()) == loss(logits[..., :256], box)
-    with pytest.raises(ValueError, match=r"target must hold boxes in float32, got torch.bfloat16, which rounds .* 256"):
+    with pytest.raises(ValueError, match=r"target must be float32 .*, got torch.bfloat16, which rounds .* 256"):
         loss(logits, box.bfloat16())
     for dtype in (torch.int16, torch.int64, torch.float64, torch.float16):
         assert loss(logits, box.to(dtype)) == loss(logits, box)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of a batch shared by two processes, compared with that of one process with the whole batch."""
+"""Compare the loss of a batch split over two processes with that of one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch.multiprocessing import spawn
 from monai_bbox_mil.losses import BoxSelfTrainingLoss, GeneralizedMILLoss
 from monai_bbox_mil.losses.process_mean import mean_over_processes
 
-# The processes have two images and one. Class 0 has boxes on the first only, class 1 on both, class 2 on neither.
+# One process has two images, the other has one. Class 0 has boxes in the first process only, class 1 in both, and
+# class 2 in neither.
 SHARES = (slice(0, 2), slice(2, 3))
 TARGET = torch.tensor(
     [
@@ -48,7 +49,7 @@ def work(rank, folder):
         loss = GeneralizedMILLoss(reduction="sum", sync_normalizer=sync, **case)
         found.append(value_and_gradient(BoxSelfTrainingLoss(loss) if rank else loss, SHARES[rank]))
     loss = GeneralizedMILLoss(sync_normalizer=True)
-    if rank == 0:  # on one rank only: if validation were a collective call, the next ones would not match
+    if rank == 0:  # only one rank: if validation were a collective call, the later calls would not match
         loss(logits().detach()[:2], TARGET[:2])
     float32 = loss(logits()[SHARES[rank]].float(), TARGET[SHARES[rank]])
     torch.save({"cases": found, "float32": float32.detach()}, f"{folder}/rank{rank}.pt")

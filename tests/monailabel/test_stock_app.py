@@ -59,7 +59,7 @@ def test_weights_without_a_threshold_are_not_used(server, tmp_path):
     assert list(info["trainers"]) == [NAME]
     with pytest.raises(RuntimeError, match="500"):
         server.infer(NAME, "e", tmp_path)
-    assert server.told("expected the thresholds that training writes next to the model")
+    assert server.told("expected a calibrated threshold, found no file")
 
 
 def test_masks_train_it_and_predictions_come_back(server, tmp_path):
@@ -83,5 +83,5 @@ def test_a_threshold_of_other_weights_is_not_used(server, tmp_path):
     torch.save({name: 0.5 * value for name, value in torch.load(model).items()}, model)
     with pytest.raises(RuntimeError, match="500"):
         server.infer(NAME, "e", tmp_path)
-    assert server.told("expected the thresholds of the model.pt next to it")
+    assert server.told("expected thresholds of the model.pt beside it")
     model.write_bytes(kept)

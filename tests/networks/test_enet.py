@@ -46,14 +46,14 @@ def test_initial_weights_match_the_published_code():
     assert (scales.mean().item(), scales.std().item()) == pytest.approx((1, 0.02), abs=0.002)
 
 
-def test_each_bottleneck_has_its_dropout_probability():
+def test_dropout_probabilities():
     dropouts = [module.p for module in ENet(dropout_prob=(0.2, 0.3)).modules() if isinstance(module, nn.Dropout)]
     # 0.2: 4 bottlenecks of stage 1, 2 down, 8 dilated, 2 up; 0.3: 4 each in stages 2 and 3, 3 in the decoder.
     assert Counter(dropouts) == {0.2: 16, 0.3: 11}
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 6), (1, 2, 5, 7)])
-def test_unpool_matches_max_unpool(shape: tuple[int, ...]):
+def test_unpool_equals_max_unpool(shape: tuple[int, ...]):
     x = torch.randn(shape)
     pooled, indices = F.max_pool2d(x, 2, return_indices=True)
     expected = F.max_unpool2d(pooled, indices, 2, output_size=x.shape)

@@ -42,7 +42,7 @@ def _seed() -> Iterator[None]:
 
 
 def with_running_statistics(network: nn.Module) -> nn.Module:
-    """Give batch norm statistics as after some training: its initial ones would hide wrong biases and slopes."""
+    """Randomise batch norm's statistics as after some training: its initial ones hide wrong biases and slopes."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
@@ -56,8 +56,8 @@ def test_number_of_parameters_matches_the_published_code(network_class: Build, e
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
 
 
-# Computed in float64 by a separate reimplementation of the published code, with the weights of `_fill`:
-# mean and standard deviation of the logits, and the logits at (5, 7), (40, 30) and (0, 0).
+# Computed in float64 by a separate implementation of the published code, with the weights of `_fill`: the mean and
+# the standard deviation of the logits, and the logits at (5, 7), (40, 30) and (0, 0).
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
@@ -119,16 +119,16 @@ def test_output_is_linear_in_the_head(build: Build):
 
 @pytest.mark.parametrize("build", SMALL)
 @pytest.mark.parametrize("shape", [(1, 2, 16, 16), (1, 16, 16), (1, 1, 16, 16, 16), (0, 1, 16, 16), (1, 1, 0, 16)])
-def test_a_wrong_shape_raises(build: Build, shape: tuple[int, ...]):
+def test_wrong_shapes_raise(build: Build, shape: tuple[int, ...]):
     with pytest.raises(ValueError) as error:
         build()(torch.zeros(shape))
     assert str(error.value) == f"x must be a non-empty batch (B, 1, H, W), got shape {list(shape)}."
 
 
 @pytest.mark.parametrize(("build", "longest"), [(small_residual_unet, 16), (small_enet, 8)])
-def test_training_with_a_single_pixel_at_the_deepest_level_raises(build: Build, longest: int):
+def test_a_single_deep_pixel_cannot_train(build: Build, longest: int):
     network = build().train()
-    with pytest.raises(ValueError, match=rf"x must hold .* longer than {longest} pixels.*\[1, 1, {longest}, 3\]"):
+    with pytest.raises(ValueError, match=rf"x must have .* longer than {longest} pixels.*\[1, 1, {longest}, 3\]"):
         network(torch.zeros(1, 1, longest, 3))
     assert network(torch.zeros(2, 1, longest, 3)).shape == (2, 1, longest, 3)
     assert network(torch.zeros(1, 1, 3, longest + 1)).shape == (1, 1, 3, longest + 1)
@@ -140,11 +140,11 @@ def test_training_with_a_single_pixel_at_the_deepest_level_raises(build: Build, 
     [
         (ResidualUNet, {"in_channels": 0}, "in_channels must be at least 1, got 0"),
         (ResidualUNet, {"out_channels": 0}, "out_channels must be at least 1, got 0"),
-        (ResidualUNet, {"features": (8,)}, r"features must hold at least two positive numbers, got \(8,\)"),
+        (ResidualUNet, {"features": (8,)}, r"features must be at least two positive numbers, .*, got \(8,\)"),
         (
             ResidualUNet,
             {"features": (8, 0)},
-            r"features must hold at least two positive numbers, got \(8, 0\)",
+            r"features must be at least two positive numbers, .*, got \(8, 0\)",
         ),
         (ENet, {"in_channels": 0}, "in_channels must be at least 1 .*, got 0"),
         (ENet, {"in_channels": 16}, r"in_channels must be .* less than features \(16\).*, got 16"),
@@ -154,7 +154,7 @@ def test_training_with_a_single_pixel_at_the_deepest_level_raises(build: Build, 
         (ENet, {"dropout_prob": (0.1, 1.0)}, r"dropout_prob must be two probabilities .*, got \(0.1, 1.0\)"),
     ],
 )
-def test_an_argument_out_of_range_raises(network_class: Build, arguments: dict[str, object], message: str):
+def test_wrong_arguments_raise(network_class: Build, arguments: dict[str, object], message: str):
     with pytest.raises(ValueError, match=message):
         network_class(**arguments)
 
@@ -181,7 +181,7 @@ def shallow_residual_unet() -> nn.Module:
 
 
 def shallow_enet() -> nn.Module:
-    # Only one bottleneck of each kind, because exporting all of them takes three times as long.
+    # Keep one bottleneck of each kind, because exporting all of them takes three times as long.
     network = small_enet(2, 3)
     network.stage1, network.stage2, network.stage3 = nn.Identity(), network.stage2[0], network.stage3[-2:]
     return network
@@ -219,14 +219,14 @@ def test_every_trained_parameter_gets_a_gradient(build: Build):
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_images_of_a_batch_do_not_mix_in_eval_mode(build: Build):
+def test_images_of_a_batch_are_independent_in_eval_mode(build: Build):
     network = with_running_statistics(build())
     x = torch.randn(3, 1, 24, 40)
     torch.testing.assert_close(network(x[1:2]), network(x)[1:2])
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_one_image_can_be_overfitted(build: Build):
+def test_a_network_can_overfit_one_image(build: Build):
     network = build().train()
     x = torch.zeros(1, 1, 48, 48)
     x[..., 10:30, 15:40] = 1
@@ -244,7 +244,7 @@ def test_one_image_can_be_overfitted(build: Build):
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_autocast_keeps_loss_and_gradients_finite(build: Build):
+def test_autocast(build: Build):
     network = build().train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = network(torch.randn(2, 1, 20, 24)).float().square().mean()
@@ -254,7 +254,7 @@ def test_autocast_keeps_loss_and_gradients_finite(build: Build):
 
 
 @pytest.mark.parametrize("build", SMALL)
-def test_a_metatensor_gives_the_same_logits_as_a_tensor(build: Build):
+def test_a_metatensor_gives_the_same_result_as_a_tensor(build: Build):
     network = with_running_statistics(build())
     x = torch.randn(2, 1, 20, 24)
     assert torch.equal(torch.as_tensor(network(MetaTensor(x))), network(x))

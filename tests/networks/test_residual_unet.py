@@ -18,7 +18,7 @@ def test_initial_weights_match_the_published_code():
 
 
 @pytest.mark.parametrize("features", [(4, 8), (4, 6, 8)])
-def test_features_set_the_number_of_levels(features: tuple[int, ...]):
+def test_number_of_levels(features: tuple[int, ...]):
     network = ResidualUNet(features=features).eval()
     assert network.divisor == 2 ** (len(features) - 1)
     assert [stage.exit.conv.out_channels for stage in network.encoder] == list(features[:-1])

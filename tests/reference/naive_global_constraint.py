@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Global constraints computed by plain loops over boxes, bands and pixels."""
+"""Global constraints by plain loops over boxes, bands and pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.reference.naive_mil import in_boxes
 
 
 def psi(z, t):
-    """Compute the extended log-barrier of a number or a tensor with one number."""
+    """Compute the extended log-barrier of a number, or of a tensor with one number."""
     z = torch.as_tensor(z)
     if z.item() <= -1 / t**2:
         return -torch.log(-z) / t
@@ -21,9 +21,9 @@ def psi(z, t):
 
 
 def constraint_terms(logits, target, t, band_width, size_bounds):
-    """Compute tightness, size and emptiness, each ``(C,)``.
+    """Compute ``(tightness, size, emptiness)``, each ``(C,)``.
 
-    ``logits`` are ``(B, C, *spatial)``, ``target`` is a nested list of rows.
+    Logits are ``(B, C, *spatial)``, and the target is a nested list of boxes.
     """
     prob = torch.sigmoid(logits)
     shape = logits.shape[2:]

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Generalized MIL computed by plain loops over lines and pixels, straight from the paper's equations."""
+"""Generalized MIL by plain loops over lines and pixels, straight from the paper's equations."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def round_half_to_zero(x: float) -> int:
 
 
 def box_lines(box, angles, core=1.0):
-    """Return the pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``.
+    """Find the pixels of all crossing lines (planes) of one box of ``2*D`` whole numbers: ``{(a, b, angle): [bag]}``.
 
-    The first and the last ``floor(n (1 - core) / 2)`` of the ``n`` lines of each entry are left out.
+    Each entry leaves out the first and the last ``floor(n (1 - core) / 2)`` of its ``n`` lines.
     """
     dims = len(box) // 2
     size = [box[dims + i] - box[i] for i in range(dims)]
@@ -62,10 +62,7 @@ def in_boxes(rows, pixel, channel, ignored):
 def mil_terms(
     logits, target, method, alpha, angles, unary, beta, gamma, negatives, region, core=1.0
 ):  # fmt: skip
-    """Compute the unary and the pairwise term, each ``(C,)``.
-
-    ``logits`` are float64 ``(B, C, *spatial)``, ``target`` is a nested list of rows.
-    """
+    """Compute ``(unary (C,), pairwise (C,))`` from float64 logits ``(B, C, *spatial)`` and a nested list of boxes."""
     prob = torch.sigmoid(logits)
     num_classes, shape = logits.shape[1], logits.shape[2:]
     dims = len(shape)

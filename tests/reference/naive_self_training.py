@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Self-training inside boxes, computed by plain loops over boxes, sides and pixels."""
+"""Self-training inside boxes by plain loops over boxes, sides and pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.reference.naive_mil import in_boxes
 
 
 def heights_of_box(logits, row, roundness):
-    """Return ``{pixel: logit + roundness * (1 - r^2)}`` for the pixels of a box."""
+    """Compute ``{pixel: logit + roundness * (1 - r^2)}`` for the pixels of one box."""
     dims = logits.ndim
     heights = {}
     for k in product(*(range(a, b) for a, b in zip(row[:dims], row[dims:-1]))):
@@ -25,9 +25,9 @@ def heights_of_box(logits, row, roundness):
 
 
 def level_set_of_box(logits, row, roundness, core):
-    """Return the pixels of a box at or above its level.
+    """Find the pixels of a box at or above its level.
 
-    The level is the minimum over the sides of the highest pixel in the core's outermost row on that side.
+    Each side has an outermost row of the core. The level is the lowest of the maxima of these rows.
     """
     dims, heights = logits.ndim, heights_of_box(logits, row, roundness)
     sides = []
@@ -40,10 +40,7 @@ def level_set_of_box(logits, row, roundness, core):
 
 
 def self_training_terms(logits, teacher, target, roundness, core, outside_weight):
-    """Compute the loss ``(C,)``.
-
-    ``logits`` and ``teacher`` are ``(B, C, *spatial)``, ``target`` is a nested list of rows.
-    """
+    """Compute the ``(C,)`` losses from logits and teacher ``(B, C, *spatial)`` and a nested list of boxes."""
     pixels = list(product(*(range(s) for s in logits.shape[2:])))
     terms = []
     for c in range(logits.shape[1]):

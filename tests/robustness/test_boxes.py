@@ -199,7 +199,7 @@ def test_a_box_twice_counts_twice_and_covers_once():
 
 
 TENSORS = {
-    "NaN": ([[1.0, 1, float("nan"), 4]], "boxes must hold finite corners, got .*nan"),
+    "NaN": ([[1.0, 1, float("nan"), 4]], "boxes must have finite corners, got .*nan"),
     "swapped": ([[5.0, 5, 1, 1]], r"boxes must hold minima, then maxima, got \[5\.0, 5\.0, 1\.0, 1\.0\]"),
     "swapped on one axis": ([[1.0, 5, 4, 1]], "boxes must hold minima, then maxima"),
 }
@@ -213,5 +213,5 @@ def test_box_tensors_are_packed_whole_or_not_at_all(case):
 
 
 def test_the_loss_names_a_class_that_the_network_has_no_channel_for():
-    with pytest.raises(ValueError, match=r"target\[0, 0\] must hold a class in 0\.\.0, .* got \[1.*, 3\.0\]"):
+    with pytest.raises(ValueError, match=r"target\[0, 0\] must have a class in 0\.\.0, .* got \[1.*, 3\.0\]"):
         GeneralizedMILLoss()(torch.zeros(1, 1, 8, 8), torch.tensor([[[1.0, 1, 4, 4, 3]]]))

@@ -294,7 +294,7 @@ def test_a_batch_that_monai_collates_is_checked_by_the_loss():
     for size in (1, 2):
         batch = next(iter(DataLoader([good(item())] * size, batch_size=size)))
         assert loss(batch["image"], batch["label"]).isfinite()
-    for move, message in (("flip", "boxes that move with their image, but"), ("resize", "must have the size of the")):
+    for move, message in (("flip", "must have moved with its image"), ("resize", "must have the size of the")):
         bad = Compose([MaskToBoxTensord("mask"), MOVES[move], select])(item(size=(32, 40)))
         batch = next(iter(DataLoader([bad] * 2, batch_size=2)))
         with pytest.raises(ValueError, match=message):
@@ -307,5 +307,5 @@ def test_boxes_that_monai_padded_with_zeros_are_refused():
     with pytest.raises(RuntimeError, match="equal size"):
         pad_list_data_collate([MaskToBoxTensord("mask")(each) for each in (one, two)])
     target = torch.tensor([[[5.0, 8, 17, 30, 0], [0, 0, 0, 0, 0]]])
-    with pytest.raises(ValueError, match=r"target\[0, 1\] must hold min < max"):
+    with pytest.raises(ValueError, match=r"target\[0, 1\] must have min < max"):
         GeneralizedMILLoss()(one["image"][None], target)

@@ -38,6 +38,9 @@ def write_table(path: str | os.PathLike[str], table: pd.DataFrame, float_format:
         table: column names are escaped like texts.
         float_format: for columns of floats, such as ``"%.5g"``.
 
+    Raises:
+        OSError: if the file cannot be written.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -66,9 +69,9 @@ def read_table(path: str | os.PathLike[str], texts: Collection[str]) -> pd.DataF
             other columns pandas decides, and an empty cell is NaN.
 
     Raises:
-        OSError: when the file cannot be opened.
-        pandas.errors.EmptyDataError: when it is empty.
-        pandas.errors.ParserError, UnicodeDecodeError: when it is not such a table.
+        OSError: if the file cannot be opened.
+        pandas.errors.EmptyDataError: if it is empty.
+        pandas.errors.ParserError, UnicodeDecodeError: if it is not such a table.
 
     Example:
         >>> import tempfile

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 @st.composite
 def boxes(draw, shape):
-    """One box inside an image of this shape: ``2*D`` whole numbers."""
+    """Draw one box inside an image of this shape: ``2*D`` whole numbers."""
     low = [draw(st.integers(0, size - 1)) for size in shape]
     return low + [draw(st.integers(a + 1, size)) for a, size in zip(low, shape)]
 
 
 @st.composite
 def targets(draw, shape, num_classes, batch=2, max_boxes=3):
-    """Nested list of a batch's rows, padding and ignored regions among them."""
+    """Draw a batch's rows as a nested list, with padding and ignored regions among them."""
     codes = st.sampled_from([*range(num_classes), -1, *(-2 - c for c in range(num_classes))])
     rows = draw(st.integers(1, max_boxes))
     return [[[*draw(boxes(shape)), draw(codes)] for _ in range(rows)] for _ in range(batch)]
@@ -29,7 +29,7 @@ shapes = st.one_of(
     st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
 )
 _ANGLES = (-75.0, -60.0, -45.0, -40.0, -20.0, 10.0, 20.0, 40.0, 45.0, 60.0, 80.0)
-# Increasing, so that no list of three is taken for a range; with 0, so that no box is without lines.
+# Increasing, so that a list of three is not read as a range; with 0, so that every box has lines.
 angle_sets = st.lists(st.sampled_from(_ANGLES), max_size=3, unique=True).map(lambda angles: sorted([0.0, *angles]))
 seeds = st.integers(0, 2**31 - 1)
 
@@ -40,7 +40,7 @@ def random_logits(seed, *shape, scale=2.0):
 
 
 def random_object(seed, size):
-    """A 4-connected object (6-connected in 3D) by a random walk that stays in a box of ``size``: its voxels."""
+    """Return the voxels of a 4-connected object (6-connected in 3D), by a random walk inside a box of ``size``."""
     rng = np.random.default_rng(seed)
     place = [int(rng.integers(s)) for s in size]
     visited = {tuple(place)}

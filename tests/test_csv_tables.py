@@ -23,13 +23,13 @@ NAMES = [
 
 
 def cells(path):
-    """Texts as a spreadsheet finds them, without the head line."""
+    """Return the texts of the cells as a spreadsheet reads them, without the header row."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.reader(file))[1:]
 
 
 @pytest.mark.parametrize("names", [NAMES, *([name] for name in NAMES)])
-def test_names_come_back_as_they_were(tmp_path, names):
+def test_names_are_read_back_unchanged(tmp_path, names):
     table = pd.DataFrame({"case": names, "dice": [0.25] * len(names)})
     write_table(tmp_path / "t.csv", table)
     found = read_table(tmp_path / "t.csv", texts=["case", "absent"])
@@ -38,7 +38,7 @@ def test_names_come_back_as_they_were(tmp_path, names):
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8), min_size=1))
-def test_any_text_comes_back(tmp_path_factory, names):
+def test_any_text_is_read_back_unchanged(tmp_path_factory, names):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     write_table(path, pd.DataFrame({"case": names}).assign(number=-1))
     assert read_table(path, texts=["case"])["case"].tolist() == names
@@ -59,12 +59,12 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path):
     assert found["blank"].isna().all()
 
 
-def test_texts_and_numbers_of_one_column_are_escaped_one_by_one(tmp_path):
+def test_in_a_mixed_column_texts_are_escaped_and_numbers_are_not(tmp_path):
     write_table(tmp_path / "t.csv", pd.DataFrame({"box": [-0.5, "-a", None, "=b"]}))
     assert cells(tmp_path / "t.csv") == [["-0.5"], ["'-a"], [""], ["'=b"]]
 
 
-def test_a_name_that_is_no_utf8_can_be_written_and_printed(tmp_path):
+def test_a_name_that_is_not_utf8_can_be_written_and_printed(tmp_path):
     name = os.fsdecode(b"va\xff\xe9.nii.gz") if sys.platform != "win32" else "va\udcff\udce9.nii.gz"
     assert printable(name) == r"va\xff\xe9.nii.gz"
     write_table(tmp_path / "t.csv", pd.DataFrame({"case": [name]}))

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The pixels of boxes, one box after the other, and where in its box each lies."""
+"""The pixels of boxes, one box after the other, and their positions in their boxes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ class BoxPixels:
     """Every pixel of every box, one box after the other.
 
     Args:
-        box_tensor: ``(B, N_max, 2*D + 1)`` on the host, corners whole voxels inside the image.
+        box_tensor: ``(B, N_max, 2*D + 1)`` on the CPU. The corners must be whole voxels inside the image.
         shape: ``(B, C, *spatial)`` of the network's output.
-        device: where the tables are wanted.
+        device: device on which to make the tables.
 
     Attributes:
-        num_boxes: ``N``, without ignored regions.
-        size: ``(D, N)`` int64 on the host, pixels along each axis.
-        channel: ``(N,)`` int64 on the host, class of each box.
+        num_boxes: number of boxes ``N``, without ignored regions.
+        size: ``(D, N)`` int64 on the CPU, size of each box in pixels along each axis.
+        channel: ``(N,)`` int64 on the CPU, class of each box.
         pixel: ``(K,)`` flat index in ``(B, C, *spatial)`` of each pixel. A pixel that several boxes cover appears once
             for each of them.
-        box: ``(K,)`` number of the box of each pixel.
-        place: ``D`` tensors ``(K,)``, distance in pixels of each pixel from the low side of its box along each axis.
-        ignored_pixel: flat index of each pixel of the ignored regions.
+        box: ``(K,)`` index of the box that each entry of ``pixel`` belongs to.
+        place: ``D`` tensors ``(K,)``, distance in pixels from the low side of the box along each axis.
+        ignored_pixel: flat index of each pixel in the ignored regions.
+
+    Raises:
+        ValueError: if ``box_tensor`` does not fit ``shape``.
 
     Example:
         >>> pixels = BoxPixels(torch.tensor([[[0.0, 1, 2, 3, 0]]]), (1, 1, 2, 3), torch.device("cpu"))
@@ -56,7 +59,7 @@ class BoxPixels:
         num_pixels = size.prod(1)
         of_boxes = slice(0, int(num_pixels[: self.num_boxes].sum()))
 
-        # Where the pixels lie in their boxes, from the last axis to the first.
+        # Position of each pixel in its box, from the last axis to the first.
         box, rest = ragged_arange(num_pixels, device, int(num_pixels.sum()))
         corner = torch.cat([(image * num_classes + channel)[:, None], low], 1)
         strides = torch.tensor([math.prod(spatial[axis:]) for axis in range(dims + 1)])
@@ -73,18 +76,21 @@ class BoxPixels:
         self.pixel, self.ignored_pixel = pixel[of_boxes], pixel[of_boxes.stop :]
 
     def of_box(self, values: Tensor) -> Tensor:
-        """Return for each pixel the entry of its box in ``values`` ``(N,)``, ``(K,)``."""
+        """Look up ``values`` ``(N,)``, one per box, for the box of each pixel; returns ``(K,)``."""
         return values.to(self.box.device).index_select(0, self.box)
 
     def squared_radius(self) -> Tensor:
-        """Return ``sum_a (x_a / h_a)^2`` ``(K,)`` float32: squared distance from the box's middle in half sizes.
+        """Compute ``sum_a (x_a / h_a)^2``, the squared distance from the middle of the box in units of its half axes.
 
-        With ``x_a`` a pixel's distance from the middle of its box along axis ``a`` and ``h_a`` half the box's size, it
-        is 1 on the inscribed ellipse. Pixels that are equally far by exact arithmetic, such as mirrored ones, have the
-        same number.
+        Here ``x_a`` is a pixel's distance from the middle of its box along axis ``a``, and ``h_a`` is half the size of
+        the box. The value is 1 on the inscribed ellipse. Pixels at the same exact distance, such as mirrored ones, have
+        exactly the same value.
+
+        Returns:
+            ``(K,)`` float32.
         """
-        # With q the pixels of the box, (x_a / h_a)^2 = ((2 place + 1 - s_a) q / s_a)^2 / q^2: sums of whole numbers are
-        # exact in any order, so equal distances stay equal when they are rounded to float32.
+        # For a box of q pixels and size s_a, (x_a / h_a)^2 = ((2 place + 1 - s_a) q / s_a)^2 / q^2. Sums of whole
+        # numbers are exact in any order, so equal distances stay equal when they are rounded to float32.
         area = self.of_box(self.size.prod(0))
         squares = torch.zeros_like(area)
         for place, sizes in zip(self.place, self.size):

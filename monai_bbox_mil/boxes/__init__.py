@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one box convention of this package, see :mod:`monai_bbox_mil.boxes.convention`."""
+"""Box tensors in the package's one box convention; see :mod:`monai_bbox_mil.boxes.convention`."""
 
 from monai_bbox_mil.boxes.batches import BoxBatch, batch_box_tensors
 from monai_bbox_mil.boxes.checks import check_box_tensor, check_exact_corners, exact_limit

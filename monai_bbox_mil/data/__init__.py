@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data lists of the usual folders, a phantom, slices of volumes, collation, image settings beside a model."""
+"""Data lists of common folder layouts, a phantom, slices of volumes, collation, and files that describe a model."""
 
 from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
 from monai_bbox_mil.data.collate import pad_box_collate

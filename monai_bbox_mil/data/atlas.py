@@ -23,9 +23,10 @@ ATLAS_VALIDATION = (
 # fmt: on
 """The 25 validation patients of the paper (26 images: 031950 was scanned twice).
 
-The paper only gives the counts, and the split of Kervadec et al. (MIDL 2020). The public code of both shuffles the 220
-sorted patients, ``random.seed(0); random.shuffle(ids)``, and takes the first 25; the patients of R1.1 are ``031768`` to
-``031987``. The counts that follow, 203 images of 195 patients and 26 of 25, are those of the paper.
+The paper only gives the numbers of images, and says that the split is that of Kervadec et al. (MIDL 2020). The public
+code of both papers shuffles the 220 sorted patients by ``random.seed(0); random.shuffle(ids)`` and takes the first 25.
+The patients of R1.1 are ``031768`` to ``031987``. The resulting numbers, 203 images of 195 patients and 26 images of
+25 patients, are those of the paper.
 """
 
 _IMAGE = "Site*/*/t[0-9]*/*_t1w_deface_stx.nii.gz"
@@ -55,7 +56,19 @@ def atlas_datalist(
         ``{"training": [...], "validation": [...]}``, items with ``image``, ``mask`` and ``patient``.
 
     Raises:
-        ValueError: when there are no images, one has no mask, or ``validation_patients`` names unknown ones.
+        ValueError: if there are no images, one has no mask, or ``validation_patients`` names unknown patients.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for patient in ("031768", "031769"):
+        ...         session = Path(folder, "Site1", patient, "t01")
+        ...         session.mkdir(parents=True)
+        ...         for name in ("t1w_deface_stx", "LesionSmooth_stx"):
+        ...             _ = (session / f"{patient}_{name}.nii.gz").write_bytes(b"")
+        ...     parts = atlas_datalist(folder, validation_patients=["031769"])
+        >>> {name: [item["patient"] for item in items] for name, items in parts.items()}
+        {'training': ['031768'], 'validation': ['031769']}
     """
     root = Path(os.path.abspath(dataset_dir))
     images = find_atlas_images(root)

@@ -18,10 +18,10 @@ __all__ = ["shortest_names"]
 def shortest_names(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
     """Name each image by its file name without extension, after the fewest folders that make the name unique.
 
-    The extension stays where nothing else differs. Bytes that are not UTF-8 are escaped.
+    The extension is part of the name only if nothing else differs. Bytes that are not UTF-8 are escaped.
 
     Args:
-        paths: paths of all images; a repeated path counts once.
+        paths: paths of all images; repeated paths are allowed.
 
     Returns:
         A dictionary from path to name, without equal names.
@@ -36,7 +36,7 @@ def shortest_names(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
         ['image.png', 'image.jpg']
     """
     whole = list(dict.fromkeys(os.fspath(path) for path in paths))
-    # Two spellings of a path are one file, and get one name.
+    # Two spellings of a path mean one file, which gets one name.
     parts = {path: Path(os.path.abspath(path)).parts for path in whole}
     stems = {each: (*each[:-1], image_stem(Path(*each))) for each in parts.values()}
     shared = Counter(stems.values())

@@ -26,16 +26,17 @@ def pad_box_collate(batch: Sequence[Any], box_keys: Sequence[str] = ("label",), 
     them. Where that image has lost its meta data (``track_meta=False``), only its shape can be compared.
 
     Args:
-        batch: one dictionary per image, or lists of them, as transforms like ``RandSpatialCropSamplesd`` make.
-        box_keys: keys that hold box tensors.
-        image_key: the image that the boxes belong to, where there is one.
+        batch: one dictionary per image, or lists of dictionaries, as transforms like ``RandSpatialCropSamplesd`` make.
+        box_keys: keys of box tensors.
+        image_key: key of the image that the boxes belong to, if there is one.
 
     Returns:
-        dictionary of batches, each box tensor ``(B, N_max, 2*D + 1)``.
+        dictionary of batches, in which box tensors are ``(B, N_max, 2*D + 1)``.
 
     Raises:
-        ValueError: for an empty batch, when an image moved since its boxes were made, or when some items have boxes and
-            others have none, or something else, under the same key.
+        ValueError: if the batch is empty, an image was moved after its boxes were made, or only some of the items have
+            a box tensor under one of the keys.
+        TypeError: if an item is neither a dictionary nor a list of dictionaries.
 
     Example:
         >>> batch = [{"label": torch.ones(n, 5)} for n in (1, 3)]

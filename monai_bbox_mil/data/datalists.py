@@ -70,6 +70,15 @@ def get_datalist(
 
     Raises:
         ValueError: when the folder has none of these, or when its content is malformed.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from monai_bbox_mil.data import make_phantom
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = make_phantom(folder, num_patients=2, image_size=(48, 48), progress=False)
+        ...     parts = get_datalist(folder)
+        >>> [item["patient"] for item in parts["validation"]]
+        ['Case01']
     """
     root = Path(os.path.abspath(dataset_dir))
     known = [name for name in _LIST_FILES if (root / name).is_file()]
@@ -124,6 +133,17 @@ def load_datalist(
     Raises:
         ValueError: when the file is absent, is no JSON, or has none of the lists; when an entry is malformed; when a
             patient or an image is in two parts; when files are missing.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("a.nii", "b.nii"):
+        ...         _ = Path(folder, name).write_bytes(b"")
+        ...     content = {"training": [{"image": "a.nii", "box": [[1, 2, 5, 6]], "label": [0]}, {"image": "b.nii"}]}
+        ...     _ = Path(folder, "datalist.json").write_text(json.dumps(content))
+        ...     items = load_datalist(folder, section="training", validation_fraction=0)
+        >>> [item["patient"] for item in items], items[0]["box"]
+        (['a', 'b'], {'box': [[1, 2, 5, 6]], 'label': [0]})
     """
     parts = _load_parts(Path(os.path.abspath(dataset_dir)), datalist, section, validation_fraction, seed, True)
     return parts if section is None else parts[section]
@@ -146,6 +166,17 @@ def decathlon_datalist(
 
     Raises:
         ValueError: as :func:`load_datalist`.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("a.nii", "b.nii", "a_label.nii", "b_label.nii"):
+        ...         _ = Path(folder, name).write_bytes(b"")
+        ...     content = {"training": [{"image": f"./{name}.nii", "label": f"./{name}_label.nii"} for name in "ab"]}
+        ...     _ = Path(folder, "dataset.json").write_text(json.dumps(content))
+        ...     parts = decathlon_datalist(folder, validation_fraction=0.5)
+        >>> {name: [Path(item["mask"]).name for item in items] for name, items in parts.items()}
+        {'training': ['a_label.nii'], 'validation': ['b_label.nii']}
     """
     return _load_parts(Path(os.path.abspath(dataset_dir)), "dataset.json", None, validation_fraction, seed, True)
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which files and folders are images: files of the usual types, and folders of DICOM slices."""
+"""Search for images: files of common types, and folders of DICOM slices."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def find_images(
     whose name ends in ``.dcm`` is an image.
 
     Args:
-        folder: where to look; in folders below only for DICOM slices.
-        extensions: endings of images, upper or lower case.
-        mask_suffixes: endings, before the extension, of what is no image; ``()`` takes every file.
+        folder: folder to search. The folders below are searched only for DICOM slices.
+        extensions: endings of images, in upper or lower case.
+        mask_suffixes: endings of names, before the extension, of files that are not images; ``()`` to skip none.
 
     Returns:
-        A list of ``{"image": path}``.
+        a list of ``{"image": path}``.
 
     Raises:
-        ValueError: when the folder is absent, no image is left, or a folder holds DICOM slices that make no single
-            image, such as several series.
+        ValueError: if the folder does not exist, no image is left, or a folder has DICOM slices that do not form a
+            single image, such as those of several series.
 
     Example:
         >>> import tempfile
@@ -84,7 +84,7 @@ def find_images(
 
 
 def image_stem(path: Path, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> str:
-    """Name of an image without extension; that of a folder, the image of a DICOM series, is whole.
+    """Return the name of an image without its extension; the name of a folder, a DICOM series, is kept whole.
 
     Example:
         >>> image_stem(Path("images/case.1.nii.gz"))
@@ -104,5 +104,5 @@ def _dicom_images(folder: Path) -> list[Path]:
         files = [header.path for header in headers]
         if all(path.suffix.lower() == ".dcm" for path in files):
             return files
-    dicom_volume(folder)  # refuses what is no single image, before others are segmented
+    dicom_volume(folder)  # raises unless it is a single image, before other images are segmented
     return [folder]

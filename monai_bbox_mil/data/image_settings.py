@@ -52,8 +52,8 @@ def load_image_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the ``spacing_mm`` and ``image_size`` that :func:`save_image_settings` wrote.
 
     Raises:
-        FileNotFoundError: telling how to do without the file.
-        ValueError: for a file that holds something else.
+        FileNotFoundError: if there is no file. The message says how to do without it.
+        ValueError: if the file has other content.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -77,9 +77,12 @@ class ReadImageSettings:
     Args:
         path: file that :func:`save_image_settings` wrote.
 
+    Raises:
+        FileNotFoundError, ValueError: on first use, as :func:`load_image_settings` does.
+
     Example:
         >>> settings = ReadImageSettings("models/image_settings.json")
-        >>> settings.check("image.nii.gz")  # nothing was read that could have changed
+        >>> settings.check("image.nii.gz")  # no setting was read yet, so none can be outdated
         'image.nii.gz'
     """
 

@@ -185,7 +185,7 @@ def _keep(
         print(f"Masks in {output_dir} that are kept: {len(kept)}.")
     if faults:
         faulty = [f"{masks[image].name!r} ({fault})" for image, fault in faults.items()]
-        print(f"Masks in {output_dir} that are no masks of their images: {len(faults)}, {first_few(faulty)}.")
+        print(f"Masks in {output_dir} that do not fit their images: {len(faults)}, {first_few(faulty)}.")
     trained = os.path.getmtime(model) if model is not None and os.path.isfile(model) else 0.0
     older = sum(os.path.getmtime(masks[image]) < trained for image in kept)
     if older:

@@ -37,10 +37,13 @@ def save_model_card(
     Args:
         ckpt_dir: folder of the weights.
         classes: names of the classes.
-        training_images: images, not slices, that the weights were learned from.
-        validation_images: those that chose the epoch and the threshold.
-        name: name of the model, for weights that are shared.
-        data: name of the data set, likewise.
+        training_images: number of images, not slices, that the weights were learned from.
+        validation_images: number of images by which the epoch and the threshold were chosen.
+        name: name of the model, for weights that are published.
+        data: name of the data set, for weights that are published.
+
+    Raises:
+        FileNotFoundError: if there is no ``model.pt``.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -74,9 +77,9 @@ def finish_training(
     training_images: int,
     validation_images: int,
 ) -> None:
-    """Write ``image_settings.json`` and ``model_card.json`` beside the weights ``model.pt`` of a training that ended.
+    """Write ``image_settings.json`` and ``model_card.json`` beside the weights ``model.pt`` of a finished training.
 
-    With several processes the first writes and the others wait, so that afterwards each can read the best model.
+    With several processes, the first one writes and the others wait, so that each can read the best model afterwards.
 
     Args:
         ckpt_dir: folder of the weights.

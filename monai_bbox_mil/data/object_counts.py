@@ -82,16 +82,16 @@ def check_objects(
         validation: data set of the validation part; ``None`` for no validation.
         class_names: one per channel.
         source: data list or folder, for messages.
-        label_values: values of the classes in masks, for messages; ``None`` where any value above 0 is the one class.
-        image_size: pixels after cropping along the first axes, for messages.
-        min_size: pixels below which a component is ignored, for messages.
-        require_objects: whether it is an error that a class is missing in the training part, or that the validation
-            part has no object. If not, it is a warning, as for a site of a federation that knows a part of the classes.
-            A training part without any object is an error in any case.
-        whole_boxes: whether the boxes of a label are those of whole objects, so that they can be counted.
-        size_multiple: what the sizes of images for the network are multiples of, for the advice on ``image_size``.
-        square: whether the network needs square images, likewise.
-        report: whether to warn; with several processes, one warning is enough.
+        label_values: values of the classes in masks, for messages; ``None`` if every value above 0 is the only class.
+        image_size: number of pixels after cropping along the first axes, for messages.
+        min_size: number of pixels below which a component is ignored, for messages.
+        require_objects: whether it is an error if a class is missing in the training part, or the validation part has
+            no object. If not, it is a warning, for example for a site of a federation that has only some of the
+            classes. A training part without any object is always an error.
+        whole_boxes: whether each box of a label is a whole object, so that boxes can be counted.
+        size_multiple: number by which the image sizes of the network are divisible, for the advice on ``image_size``.
+        square: whether the network needs square images, for the same advice.
+        report: whether to warn. With several processes, let only one of them warn.
 
     Raises:
         ValueError: with the counts, and with what to look at.

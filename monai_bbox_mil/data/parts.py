@@ -21,14 +21,14 @@ def images_of_part(
     """Return the items of one part of a data list.
 
     Args:
-        parts: as :func:`~monai_bbox_mil.data.get_datalist` gives them.
+        parts: lists of items by name, as :func:`~monai_bbox_mil.data.get_datalist` returns them.
         part: ``"training"``, ``"validation"`` or ``"test"``.
         source: data list or folder, for the message.
-        advice: what to do where there are no items, for the message.
-        required: whether it is an error that there are none.
+        advice: what to do if there are no items, for the message.
+        required: whether having no items is an error.
 
     Raises:
-        ValueError: when there are no items and some are required.
+        ValueError: if there are no items and some are required.
 
     Example:
         >>> images_of_part({"training": [{"image": "a.nii"}]}, "validation", "datalist.json", required=False)

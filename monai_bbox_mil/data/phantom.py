@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A synthetic pelvis: thick-slice MR-like volumes of an organ beside a lookalike, written the way PROMISE12 is.
 
-The phantom lets every example, tutorial and test of this package run without a download. It is made so that the
-organ cannot be had by a threshold (a lookalike of the same grey, shape and size lies outside the organ's box) and so
-that a box does not determine the outline (oblique, lobed shapes). It does not replace clinical data.
+With the phantom, every example, tutorial and test of this package runs without a download. A threshold cannot segment
+the organ, because a lookalike of the same grey, shape and size lies outside the organ's box. A box does not determine
+the outline, because the shapes are oblique and lobed. The phantom does not replace clinical data.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from monai_bbox_mil.data.phantom_anatomy import PhantomPatient, simulate_patient
 
 __all__ = ["PhantomPatient", "make_phantom", "simulate_patient"]
 
-# To be raised with every change that alters the images, so that an old folder is not taken for a new one.
+# Raise it with every change that alters the images, so that an old folder is not mistaken for a new one.
 _VERSION = 1
 _MANIFEST = "phantom.json"
 
@@ -43,20 +43,21 @@ def make_phantom(
     overwrite: bool = False,
     progress: bool = True,
 ) -> dict[str, list[dict[str, str]]]:
-    """Write a phantom data set in PROMISE12's layout, or reuse the one that is there.
+    """Write a phantom data set in the layout of PROMISE12, or reuse an existing one.
 
-    ``CaseNN.mhd/.raw`` (int16), ``CaseNN_segmentation.mhd/.raw`` (uint8), a ``cases.csv`` that makes the last quarter
-    of the patients the validation part, and ``phantom.json`` with the parameters, which is marked complete last.
-    An incomplete phantom is written again. Files are renamed into place whole, so several processes may
-    call this at once for one folder. The same parameters give the same bytes on the same machine and libraries.
+    The files are ``CaseNN.mhd/.raw`` (int16), ``CaseNN_segmentation.mhd/.raw`` (uint8), a ``cases.csv`` with the last
+    quarter of the patients as validation part, and ``phantom.json`` with the parameters, which is marked complete last.
+    An incomplete phantom is written again. Complete files are renamed into place, so several processes may call this
+    function for one folder at once. The same parameters give the same bytes on the same machine and libraries.
 
     Args:
-        output_dir: folder, made where absent.
-        num_patients: 1 to 100.
-        seed: at least 0.
-        image_size: voxels along x and y, each at least 48.
-        num_slices: fewest and most slices of a volume, at least 6; each patient draws a number between, ends included.
-        spacing_mm: along x, y and z.
+        output_dir: folder to write to; it is created if needed.
+        num_patients: number of patients, from 1 to 100.
+        seed: seed of the phantom, at least 0.
+        image_size: number of voxels along x and y, each at least 48.
+        num_slices: smallest and largest number of slices of a volume, at least 6. Each patient's number is drawn from
+            this range, ends included.
+        spacing_mm: spacing along x, y and z.
         overwrite: whether to replace even a complete phantom, whatever its parameters.
         progress: whether to show a progress bar.
 
@@ -65,8 +66,8 @@ def make_phantom(
         paths) and ``patient``, as :func:`monai_bbox_mil.data.datalists.get_datalist` reads them from the folder.
 
     Raises:
-        ValueError: for arguments out of range; where the folder holds a phantom of other parameters and ``overwrite``
-            is false; where it holds cases that this function did not write.
+        ValueError: if an argument is out of range, the folder has a phantom with other parameters and ``overwrite`` is
+            false, or the folder has cases that this function did not write.
 
     Example:
         >>> import tempfile
@@ -86,7 +87,7 @@ def make_phantom(
         return datalist
 
     folder.mkdir(parents=True, exist_ok=True)
-    # A hidden folder of the same file system: renaming from it is atomic, and no reader of data sets looks into it.
+    # A hidden folder on the same file system: renaming from it is atomic, and readers of data sets skip it.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".phantom-") as name:
         scratch = Path(name)
         _write_manifest(scratch, folder, parameters, complete=False)
@@ -132,7 +133,7 @@ def _is_complete(folder: Path, parameters: dict[str, Any], overwrite: bool) -> b
     manifest = _read_manifest(folder)
     if manifest is None:
         cases = sorted(path.name for path in folder.glob("Case*.mhd"))
-        # Read once more: another process writes its manifest first, its cases after that.
+        # Read again, because another process may just have written its manifest and then its cases.
         manifest = _read_manifest(folder)
         if cases and manifest is None:
             raise ValueError(
@@ -164,7 +165,7 @@ def _write_manifest(scratch: Path, folder: Path, parameters: dict[str, Any], com
 
 
 def _splits(num_patients: int) -> list[str]:
-    # Two or three patients have no quarter, but still one to validate on; a single one is for training.
+    # Of two or three patients, one is still for validation; a single one is for training.
     validation = max(num_patients // 4, min(num_patients - 1, 1))
     return ["training"] * (num_patients - validation) + ["validation"] * validation
 

@@ -123,7 +123,7 @@ def _outline(rng: np.random.Generator, strength: float) -> tuple[tuple[float, fl
 
 
 def _place_lookalike(space: _Space, organ: Float, side: int, radius: float, unit: float) -> Float:
-    """Return the depths of a solid like the organ, beside the organ's box over all slices, so beside every slice's."""
+    """Return the depths of a solid like the organ that lies outside the organ's box in every slice."""
     rng = space.rng
     rows = np.flatnonzero((organ > -1).any(axis=(1, 2)))
     edge = float(side * space.x[rows[-1] if side > 0 else rows[0], 0, 0])
@@ -144,7 +144,7 @@ def _place_lookalike(space: _Space, organ: Float, side: int, radius: float, unit
         distance = edge + gap + reach
         if distance + reach < 59 * unit:
             return replace(blob, centre=(side * distance, offset_y)).depth(space.x, space.y, space.z)
-        # It would reach into the fat: a smaller one then.
+        # It would reach into the fat, so try a smaller one.
         blob = replace(blob, radius=0.94 * blob.radius)
 
 
@@ -157,20 +157,20 @@ def simulate_patient(
 ) -> PhantomPatient:
     """Simulate one patient of the phantom.
 
-    The anatomy scales with the field of view. Organ: oblique and lobed, darker in the middle, nodular, with a thin dark
-    capsule, tapering to nothing before the first and the last slice. Lookalike: as bright, as large and as lobed, but
-    lateral, streaky and without a capsule. Around them muscle and fat, dark bones, a bright bladder and a rectum with
-    gas. Then blur, a receive field, Rician noise, and an arbitrary scale.
+    The anatomy scales with the field of view. The organ is oblique, lobed and nodular, darker in the middle, with a
+    thin dark capsule, and it tapers off before the first and the last slice. The lookalike is as bright, large and
+    lobed as the organ, but lateral, streaky and without a capsule. Around them are muscle and fat, dark bones, a bright
+    bladder and a rectum with gas. The scan adds blur, a receive field, Rician noise and an arbitrary scale.
 
     Args:
-        seed: of the phantom.
-        index: of the patient; patients are independent, so the first ones do not depend on how many there are.
-        image_size: voxels along x and y, each at least 48.
-        num_slices: fewest and most slices, each at least 6.
-        spacing_mm: along x, y and z.
+        seed: seed of the phantom.
+        index: number of the patient. Patients are independent: the first ones do not depend on how many there are.
+        image_size: number of voxels along x and y, each at least 48.
+        num_slices: smallest and largest number of slices, each at least 6.
+        spacing_mm: spacing along x, y and z.
 
     Returns:
-        Arrays ``(W, H, Z)``.
+        arrays ``(W, H, Z)``.
 
     Example:
         >>> patient = simulate_patient(seed=0, index=3, image_size=(48, 48))
@@ -184,7 +184,7 @@ def simulate_patient(
     length = shape[2] * spacing_mm[2]
 
     def blob(x: float, y: float, radius: float, ratio: float, rotation: float = 0.0, **more: Any) -> Float:
-        # What does not taper is the same in all slices.
+        # A blob that does not taper is the same in all slices.
         z = space.z if "z_half" in more else np.zeros((1, 1, 1), dtype=np.float32)
         more = {"z_mid": 0.0, "z_half": length, **more}
         return _Blob((x * unit, y * unit), radius * unit, ratio, rotation, **more).depth(space.x, space.y, z)
@@ -229,7 +229,7 @@ def simulate_patient(
     fine = space.texture((1.8 * unit, 1.8 * unit, 3))
     streaks = space.texture((1.2 * unit, 6 * unit, 5) if rng.random() < 0.5 else (6 * unit, 1.2 * unit, 5))
 
-    # The tissue around is a patchwork whose bright patches reach the organ's grey.
+    # The surrounding tissue is a patchwork whose bright patches are as bright as the organ.
     level = uniform(0.62, 0.7)
     signal = uniform(0.37, 0.43) + np.float32(0.08) * np.tanh(2 * coarse) + np.float32(0.03) * fine
 

@@ -19,9 +19,9 @@ __all__ = ["PROMISE12_VALIDATION", "find_promise12_cases", "promise12_datalist"]
 PROMISE12_VALIDATION = (2, 16, 19, 24, 25, 26, 30, 31, 32, 48)
 """Numbers of the 10 validation cases of the paper.
 
-The paper only gives their count, and the split of Kervadec et al. (MIDL 2020). The public code of both draws 10 of the
-50 sorted cases, ``random.seed(0); random.sample(cases, 10)``; as the cases are ``Case00`` to ``Case49``, positions and
-numbers agree.
+The paper only gives their number, and says that the split is that of Kervadec et al. (MIDL 2020). The public code of
+both papers draws 10 of the 50 sorted cases by ``random.seed(0); random.sample(cases, 10)``. Since the cases are
+``Case00`` to ``Case49``, positions and numbers agree.
 """
 
 _PARTS = ("training", "validation", "test")
@@ -33,25 +33,36 @@ def promise12_datalist(
     validation_fraction: float = 0.2,
     seed: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Make the data list of a folder of ``CaseNN.mhd`` and ``CaseNN_segmentation.mhd``, nested ones included.
+    """Make the data list of a folder with files ``CaseNN.mhd`` and ``CaseNN_segmentation.mhd``, also in subfolders.
 
-    The split is, in this order: that of a ``cases.csv`` in ``dataset_dir`` with the columns ``case, split, patient``
-    (``split`` one of training, validation, test; other columns are passed over); that of ``validation_cases``; where
-    it is the paper's and some of its cases are not there, a seeded draw of ``validation_fraction``, with a warning.
+    If ``dataset_dir`` has a ``cases.csv`` with the columns ``case``, ``split`` and ``patient``, it determines the
+    split. The column ``split`` has training, validation or test; other columns are ignored. Otherwise
+    ``validation_cases`` determines the split. If this is the paper's list and some of its cases are missing,
+    ``validation_fraction`` of the cases is drawn instead, with a warning.
 
     Args:
         dataset_dir: folder with the cases, such as one that holds ``TrainingData_Part1/`` to ``Part3/``.
         validation_cases: numbers (``2``) or names (``"Case02"``) of the validation cases; ``None`` for a seeded draw.
-        validation_fraction: part of the cases, for a draw.
-        seed: of the draw.
+        validation_fraction: share of the cases to draw.
+        seed: seed of the draw.
 
     Returns:
-        ``{"training": [...], "validation": [...]}``, and ``"test"`` where a ``cases.csv`` has one. Each item holds the
-        paths ``image`` and ``mask``, and ``patient``, which is the case's name unless a ``cases.csv`` says otherwise.
+        ``{"training": [...], "validation": [...]}``, and ``"test"`` if ``cases.csv`` has one. Each item has the paths
+        ``image`` and ``mask``, and ``patient``: the name of the case, or the patient in ``cases.csv``.
 
     Raises:
-        ValueError: when there are no cases, a case is there twice or without segmentation, ``validation_cases`` names
-            unknown ones, or ``cases.csv`` does not fit the files or has a patient in two parts.
+        ValueError: if there are no cases, a case appears twice or has no segmentation, ``validation_cases`` names
+            unknown cases, or ``cases.csv`` does not fit the files or has a patient in two parts.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for case in ("Case00", "Case01"):
+        ...         for name in (f"{case}.mhd", f"{case}_segmentation.mhd"):
+        ...             _ = Path(folder, name).write_bytes(b"")
+        ...     parts = promise12_datalist(folder, validation_cases=[1])
+        >>> {name: [item["patient"] for item in items] for name, items in parts.items()}
+        {'training': ['Case00'], 'validation': ['Case01']}
     """
     root = Path(os.path.abspath(dataset_dir))
     images = find_promise12_cases(root)
@@ -79,7 +90,7 @@ def find_promise12_cases(dataset_dir: str | os.PathLike[str]) -> dict[str, Path]
     """Find the images ``CaseNN.mhd``, sorted by name; hidden files and folders are skipped.
 
     Raises:
-        ValueError: when one is there twice.
+        ValueError: if a case appears twice.
     """
     root = Path(os.path.abspath(dataset_dir))
     cases: dict[str, Path] = {}

@@ -14,15 +14,16 @@ __all__ = ["SharedLabels"]
 
 
 class SharedLabels:
-    """A list of tensors of fixed shapes, in memory that processes started later share.
+    """A list of tensors with fixed shapes, in memory that is shared with processes started later.
 
-    What one process writes, all others read: a ``DataLoader`` whose workers persist sees new labels in its next epoch.
+    All processes see a label that one of them writes. So even a ``DataLoader`` with persistent workers yields the new
+    labels in its next epoch.
 
     Args:
-        labels: tensors of one data type, of any shapes.
+        labels: tensors of one data type and any shapes.
 
     Raises:
-        ValueError: when there are none, or their types differ.
+        ValueError: if there are no labels, or their types differ.
 
     Example:
         >>> labels = SharedLabels([torch.zeros(1, 2, 2), torch.ones(1, 1, 3)])
@@ -40,7 +41,7 @@ class SharedLabels:
             raise ValueError(f"labels must be of one type, got {', '.join(sorted(map(str, types)))}.")
         self.shapes = [tuple(label.shape) for label in found]
         self._ends = [0, *accumulate(label.numel() for label in found)]
-        # One block for all: a block each would take a file descriptor a slice.
+        # All labels share one block, because separate blocks would need one file descriptor per slice.
         self.flat: Tensor = torch.cat([label.flatten() for label in found]).share_memory_()
 
     def __len__(self) -> int:

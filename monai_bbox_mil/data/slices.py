@@ -31,24 +31,25 @@ __all__ = ["SliceDataset"]
 class SliceDataset(TorchDataset[dict[str, Any]]):
     """Every slice of every volume, once per epoch.
 
-    Volumes are transformed and (at the default ``cache_rate``) kept in memory once; a slice is cut from them whenever
-    it is asked for, and says by ``volume_index`` and ``slice_index`` where it comes from. Being map-style it can be
-    shuffled and split by ``DistributedSampler``. A 2D image is one slice. What the volumes' labels hold is counted in
-    ``objects``, see :func:`~monai_bbox_mil.data.check_objects`.
+    Volumes are transformed once and, with the default ``cache_rate``, kept in memory. A slice is cut from its volume on
+    each access; its ``volume_index`` and ``slice_index`` say where it comes from. Because the data set is map-style,
+    loaders can shuffle it and ``DistributedSampler`` can split it. A 2D image is one slice. The attribute ``objects``
+    counts the objects in the labels, see :func:`~monai_bbox_mil.data.check_objects`.
 
     Args:
         data: items of a MONAI data list, or any map-style data set of dictionaries.
         transform: volume transforms; their leading deterministic part is cached, as in MONAI's ``CacheDataset``.
         slice_transform: transforms of each slice's dictionary, run on every access.
-        keys: what is cut, where it is there: channel-first images and masks ``(C, H, W, Z)`` to ``(C, H, W)``, and box
-            tensors ``(N, 7)`` to ``(N', 5)``.
-        slice_dim: spatial axis along which volumes are cut; ``None`` leaves each whole, as the one slice of its own.
-        cache_rate: share of the volumes that is kept in memory. Others are loaded again for every one of their slices.
-        num_workers: threads that fill the cache; with 1 the calling thread does it, ``None`` takes one per core.
-        progress: whether filling the cache shows a progress bar.
+        keys: keys of the values to cut, if present: channel-first images and masks ``(C, H, W, Z)`` are cut to
+            ``(C, H, W)``, and box tensors ``(N, 7)`` to ``(N', 5)``.
+        slice_dim: spatial axis along which volumes are cut; ``None`` to use each whole volume as a single slice.
+        cache_rate: share of the volumes to keep in memory. The others are loaded again for each of their slices.
+        num_workers: number of threads that fill the cache. With 1 the calling thread does it; ``None`` uses one thread
+            per core.
+        progress: whether to show a progress bar while the cache is filled.
 
     Raises:
-        ValueError: when there are no items, an item has no image under ``keys``, or its images differ in size.
+        ValueError: if there are no items, an item has no image under ``keys``, or its images differ in size.
 
     Example:
         >>> volumes = [{"image": torch.zeros(1, 8, 8, 3)}, {"image": torch.zeros(1, 8, 8, 2)}]
@@ -76,14 +77,14 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         self.slice_transform = slice_transform
         self.labels: SharedLabels | None = None
         self._relabelled = torch.empty(0, dtype=torch.bool)
-        # Shared, so that workers that persist see it change; negative: none.
+        # In shared memory, so that persistent workers see changes; negative for no seed.
         self._item_seed = torch.full((1,), -1).share_memory_()
         self._label_key = ""
         self._checked: dict[tuple[int, str], torch.Tensor] = {}
         if transform is None:
             self.volumes: Any = data
         elif cache_rate > 0:
-            # The cached volumes are only read from: a copy for every slice would cost more than all else.
+            # The cached volumes are only read. Copying one for every slice would cost more than everything else.
             self.volumes = VolumeCache(
                 data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=progress, copy_cache=False
             )
@@ -94,7 +95,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         indices = tqdm(range(len(data)), desc="Counting slices", disable=not progress or cache_rate >= 1)
         self.num_slices: list[int] = []
         self.objects: list[ObjectCount] = []
-        for i in indices:  # a volume that is not kept in memory is read here and again for its slices: look at it once
+        for i in indices:  # one access per volume, because a volume outside the cache is loaded anew each time
             item = self.volumes[i]
             self.num_slices.append(self._count_slices(item, i))
             self.objects.append(count_objects(item))
@@ -131,9 +132,12 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         self._item_seed.fill_(seed)
 
     def case_names(self, batch: Mapping[str, Any]) -> list[str]:
-        """Name the origin of each slice of a collated batch: file or patient of its volume, and slice number.
+        """Name the origin of each slice of a collated batch: the file or patient of its volume, and the slice number.
 
-        A file is named with its folder where others of its name are in other folders.
+        A file is named by its whole path if other folders have a file of the same name.
+
+        Args:
+            batch: collated batch with ``volume_index`` and ``slice_index``, ``(B,)`` each.
         """
         volumes, slices = (torch.as_tensor(batch[key]).tolist() for key in ("volume_index", "slice_index"))
         files = [self._file(item) for item in self.items]
@@ -156,7 +160,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         """Return one slice's dictionary before ``slice_transform``, with its current label.
 
         Raises:
-            IndexError: when there is no such slice.
+            IndexError: if there is no such slice.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} slices.")
@@ -168,21 +172,21 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         return item
 
     def allow_relabelling(self, key: str = "label", num_classes: int | None = None) -> SharedLabels:
-        """Keep the labels of all slices apart from their volumes, so that :meth:`relabel` can replace them.
+        """Store the labels of all slices separately from their volumes, so that :meth:`relabel` can replace them.
 
-        Call it before a loader starts its workers: they share labels from then on, whether they persist or not, and
-        at any ``cache_rate``. It takes memory for every slice's label; a second call changes nothing.
+        Call it before a loader starts its workers. From then on they share the labels, whether they are persistent or
+        not, and at any ``cache_rate``. The labels of all slices are kept in memory. A second call changes nothing.
 
         Args:
-            key: where the labels are; tensors whose shape does not change, such as masks ``(C, H, W)``.
-            num_classes: channels of the pixel labels that :meth:`relabel` will put in place of box tensors. A slice
-                keeps its box tensor until it is relabelled.
+            key: key of the labels: tensors whose shape does not change, such as masks ``(C, H, W)``.
+            num_classes: number of channels of the pixel labels with which :meth:`relabel` will replace box tensors. A
+                slice keeps its box tensor until it is relabelled. ``None`` if the labels are not box tensors.
 
         Returns:
             the labels, in the order of the slices.
 
         Raises:
-            ValueError: when a slice has no tensor there.
+            ValueError: if a slice has no tensor under ``key``.
 
         Example:
             >>> slices = SliceDataset([{"image": torch.zeros(1, 8, 8, 2), "label": torch.ones(1, 8, 8, 2)}])
@@ -201,12 +205,12 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
         """Replace the label of one slice, here and in all workers of a loader.
 
         Args:
-            index: number of the slice.
-            label: before ``slice_transform``, with the shape of the former.
+            index: index of the slice.
+            label: label before ``slice_transform``, in the shape of the former one.
 
         Raises:
-            RuntimeError: before :meth:`allow_relabelling`.
-            ValueError: when the shape differs.
+            RuntimeError: if :meth:`allow_relabelling` was not called before.
+            ValueError: if the shape differs.
         """
         if self.labels is None:
             raise RuntimeError("allow_relabelling must be called before relabel, and before a loader starts workers.")
@@ -249,7 +253,7 @@ class SliceDataset(TorchDataset[dict[str, Any]]):
             cut[key] = _select(cut[key], self.slice_dim % 3, index)
         for key in boxes:
             framed, rows = images and isinstance(item[key], MetaTensor), item[key].as_subclass(torch.Tensor)
-            if framed and self._checked.get((volume, key)) is not item[key]:  # one question for all slices of a volume
+            if framed and self._checked.get((volume, key)) is not item[key]:  # one check for all slices of a volume
                 check_box_frame(item[key], item[images[0]], repr(key), images[0])
                 self._checked[volume, key] = item[key]
             cut[key] = slice_box_tensor(rows, index, self.slice_dim)

@@ -28,19 +28,19 @@ def split_by_patient(
 ) -> dict[str, list[dict[str, Any]]]:
     """Split a data list at random, with all items of a patient in the same part.
 
-    The patients are sorted by name and a seeded draw takes ``round(validation_fraction * patients)`` of them, at least
-    one and not all; so the split depends on the set of patients, not on the order of the items.
+    The patients are sorted by name, and a seeded draw takes ``round(validation_fraction * patients)`` of them, at least
+    one and not all. So the split depends on the set of patients, not on the order of the items.
 
     Args:
         items: dictionaries with the key ``patient``.
-        validation_fraction: part of the patients, from 0 (no validation) to below 1.
-        seed: of the draw.
+        validation_fraction: share of the patients, from 0 (no validation) to below 1.
+        seed: seed of the draw.
 
     Returns:
         ``{"training": [...], "validation": [...]}``, items in their given order. A single patient goes to training.
 
     Raises:
-        ValueError: when ``validation_fraction`` is out of range.
+        ValueError: if ``validation_fraction`` is out of range.
 
     Example:
         >>> parts = split_by_patient([{"patient": name} for name in "aabbcde"], validation_fraction=0.4)
@@ -68,7 +68,8 @@ def split_published(
     Args:
         items: dictionaries with the key ``patient``.
         validation: patients of the validation part.
-        published: the list of the paper. Only for this one is there a way out; a list of the caller's own must fit.
+        published: patients of the validation part in the paper. If ``validation`` is a different list, missing patients
+            are an error.
         validation_fraction: for :func:`split_by_patient`.
         seed: for :func:`split_by_patient`.
         source: name of the argument and of the folder, for messages.
@@ -77,7 +78,7 @@ def split_published(
         ``{"training": [...], "validation": [...]}``.
 
     Raises:
-        ValueError: when patients of the caller's own list are not there.
+        ValueError: if patients are missing and ``validation`` is not the published list.
     """
     patients = {item["patient"] for item in items}
     missing = [name for name in validation if name not in patients]
@@ -95,7 +96,7 @@ def split_published(
 
 
 def check_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str) -> None:
-    """Raise a ValueError that names the patients who are in more than one part of ``source``."""
+    """Raise ``ValueError`` if patients are in more than one part of ``source``, and name them."""
     for (first, second), both in shared_patients(parts).items():
         raise ValueError(
             f"{source}: expected each patient in one part only, got {len(both)} patient(s) in both {first} and "
@@ -104,7 +105,7 @@ def check_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str
 
 
 def check_images(parts: Mapping[str, Sequence[Mapping[str, Any]]], source: str) -> None:
-    """Raise a ValueError that names the image files that are in more than one part of ``source``, however spelt."""
+    """Raise ``ValueError`` if an image file is in more than one part of ``source``, under whatever path."""
     files = {name: {os.path.realpath(p) for item in part for p in _images(item)} for name, part in parts.items()}
     for first, second in combinations(files, 2):
         both = sorted(files[first] & files[second])
@@ -132,7 +133,7 @@ def shared_patients(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tu
 
 
 def check_files(items: Iterable[Mapping[str, Any]], source: str) -> None:
-    """Raise a ValueError that lists the first of the missing files of ``image``, ``mask`` and ``box``."""
+    """Raise ``ValueError`` if files of ``image``, ``mask`` or ``box`` are missing, and list the first of them."""
     missing = []
     for item in items:
         for key in ("image", "mask", "box"):

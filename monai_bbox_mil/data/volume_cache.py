@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Transformed volumes in memory, loaded by threads that end before an error leaves."""
+"""Cache of transformed volumes, filled by threads that end before an error is raised."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ __all__ = ["VolumeCache"]
 
 
 class VolumeCache(CacheDataset):
-    """MONAI's ``CacheDataset``, filled without leaving a thread behind.
+    """MONAI's ``CacheDataset``, filled without leaving a thread running after an error.
 
-    MONAI fills its cache from a ``ThreadPool``, which does not wait for its threads when an item raises. A thread that
-    is still inside torch when the interpreter ends aborts the process: its exit status is 134 instead of 1. Here one
-    worker means the calling thread. More workers finish the item at hand, and start no other, before the error leaves.
-
-    Args: those of ``CacheDataset``.
+    MONAI fills its cache from a ``ThreadPool``, which does not wait for its threads if an item raises an error. A
+    thread that is still inside torch when the interpreter ends aborts the process, with exit status 134 instead of 1.
+    Here, a single worker is the calling thread. Several workers finish their current items, and start no others, before
+    the error is raised. The arguments are those of ``CacheDataset``.
 
     Raises:
-        Exception: what a transform raises.
+        Exception: any error of a transform.
 
     Example:
         >>> from monai.transforms import Lambda

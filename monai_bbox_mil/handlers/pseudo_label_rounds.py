@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of training: the first from boxes, each further one on pixel labels that the former made to fit the boxes."""
+"""Training in rounds: first from boxes, then on pixel labels that the previous round's network made to fit them."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ __all__ = ["PseudoLabelRounds"]
 
 
 class PseudoLabelRounds(Relabelling):
-    """Every ``interval`` epochs, turn the boxes into pixel labels and train a fresh network on them.
+    """Turn the boxes into pixel labels every ``interval`` epochs, and train a fresh network on them.
 
     The first round learns from boxes by bags, which find an object but say little about its outline. Its network then
-    predicts all training images. The logits are smoothed along the edges of the image
-    (:func:`~monai_bbox_mil.pseudo_labels.joint_bilateral_filter`), across slices as well where these are near enough,
-    and cut to regions that reach all sides of their boxes (:class:`~monai_bbox_mil.pseudo_labels.PseudoLabelFitter`).
-    These are the labels of the next round, which starts from the first weights. Further rounds repeat this.
+    predicts all training images. The logits are smoothed along the edges of the image, and across slices if these are
+    close enough (:func:`~monai_bbox_mil.pseudo_labels.joint_bilateral_filter`). Then they are cut to regions that reach
+    all sides of their boxes (:class:`~monai_bbox_mil.pseudo_labels.PseudoLabelFitter`). These regions are the labels of
+    the next round, which starts from the first weights. Further rounds repeat this.
 
     The loss must take both kinds of target, as :class:`~monai_bbox_mil.losses.BoxOrPixelLoss` does.
-    :class:`~monai_bbox_mil.handlers.relabelling.Relabelling` says when all this happens, and what a checkpoint holds.
+    :class:`~monai_bbox_mil.handlers.relabelling.Relabelling` describes when all this happens, and what a checkpoint
+    holds.
 
     Args:
         dataset: the training slices, or whole volumes, with box tensors ``(N, 2*D + 1)`` as labels: a
-            :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its ``plain``, ``allow_relabelling`` and
-            ``relabel``. Slices of one volume follow each other and have the same ``volume_index``.
-        network: gives logits ``(B, C, *spatial)``.
-        optimizer: of the network's training.
-        fitter: makes labels from logits.
-        interval: epochs per round.
-        sigma: standard deviation of the smoothing over distance, in pixels of the finest axis; 0 for none.
-        intensity_sigma: of the smoothing over intensity, as a share of the image's standard deviation.
-        options: of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
+            :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its methods ``plain``,
+            ``allow_relabelling`` and ``relabel``. Slices of one volume must be consecutive and have the same
+            ``volume_index``.
+        network: network that returns logits ``(B, C, *spatial)``.
+        optimizer: optimizer of the training.
+        fitter: fitter that makes labels from logits.
+        interval: number of epochs per round.
+        sigma: standard deviation of the smoothing over distance, in pixels of the finest axis; 0 for no smoothing.
+        intensity_sigma: standard deviation of the smoothing over intensity, as a share of the image's own.
+        options: further arguments of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
 
     Raises:
-        ValueError: for an interval or batch size below 1; when training starts, for labels that are not box tensors of
-            their image, or the state of other data.
+        ValueError: in the constructor, if ``interval`` or ``batch_size`` is less than 1; when training starts, if
+            labels are not box tensors of their images, or a checkpoint is from other data.
 
     Example:
         >>> from monai.networks.nets import BasicUNet
@@ -116,7 +118,7 @@ class PseudoLabelRounds(Relabelling):
         return BoxHeights.of(logits.cpu(), batch_box_tensors([self._targets[index] for index in indices]))
 
     def _smooth(self, logits: Tensor, images: Tensor, spacing: list[float]) -> Tensor:
-        """Smooth ``(N, C, *spatial)`` logits; the ``N`` slices of a volume are its last axis."""
+        """Smooth logits ``(N, C, *spatial)``; ``N`` slices become the last axis of their volume."""
         if logits.ndim == 5:
             return torch.stack([self._smooth_volume(*volume, spacing) for volume in zip(logits, images)])
         return self._smooth_volume(logits.movedim(0, -1), images.movedim(0, -1), spacing).movedim(-1, 0)
@@ -132,7 +134,7 @@ def _whole_voxels(box_tensor: Tensor, spatial_shape: torch.Size) -> Tensor:
 
 
 def _spacing(image: Tensor) -> list[float]:
-    """Return three spacings of a slice or volume; a slice without an affine is far from its neighbours.
+    """Return the three spacings of a slice or volume; without an affine, slices are infinitely far apart.
 
     Example:
         >>> _spacing(MetaTensor(torch.zeros(1, 4, 4), affine=torch.diag(torch.tensor([2.0, 2, 9, 1]))))

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Training in rounds: from time to time the network makes new labels, and another training starts on them."""
+"""Training in rounds: at regular intervals the network makes new labels, and training restarts on them."""
 
 from __future__ import annotations
 
@@ -36,31 +36,33 @@ class Relabelable(Protocol):
 
 
 class Relabelling(ABC):
-    """Every ``interval`` epochs, replace the labels by what the network makes of them.
+    """Base class of handlers that replace the labels every ``interval`` epochs by labels made with the network.
 
-    It acts as an epoch starts, before the loader is asked for batches. What is saved at the end of an epoch, and what
-    is validated there, is thus the trained network with the labels that it was trained on. No relabelling follows the
-    last epoch; let the number of epochs be a multiple of ``interval``, so that the last round is as long as the others.
+    The handler runs when an epoch starts, before the loader yields batches. So validation and checkpoints at the end of
+    an epoch see the trained network together with the labels that it was trained on. The labels are not replaced after
+    the last epoch. Make the number of epochs a multiple of ``interval``, so that all rounds are equally long.
 
-    A checkpoint holds the labels and the first weights, and a resumed run goes on with them; put ``CheckpointLoader``
-    before this handler. With several processes each relabels the whole data set; as all have the same network they come
-    to the same labels. Running statistics of normalisation, which may differ, are those of the first process.
+    A checkpoint holds the labels and the first weights, with which a resumed run continues. Attach ``CheckpointLoader``
+    before this handler. With several processes, each one relabels the whole data set. All have the same network, so
+    they make the same labels. The running statistics of normalisation, which may differ, are copied from the first
+    process.
 
     Args:
         dataset: the training slices.
-        network: gives logits ``(B, C, *spatial)``.
-        optimizer: of the network's training.
-        interval: epochs per round.
-        inferer: how the network is applied to a batch; ``SimpleInferer`` when ``None``.
-        batch_size: slices predicted at once.
-        restart: whether each round starts from the network's first weights and with an optimizer that knows nothing;
-            otherwise training goes on with the new labels.
-        lr_scheduler: starts over with each round, too, where it is given.
+        network: network that returns logits ``(B, C, *spatial)``.
+        optimizer: optimizer of the training.
+        interval: number of epochs per round.
+        inferer: inferer that applies the network to a batch; ``SimpleInferer`` if ``None``.
+        batch_size: number of slices to predict at once.
+        restart: whether each round starts from the network's first weights with a cleared optimizer; if not, training
+            continues with the new labels.
+        lr_scheduler: schedule of the learning rate to restart with each round; ``None`` to restart none.
         image_key, label_key: keys of a slice's dictionary.
-        progress: whether relabelling shows a progress bar.
+        progress: whether to show a progress bar while relabelling.
 
     Raises:
-        ValueError: for an interval or batch size below 1; when training starts, for the state of other data.
+        ValueError: in the constructor, if ``interval`` or ``batch_size`` is less than 1; when training starts, if a
+            checkpoint is from other data.
     """
 
     def __init__(
@@ -95,19 +97,19 @@ class Relabelling(ABC):
         self._labels: Sequence[Tensor] | SharedLabels = []
         self._relabelled = False
         self._first_weights: dict[str, Tensor] = {}
-        # Before a checkpoint is loaded into it.
+        # Recorded before a checkpoint is loaded into the optimizer.
         self._first_rates = [group["lr"] for group in optimizer.param_groups]
         self._first_schedule = {} if lr_scheduler is None else copy.deepcopy(lr_scheduler.state_dict())
         self._loaded: Mapping[str, Any] | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Watch ``engine``, a trainer."""
+        """Attach the handler to ``engine``, a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the labels, one bit per pixel and kind, if there are new ones, and the network's first weights."""
-        self._start()  # a checkpoint of the very beginning
+        """Return the network's first weights and, if labels were replaced, the labels as packed bits."""
+        self._start()  # a checkpoint may be saved before training starts
         state: dict[str, Any] = {"first_weights": self._first_weights}
         if self._relabelled:
             flat = np.concatenate([np.asarray(self._labels[i]).ravel() for i in range(len(self._labels))])
@@ -117,12 +119,12 @@ class Relabelling(ABC):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on with labels and first weights of :meth:`state_dict` from when training starts."""
+        """Use the labels and first weights of :meth:`state_dict` once training starts."""
         self._loaded = state_dict
 
     @abstractmethod
     def _prepare(self) -> Sequence[Tensor] | SharedLabels:
-        """Look at the data once, before labels change, and return the labels that may be replaced."""
+        """Inspect the data once, before labels change, and return the labels that may be replaced."""
 
     @abstractmethod
     def _relabel(self) -> float:
@@ -143,7 +145,10 @@ class Relabelling(ABC):
         total = sum(int(np.prod(shape)) for shape in shapes)
         packed = state["labels"]
         if len(packed) != (total + 7) // 8:
-            raise ValueError(f"state_dict must hold labels of {total} pixels, got {len(packed)} bytes of eight.")
+            raise ValueError(
+                f"state_dict must hold labels of {total} pixels, got {len(packed)} bytes of 8 pixels. Resume with the "
+                "data of the earlier run."
+            )
         flat = _unpack(packed, total)
         if "unknown" in state:
             flat[_unpack(state["unknown"], total) > 0] = UNKNOWN
@@ -153,7 +158,7 @@ class Relabelling(ABC):
 
     def _start_epoch(self, engine: Engine) -> None:
         trained = engine.state.epoch - 1
-        # Not again in a run that goes on in the middle of an epoch.
+        # A run that is resumed in the middle of an epoch has relabelled already.
         begun = engine.state.iteration % (engine.state.epoch_length or 1)
         if trained == 0 or trained % self.interval or begun:
             return
@@ -175,8 +180,8 @@ class Relabelling(ABC):
 
     @torch.no_grad()
     def _predict(self, images: Tensor) -> Tensor:
-        """Predict logits ``(N, C, *spatial)`` of any number of images ``(N, channels, *spatial)``."""
-        self.network.eval()  # the trainer sets it back at its next step
+        """Predict logits ``(N, C, *spatial)`` of images ``(N, channels, *spatial)``, ``batch_size`` at a time."""
+        self.network.eval()  # the trainer switches back at its next step
         device = next(self.network.parameters()).device
         parts = images.as_subclass(Tensor).float().split(self.batch_size)
         return torch.cat([self.inferer(part.to(device), self.network).float() for part in parts])

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses that take a network's output and a box tensor."""
+"""Losses that compare a network's output with a box tensor."""
 
 from monai_bbox_mil.losses.box_or_pixel import BoxOrPixelLoss
 from monai_bbox_mil.losses.deep_supervision import BoxDeepSupervisionLoss, scale_box_tensor

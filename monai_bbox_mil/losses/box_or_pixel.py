@@ -17,19 +17,19 @@ __all__ = ["BoxOrPixelLoss"]
 
 
 class BoxOrPixelLoss(_Loss):
-    """A loss from boxes for box tensors, and Dice + cross-entropy for pixel labels.
+    """A box loss for box tensors, and Dice + cross-entropy for pixel labels.
 
-    A target of the input's own shape holds pixel labels: 1 in objects, 0 elsewhere, and
-    :data:`~monai_bbox_mil.pseudo_labels.UNKNOWN` where no loss is wanted. Any other target goes to ``loss``. Training
-    from boxes thus goes on with pixel labels made from them
-    (:class:`~monai_bbox_mil.handlers.PseudoLabelRounds`), while validation keeps its boxes.
+    A target in the shape of the input holds pixel labels: 1 in objects, 0 elsewhere, and
+    :data:`~monai_bbox_mil.pseudo_labels.UNKNOWN` for pixels without a loss. Any other target goes to ``loss``. So a
+    training from boxes can continue with pixel labels made from the boxes
+    (:class:`~monai_bbox_mil.handlers.PseudoLabelRounds`), while validation still uses boxes.
 
     Args:
-        loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`, one that takes logits. Its ``reduction`` is
-            used for pixel labels too.
+        loss: box loss that takes logits, such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`. Its ``reduction``
+            is used for pixel labels too.
 
     Raises:
-        ValueError: when called with pixel labels other than 0, 1 and ``UNKNOWN``.
+        ValueError: in a call, if pixel labels are not 0, 1 or ``UNKNOWN``.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -44,7 +44,7 @@ class BoxOrPixelLoss(_Loss):
     """
 
     parts: dict[str, Tensor]
-    """Per class, detached, from the latest call: those of ``loss``, or of pixel labels their ``loss``."""
+    """Terms per class, detached, from the latest call: the parts of ``loss``, or for pixel labels only ``loss``."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__(reduction=check_option("reduction", getattr(loss, "reduction", "mean")))
@@ -52,7 +52,7 @@ class BoxOrPixelLoss(_Loss):
         self.parts = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of logits ``input`` ``(B, C, *spatial)`` given box tensors or pixel labels."""
+        """Compute the loss of logits ``input`` ``(B, C, *spatial)`` for box tensors or pixel labels ``target``."""
         if target.shape != input.shape:
             value: Tensor = self.loss(input, target)
             self.parts = dict(getattr(self.loss, "parts", {}))
@@ -63,7 +63,7 @@ class BoxOrPixelLoss(_Loss):
             known = label != UNKNOWN
             label = label.where(known, 0)
             if (wrong := label[(label != 0) & (label != 1)]).numel():
-                raise ValueError(f"target must hold 0, 1 or {UNKNOWN} where it holds pixel labels, got {wrong[0]:g}.")
+                raise ValueError(f"target must hold 0, 1 or {UNKNOWN} as pixel labels, got {wrong[0]:g}.")
             per_class = dice_cross_entropy(logits, label, known.to(logits))
         self.parts = {"loss": per_class.detach()}
         return reduce_classes(per_class, self.reduction)

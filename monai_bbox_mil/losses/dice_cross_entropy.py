@@ -13,19 +13,20 @@ _SMOOTH = 1e-5
 
 
 def dice_cross_entropy(logits: Tensor, label: Tensor, known: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Sum of the Dice loss and the mean cross-entropy over the known pixels of each image, averaged over the images.
+    """Add the Dice loss and the mean cross-entropy over the known pixels of each image, and average over the images.
 
-    ``1 - 2 sum(p y) / (sum p + sum y) + sum(w CE(p, y)) / K`` with sums over the ``K`` known pixels. Where all pixels
-    are known and ``weight`` is ``None`` it equals MONAI's ``DiceFocalLoss(sigmoid=True, gamma=0)``.
+    The loss of an image is ``1 - 2 sum(p y) / (sum p + sum y) + sum(w CE(p, y)) / K``, with sums over its ``K`` known
+    pixels. If all pixels are known and ``weight`` is ``None``, it equals MONAI's
+    ``DiceFocalLoss(sigmoid=True, gamma=0)``.
 
     Args:
         logits: ``(B, C, *spatial)``.
-        label: ``(B, C, *spatial)``, 1 in objects and 0 elsewhere.
-        known: ``(B, C, *spatial)``, 1 where the label is known and 0 elsewhere; there ``label`` must be 0.
-        weight: ``(B, C, *spatial)`` of the cross-entropy; all 1 when ``None``.
+        label: ``(B, C, *spatial)``, 1 in objects and 0 elsewhere. It must be 0 where it is unknown.
+        known: ``(B, C, *spatial)``, 1 where the label is known and 0 elsewhere.
+        weight: ``(B, C, *spatial)`` weight of the cross-entropy; all 1 if ``None``.
 
     Returns:
-        ``(C,)``.
+        ``(C,)`` losses.
 
     Example:
         >>> import torch

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that are laid out like data sets, of empty files."""
+"""Folders in the layouts of data sets, with empty files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data lists of ATLAS R1.1: the paper's split, merged masks, and what is refused."""
+"""Data lists of ATLAS R1.1: the paper's split, merged masks, and errors."""
 
 from __future__ import annotations
 

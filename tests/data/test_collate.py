@@ -55,7 +55,7 @@ def test_lists_of_samples_become_one_batch(crop, workers):
 
 
 @pytest.mark.parametrize("crop", ["anywhere", "by label"])
-def test_samples_cut_after_the_boxes_are_refused(crop):
+def test_samples_cut_after_the_boxes_were_made_raise(crop):
     pipeline = Compose([MaskToBoxTensord("mask"), samples(crop)]).set_random_state(0)
     with pytest.raises(ValueError, match=r"\(32, 32\) voxels, now \(16, 16\) voxels, .* through Rand(Spatial)?Crop"):
         pad_box_collate([pipeline(item())])
@@ -80,7 +80,7 @@ def test_nested_and_mixed_lists_are_flattened():
         ({"label": None}, "None"),
     ],
 )
-def test_an_item_without_boxes_among_others_is_refused(other, got):
+def test_an_item_without_boxes_among_others_raises(other, got):
     boxed = {"image": torch.zeros(1, 8, 8), "label": torch.ones(1, 5)}
     other = {"image": MetaTensor(torch.zeros(1, 8, 8), meta={"filename_or_obj": "b.png"}), **other}
     for batch in ([boxed, other], [other, boxed], [[boxed], [boxed, other]]):
@@ -94,7 +94,7 @@ def test_items_without_any_boxes_are_collated_as_usual():
     assert list(pad_box_collate([{"image": torch.zeros(1, 8, 8)}])) == ["image"]
 
 
-def test_a_batch_of_boxes_keeps_its_size_on_the_way_to_the_loss(tmp_path):
+def test_a_batch_of_boxes_remembers_the_image_size_up_to_the_loss(tmp_path):
     rows = torch.tensor([[[1.0, 2, 5, 6, 0]]])
     batch = BoxBatch(rows, (8, 9))
     torch.save(batch, tmp_path / "batch.pt")
@@ -108,7 +108,7 @@ def test_a_batch_of_boxes_keeps_its_size_on_the_way_to_the_loss(tmp_path):
     assert decollated[0]["label"].tolist() == rows[0].tolist()
 
 
-def test_logits_of_another_size_are_refused():
+def test_logits_of_another_size_raise():
     batch = pad_box_collate([Compose([MaskToBoxTensord("mask")])(item()) for _ in range(2)])
     half = torch.nn.functional.avg_pool2d(batch["image"], 2)
     small = BoxBatch(torch.tensor([[[1.0, 2, 5, 6, 0]]]), (32, 32))  # which fits into half the size
@@ -117,7 +117,7 @@ def test_logits_of_another_size_are_refused():
             GeneralizedMILLoss()(logits, target)
 
 
-def test_monais_trainer_takes_the_batches():
+def test_monais_trainer_accepts_the_batches():
     data = [Compose([MaskToBoxTensord("mask"), EnsureTyped(["image", "label"])])(item()) for _ in range(3)]
     network = torch.nn.Conv2d(1, 1, 3, padding=1)
     trainer = SupervisedTrainer(
@@ -141,7 +141,7 @@ def volume(*late):
     return data, Compose([MaskToBoxTensord("mask", slice_dim=-1), *late])
 
 
-def test_slices_take_the_frame_of_their_volume_along():
+def test_slices_inherit_the_frame_of_their_volume():
     data, boxed = volume()
     slices = SliceDataset(data, boxed, None, progress=False)
     batch = pad_box_collate([slices[i] for i in range(4)])
@@ -154,7 +154,7 @@ def test_slices_take_the_frame_of_their_volume_along():
     assert "'box': the boxes were made for image (v.nii) of (16, 20) voxels" in stopped_by(error.value)
 
 
-def test_volumes_that_moved_after_their_boxes_are_refused():
+def test_volumes_moved_after_their_boxes_were_made_raise():
     data, boxed = volume(RandFlipd("image", 1.0, 2))
     slices = SliceDataset(data, boxed, progress=False)
     with pytest.raises(ValueError, match=r"'label': the boxes were made for image \(v.nii\) of \(16, 20, 4\)"):

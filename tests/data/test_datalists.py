@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data lists of MONAI's form and the Decathlon's, and which layout a folder is taken for."""
+"""Data lists of MONAI and of the Decathlon, and recognition of a folder's layout."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class TestLoadDatalist:
             "patient": "p0",
         }
         assert items[1]["box"] == {"box": [], "label": []}
-        # There is a folder of that name, which must not turn the class into a path.
+        # A folder of that name exists, and must not turn the class into a path.
         assert items[2]["box"] == {"box": [[1, 2, 3, 4]], "label": ["masks"]} and "mask" not in items[2]
         assert items[3]["box"] == {"box": [[1, 2, 3, 4]]}
         assert items[3]["mask"] == str(folder / "masks" / "p3.nii.gz")
@@ -143,11 +143,11 @@ class TestLoadDatalist:
         entries = [{"image": image} for image in images]
         entries[-1]["patient"] = 7
         items = load_datalist(write_list(tmp_path, {"test": entries}), section="test")
-        # A file of the name of a patient, which must not turn the name into a path.
+        # A file with the name of a patient exists, and must not turn the name into a path.
         assert patients(items) == ["sub-7", "sub-7", "a/x", "b/x", "y.v2", "7"]
 
     def test_patients_of_folders_of_one_name(self, tmp_path):
-        """As much of the path as differs: two people must not become one."""
+        """Check that names have enough of the path: two people must not become one."""
         images = ["s1/p1/i.nii.gz", "s2/p1/i.nii.gz", "s2/p2/i.nii.gz", "s2/p2/i.png", "s2/p2/j.nii.gz"]
         touch(*(tmp_path / image for image in images))
         items = load_datalist(write_list(tmp_path, {"test": [{"image": image} for image in images]}), section="test")
@@ -164,7 +164,7 @@ class TestLoadDatalist:
         message = r"datalist\.json: .* got 1 patient\(s\) in both training and validation: Ann\. .*key 'patient'"
         with pytest.raises(ValueError, match=message):
             load_datalist(write_list(folder, content))
-        # One part is enough to fall over the other.
+        # The check covers the other parts even if only one is asked for.
         with pytest.raises(ValueError, match=message):
             load_datalist(folder, section="training")
         content = {"training": self.entries([0, 1]), "test": self.entries([1])}
@@ -210,7 +210,7 @@ class TestLoadDatalist:
         assert get_datalist(tmp_path)["test"] == [item]
 
     @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-    def test_a_name_that_is_no_utf8(self, tmp_path):
+    def test_a_name_that_is_not_utf8(self, tmp_path):
         name = os.fsdecode(b"va\xff.nii")
         touch(tmp_path / name)
         (item,) = load_datalist(write_list(tmp_path, {"test": [{"image": name}]}), section="test")
@@ -228,12 +228,12 @@ class TestLoadDatalist:
             (b'{"training": [{"image": "a", "image": "b"}]}', "got the key 'image' twice in one object"),
         ],
     )
-    def test_files_that_are_no_data_list(self, tmp_path, content, message):
+    def test_files_that_are_not_data_lists(self, tmp_path, content, message):
         (tmp_path / "datalist.json").write_bytes(content)
         with pytest.raises(ValueError, match=rf"datalist .*datalist\.json: expected .*{message}"):
             load_datalist(tmp_path)
 
-    def test_lists_of_other_names_are_named(self, folder):
+    def test_a_warning_names_lists_that_are_not_read(self, folder):
         content = {"training": self.entries([0, 1]), "val": self.entries([2]), "labels": [{"name": "a"}], "fold": [1]}
         with pytest.warns(UserWarning, match=r"the lists 'val' are not read, only training, validation, test are\."):
             load_datalist(write_list(folder, content))
@@ -251,7 +251,7 @@ class TestLoadDatalist:
 
 
 class TestGetDatalist:
-    def test_picks_by_content(self, tmp_path):
+    def test_the_content_determines_the_layout(self, tmp_path):
         touch(tmp_path / "Site1" / "031785" / "t01" / "031785_t1w_deface_stx.nii.gz")
         touch(tmp_path / "Site1" / "031785" / "t01" / "031785_LesionSmooth_stx.nii.gz")
         touch(tmp_path / "i1.nii.gz", tmp_path / "i2.nii.gz")
@@ -272,7 +272,7 @@ class TestGetDatalist:
         assert chosen("own.json") == ["own"]
 
     @pytest.mark.parametrize("name", ["dataset.json", "datalist.json", "own.json"])
-    def test_passes_the_draw_on(self, tmp_path, name):
+    def test_fraction_and_seed_are_used(self, tmp_path, name):
         touch(*(tmp_path / f"{number}.nii" for number in range(10)))
         write_list(tmp_path, {"training": [{"image": f"{number}.nii"} for number in range(10)]}, name)
         parts = get_datalist(tmp_path, name if name == "own.json" else None, validation_fraction=0.4, seed=7)
@@ -289,7 +289,7 @@ class TestGetDatalist:
             get_datalist(tmp_path)
         with pytest.raises(ValueError, match=r"datalist .*own\.json: expected a JSON file, got nothing"):
             get_datalist(tmp_path, "own.json")
-        # An error in a recognised layout is raised, not passed over.
+        # An error in a recognised layout is raised; no other layout is tried.
         touch(tmp_path / "Case00.mhd")
         with pytest.raises(ValueError, match=r"got 1 without: .*Case00\.mhd"):
             get_datalist(tmp_path)

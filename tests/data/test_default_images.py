@@ -11,7 +11,7 @@ from monai_bbox_mil.data import phantom_or_datalist
 
 @pytest.fixture(autouse=True)
 def made(monkeypatch):
-    """Folders for which a phantom was asked for; none is made."""
+    """Record the folders in which a phantom is to be made, without making any."""
     folders = []
     module = "monai_bbox_mil.data.default_images.make_phantom"
     monkeypatch.setattr(
@@ -30,12 +30,12 @@ def images(parts):
     return {part: [{"image": item["image"]} for item in items] for part, items in parts.items()}
 
 
-def test_the_phantom_is_made_in_its_own_folder_alone(tmp_path, made):
+def test_the_phantom_is_made_only_in_its_own_folder(tmp_path, made):
     assert phantom_or_datalist(str(tmp_path), None, tmp_path, progress=False) == {"training": ["phantom"]}
     assert made == [(tmp_path, False)]
 
 
-def test_images_of_ones_own(tmp_path, made):
+def test_the_users_own_images_are_listed(tmp_path, made):
     expected = write_list(tmp_path, "datalist.json")
     assert images(phantom_or_datalist(tmp_path, None, tmp_path / "phantom")) == expected
     assert images(phantom_or_datalist(tmp_path)) == expected
@@ -48,7 +48,7 @@ def test_with_a_data_list_no_phantom_is_made(tmp_path, made):
     assert made == []
 
 
-def test_a_folder_without_images_is_refused(tmp_path, made):
+def test_a_folder_without_images_raises(tmp_path, made):
     with pytest.raises(ValueError, match=r"dataset_dir .*: expected "):
         phantom_or_datalist(tmp_path / "nowhere", None, tmp_path)
     assert made == []

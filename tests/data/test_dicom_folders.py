@@ -19,7 +19,7 @@ def names(folder) -> list[str]:
     return [str(Path(item["image"]).relative_to(folder)) for item in find_images(folder)]
 
 
-def test_a_series_is_its_folder_whatever_its_files_are_called(tmp_path):
+def test_a_series_is_one_image_whatever_its_files_are_called(tmp_path):
     for number, name in enumerate(("{}.dcm", "{}.IMA", "{}", "a{}.v2", "1.2.840.{}")):
         slices = write_series(tmp_path / str(number), VOLUME, name=name)
     write_rtstruct(tmp_path / "4" / "rs.dcm", slices, {})
@@ -31,8 +31,8 @@ def test_a_series_is_its_folder_whatever_its_files_are_called(tmp_path):
     assert names(tmp_path / "2") == ["."]
 
 
-def test_pictures_in_one_folder_are_an_image_each(tmp_path):
-    """X-rays, and volumes of one file each."""
+def test_each_picture_in_a_folder_is_an_image(tmp_path):
+    """Use X-rays, and volumes of one file each."""
     for number in range(3):
         write_series(tmp_path, VOLUME[..., :1], name=f"x{number}.dcm")
         edit(tmp_path / f"x{number}.dcm", ImagePositionPatient=None, ImageOrientationPatient=None)
@@ -41,7 +41,7 @@ def test_pictures_in_one_folder_are_an_image_each(tmp_path):
     assert names(tmp_path) == ["v.dcm", "x0.dcm", "x1.dcm", "x2.dcm"]
 
 
-def test_slices_of_several_series_are_no_pictures(tmp_path):
+def test_slices_of_several_series_are_not_read_as_pictures(tmp_path):
     for number in range(3):
         write_series(tmp_path, VOLUME[..., :1], name=f"{number}.dcm")
     with pytest.raises(ValueError, match=r"expected the slices of one DICOM series, got 3 series: "):

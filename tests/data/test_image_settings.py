@@ -8,7 +8,7 @@ from monai_bbox_mil.data import ReadImageSettings, load_image_settings, save_ima
 
 
 @pytest.mark.parametrize(("spacing_mm", "image_size"), [(None, [96, 64]), ((0.5, 1, 2), (32, 48, 16))])
-def test_what_was_saved_is_read(tmp_path, spacing_mm, image_size):
+def test_saved_settings_are_read_back(tmp_path, spacing_mm, image_size):
     path = tmp_path / "new" / "image_settings.json"
     save_image_settings(path, spacing_mm, image_size)
     expected = None if spacing_mm is None else list(spacing_mm)
@@ -19,26 +19,26 @@ def test_what_was_saved_is_read(tmp_path, spacing_mm, image_size):
 @pytest.mark.parametrize(
     ("spacing_mm", "image_size", "named"), [([0.0, 1], [8, 8], "spacing_mm"), (None, [], "image_size")]
 )
-def test_settings_that_cannot_be_are_refused_when_written(tmp_path, spacing_mm, image_size, named):
+def test_saving_settings_that_are_not_positive_raises(tmp_path, spacing_mm, image_size, named):
     with pytest.raises(ValueError, match=f"{named} must be a list of positive numbers"):
         save_image_settings(tmp_path / "image_settings.json", spacing_mm, image_size)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"spacing_mm": null}', '{"spacing_mm": null, "image_size": [96, "96"]}'])
-def test_a_file_of_something_else_is_named(tmp_path, text):
+def test_the_error_for_other_content_names_the_file(tmp_path, text):
     path = tmp_path / "image_settings.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="image_settings.json"):
         load_image_settings(path)
 
 
-def test_a_missing_file_says_what_to_do(tmp_path):
+def test_the_error_for_a_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="--spacing_mm None --image_size"):
         load_image_settings(tmp_path / "image_settings.json")
 
 
-def test_settings_that_a_training_changed_are_no_longer_used(tmp_path):
+def test_settings_that_a_training_has_changed_raise(tmp_path):
     path = tmp_path / "image_settings.json"
     save_image_settings(path, None, [96, 96])
     settings = ReadImageSettings(path)

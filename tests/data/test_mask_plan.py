@@ -33,19 +33,19 @@ def link(path, target):
 @pytest.mark.parametrize(
     "names", [("a.jpg", "a.png"), ("a.nii.gz", "a.NII.GZ"), ("b.png", "a.bmp", "a.JPEG"), ("a.mha", "a.MHA")]
 )
-def test_two_images_of_one_mask_are_refused_by_their_names(tmp_path, names):
+def test_the_error_for_two_images_with_one_mask_names_both(tmp_path, names):
     touch(*(tmp_path / name for name in names))
     with pytest.raises(ValueError, match=rf"output_dir .*: .*{names[-2]} and .*{names[-1]} would both write the mask"):
         plan_masks(items(*(tmp_path / name for name in names)), tmp_path / "masks", dataset_dir=tmp_path)
 
 
-def test_a_series_and_a_file_of_one_name_are_refused(tmp_path):
+def test_a_series_and_a_file_with_the_same_name_raise(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(ValueError, match=r"a and .*a\.nii\.gz would both write"):
         plan_masks(items(tmp_path / "a", tmp_path / "a.nii.gz"), tmp_path / "masks", dataset_dir=tmp_path)
 
 
-def test_images_of_one_name_in_several_folders(tmp_path):
+def test_images_with_the_same_name_in_several_folders(tmp_path):
     images = items(tmp_path / "x" / "a.nii", tmp_path / "y" / "a.nii")
     with pytest.raises(ValueError, match="would both write"):
         plan_masks(images, tmp_path / "masks")
@@ -53,7 +53,7 @@ def test_images_of_one_name_in_several_folders(tmp_path):
 
 
 @pytest.mark.parametrize("folds", [False, True])
-def test_names_that_differ_in_capitals_are_one_where_the_disk_says_so(tmp_path, monkeypatch, folds):
+def test_names_that_differ_only_in_case_raise_if_the_disk_ignores_case(tmp_path, monkeypatch, folds):
     monkeypatch.setattr(module, "_folds_case", lambda folder: folds)
     images = items("x/Case.png", "x/case.png")
     if not folds:
@@ -63,13 +63,13 @@ def test_names_that_differ_in_capitals_are_one_where_the_disk_says_so(tmp_path, 
         plan_masks(images, tmp_path / "masks")
 
 
-def test_what_the_disk_makes_of_capitals_is_found_out(tmp_path):
+def test_whether_the_disk_ignores_case_is_tested(tmp_path):
     (tmp_path / "file").touch()
     assert module._folds_case(tmp_path) == (tmp_path / "FILE").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_names_alike_are_not_one(tmp_path):
+def test_similar_names_are_distinct(tmp_path):
     images = items(*(f"x/{name}" for name in ("a.nii", "a.nii.gz", "a.mha", "a.mhd", "a.nrrd", "a.png", "b.jpg")))
     assert plan_masks(images, tmp_path / "masks", dataset_dir="x") == images
 
@@ -92,7 +92,7 @@ def test_an_image_is_not_replaced_by_the_mask_of_another(tmp_path):
         plan_masks(find_images(tmp_path), tmp_path, "_2", tmp_path)
 
 
-def test_what_an_image_links_to_is_not_replaced(tmp_path):
+def test_the_target_of_a_linked_image_is_not_replaced(tmp_path):
     touch(tmp_path / "store" / "a_segmentation.png")
     (tmp_path / "images").mkdir()
     link(tmp_path / "images" / "a.png", tmp_path / "store" / "a_segmentation.png")
@@ -110,7 +110,7 @@ def test_a_folder_of_links_to_images_is_predicted(tmp_path):
 
 
 @pytest.mark.parametrize("postfix", ["_out", "2", "_seg.v2"])
-def test_masks_that_would_be_images_the_next_time_are_refused(tmp_path, postfix):
+def test_masks_that_would_be_read_as_images_next_time_raise(tmp_path, postfix):
     touch(tmp_path / "a.png")
     with pytest.raises(ValueError, match="output_dir .*, output_postfix .* be taken for one the next time"):
         plan_masks(find_images(tmp_path), tmp_path, postfix, tmp_path)
@@ -118,7 +118,7 @@ def test_masks_that_would_be_images_the_next_time_are_refused(tmp_path, postfix)
 
 
 @pytest.mark.parametrize("postfix", ["_segmentation", "_seg", "_lv_mask", "PRED_Pred"])
-def test_masks_next_to_the_images_are_no_images_the_next_time(tmp_path, postfix):
+def test_masks_next_to_the_images_are_not_read_as_images_next_time(tmp_path, postfix):
     touch(tmp_path / "a.png")
     images = find_images(tmp_path)
     assert plan_masks(images, tmp_path, postfix, tmp_path) == images
@@ -126,8 +126,8 @@ def test_masks_next_to_the_images_are_no_images_the_next_time(tmp_path, postfix)
     assert find_images(tmp_path) == images
 
 
-def test_a_mask_next_to_its_image_that_somebody_drew_is_not_replaced(tmp_path):
-    """As in a folder like PROMISE12's."""
+def test_a_hand_drawn_mask_next_to_its_image_is_not_replaced(tmp_path):
+    """Use a folder like PROMISE12's."""
     touch(tmp_path / "Case00.mhd", tmp_path / "Case00_segmentation.mhd")
     with pytest.raises(ValueError, match=r"output_dir .*Case00_segmentation\.mhd is there already, next to the image"):
         plan_masks(find_images(tmp_path), tmp_path, dataset_dir=tmp_path)
@@ -143,7 +143,7 @@ def test_masks_elsewhere_are_replaced_and_counted(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("place", ["", "file", "file/below", "broken"])
-def test_what_is_no_folder_is_refused(tmp_path, monkeypatch, place):
+def test_an_output_dir_that_is_not_a_folder_raises(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     touch(tmp_path / "file")
     if place == "broken":
@@ -153,13 +153,13 @@ def test_what_is_no_folder_is_refused(tmp_path, monkeypatch, place):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path):
+def test_a_folder_without_write_permission_raises(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(ValueError, match="output_dir .*: expected a folder that can be written"):
         plan_masks(items("x/a.png"), tmp_path / "locked" / "masks")
 
 
-def test_a_name_that_is_too_long_is_refused(tmp_path):
+def test_a_name_that_is_too_long_raises(tmp_path):
     longest = os.pathconf(tmp_path, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
     fits = "é" * ((longest - len("_segmentation.png")) // 2)
     plan_masks(items(f"x/{fits}.png"), tmp_path)
@@ -167,7 +167,7 @@ def test_a_name_that_is_too_long_is_refused(tmp_path):
         plan_masks(items(f"x/{fits}éé.png"), tmp_path)
 
 
-def test_a_png_of_labels_beyond_16_bits_is_refused(tmp_path):
+def test_labels_beyond_16_bits_in_a_png_raise(tmp_path):
     plan_masks(items("x/a.png"), tmp_path, label_values=[65535])
     plan_masks(items("x/a.nii"), tmp_path, label_values=[70000])
     with pytest.raises(ValueError, match=r"label_values \[1, 70000\]: expected at most 65535, .* mask of 'x/a\.jpg'"):
@@ -185,7 +185,7 @@ def write(path, array):
 
 @pytest.fixture(params=[".nii.gz", ".mha", ".png"])
 def present(tmp_path, request):
-    """Images a to d; masks of a (sound), b (cut short), c (of another size)."""
+    """Write images a to d, and masks of a (complete), b (truncated) and c (of another size)."""
     chance, images = np.random.default_rng(0), tmp_path / "images"
     images.mkdir()
     (tmp_path / "masks").mkdir()
@@ -206,16 +206,16 @@ def resumed(folder, model=None):
     return [Path(item["image"]).name[0] for item in todo]
 
 
-def test_a_resume_makes_what_is_absent_cut_short_or_of_another_size(present, capsys):
+def test_resuming_makes_masks_that_are_missing_truncated_or_of_another_size(present, capsys):
     assert resumed(present) == ["b", "c", "d"]
     printed = capsys.readouterr().out
     assert "that are kept: 1." in printed
-    assert "that are no masks of their images: 2, 'b_segmentation" in printed
+    assert "that do not fit their images: 2, 'b_segmentation" in printed
     assert "30, 39" in printed
     assert "that are replaced: 2." in printed
 
 
-def test_a_resume_counts_masks_that_are_older_than_the_model(present, capsys):
+def test_resuming_counts_masks_that_are_older_than_the_model(present, capsys):
     model, mask = present / "model.pt", next((present / "masks").glob("a_*"))
     touch(model)
     os.utime(model, (1000, 1000))
@@ -226,7 +226,7 @@ def test_a_resume_counts_masks_that_are_older_than_the_model(present, capsys):
     assert f"older than the model {model}, and so perhaps of another: 1." in capsys.readouterr().out
 
 
-def test_a_resume_keeps_masks_of_what_a_header_cannot_say(tmp_path):
+def test_resuming_keeps_masks_whose_size_the_header_does_not_show(tmp_path):
     """Keep masks with several channels, of a rotated picture, and of a DICOM series."""
     images, masks = tmp_path / "images", tmp_path / "masks"
     images.mkdir(), masks.mkdir()

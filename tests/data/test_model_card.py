@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says of the model that it uses."""
+"""Model cards, and what a run prints about the model that it uses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mine(tmp_path):
     return folder
 
 
-def test_a_model_of_ones_own(mine, capsys):
+def test_the_users_own_model_is_announced(mine, capsys):
     announce_model(mine)
     printed = capsys.readouterr().out
     assert printed.startswith(f"Model: {mine / 'model.pt'}, trained 20")
@@ -36,7 +36,7 @@ def test_a_model_of_ones_own(mine, capsys):
     assert printed.count("\n") == 1
 
 
-def test_the_bundles_weights_beside_a_training_of_ones_own(mine, tmp_path, capsys):
+def test_the_bundles_weights_are_announced_with_the_users_own_model(mine, tmp_path, capsys):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "model.pt").write_bytes(b"others")
     save_model_card(tmp_path / "models", ["heart"], 52, 14, "Hearts", "Heart Data")
@@ -54,7 +54,7 @@ def test_the_bundles_weights_beside_a_training_of_ones_own(mine, tmp_path, capsy
 
 
 def test_weights_of_unknown_origin(mine):
-    """Copied without their card, or put in the place of others."""
+    """Use weights without a card, and weights that replaced those of the card."""
     (mine / "model.pt").write_bytes(b"other weights")
     assert describe_model(mine).endswith("no model_card.json there says what it was trained on.")
     (mine / "model_card.json").unlink()
@@ -63,25 +63,25 @@ def test_weights_of_unknown_origin(mine):
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "3"])
-def test_a_card_that_is_none_is_refused(mine, text):
+def test_a_malformed_card_raises(mine, text):
     (mine / "model_card.json").write_text(text)
     with pytest.raises(ValueError, match=r"model_card\.json: expected what a training writes there"):
         describe_model(mine)
 
 
-def test_no_model_names_another_that_may_be_meant(mine, tmp_path):
+def test_the_error_for_a_missing_model_names_another(mine, tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"ckpt_dir nowhere: expected the weights .* --ckpt_dir {mine}$"):
         announce_model("nowhere", [tmp_path, mine])
     with pytest.raises(FileNotFoundError, match=r"name the folder of your model\.$"):
         announce_model("nowhere", [tmp_path])
 
 
-def test_a_card_is_read_by_others(mine):
+def test_a_card_is_readable_json(mine):
     card = json.loads((mine / "model_card.json").read_text())
     assert card.keys() == {"classes", "trained", "training_images", "validation_images", "model_sha256"}
 
 
-def test_a_training_leaves_the_bundles_weights_alone_unless_a_program_names_the_folder(tmp_path, monkeypatch):
+def test_a_training_does_not_replace_the_bundles_weights_unless_a_program_names_the_folder(tmp_path, monkeypatch):
     (tmp_path / "bundle" / "configs").mkdir(parents=True)
     (tmp_path / "bundle" / "configs" / "metadata.json").write_text("{}")
     monkeypatch.chdir(tmp_path)

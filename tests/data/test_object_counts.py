@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What is refused before the first epoch because there is nothing to learn from, and what is only said."""
+"""Errors and warnings, before the first epoch, about data with nothing to learn from."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def silent(*arguments, **options):
 
 
 @pytest.mark.parametrize("cache_rate", [1.0, 0.5, 0.0])
-def test_sound_data_pass_in_silence(cache_rate):
+def test_sound_data_give_no_warning(cache_rate):
     read = []
     items = [{"image": torch.zeros(1, 8, 8, 2), "label": label} for label in (boxes(A), boxes(), boxes(B, IGNORED))]
     counted = SliceDataset(items, lambda x: read.append(1) or x, cache_rate=cache_rate, progress=False)
@@ -60,7 +60,7 @@ def test_sound_data_pass_in_silence(cache_rate):
 
 @pytest.mark.parametrize("slice_dim", [-1, None])
 @pytest.mark.parametrize("label", [boxes(), boxes(IGNORED), torch.zeros(2, 8, 8, 2)])
-def test_training_on_nothing_is_refused(label, slice_dim):
+def test_training_without_an_object_raises(label, slice_dim):
     empty = dataset(label, label, label, slice_dim=slice_dim)
     message = r"^list\.json, training: expected an object to learn from, got none in 3 images \(organ: 0, tumour: 0\)\."
     for required in (True, False):
@@ -68,14 +68,14 @@ def test_training_on_nothing_is_refused(label, slice_dim):
             check_objects(empty, None, NAMES, "list.json", require_objects=required, report=False)
 
 
-def test_both_parts_are_told_of_at_once():
+def test_one_error_reports_both_parts():
     with pytest.raises(
         ValueError, match="d, training: .* d, validation: expected an object to choose model and thresh"
     ):
         check_objects(dataset(boxes()), dataset(boxes()), NAMES, "d")
 
 
-def test_a_class_that_no_training_image_holds_is_an_error_that_names_it():
+def test_the_error_for_a_class_without_training_images_names_it():
     part = dataset(boxes(A), boxes(A, A), boxes())
     message = (
         r"d, training: expected an object of each class, got none of tumour in 3 images, 2 of them with an object "
@@ -88,12 +88,12 @@ def test_a_class_that_no_training_image_holds_is_an_error_that_names_it():
     silent(part, dataset(boxes(A, B)), NAMES, "d", require_objects=False, report=False)
 
 
-def test_a_class_that_no_validation_image_holds_is_a_warning():
+def test_a_class_without_validation_images_is_a_warning():
     with pytest.warns(UserWarning, match=r"d, validation: no object of tumour in 1 image, .* its threshold stays 0\.5"):
         check_objects(dataset(boxes(A, B)), dataset(boxes(A)), NAMES, "d")
 
 
-def test_validation_on_nothing_is_refused_unless_objects_are_not_required():
+def test_validation_without_an_object_raises_if_objects_are_required():
     parts = dataset(boxes(A, B)), dataset(boxes(IGNORED))
     with pytest.raises(
         ValueError, match=r"d, validation: expected an object .* got none in 1 image .*min_size=5 pixels"
@@ -103,13 +103,13 @@ def test_validation_on_nothing_is_refused_unless_objects_are_not_required():
         check_objects(*parts, NAMES, "d", require_objects=False)
 
 
-def test_no_validation_part_is_a_warning_that_says_what_it_costs():
+def test_the_warning_for_no_validation_part_states_the_consequences():
     with pytest.warns(UserWarning, match=r"d: no validation part.* the last epoch.* threshold 0\.5, not calibrated"):
         check_objects(dataset(boxes(A, B)), None, NAMES, "d")
 
 
 def volumes(folder, values, size=(40, 24, 2), place=(2, 2), label_values=(1,), image_size=(32, 32), **item):
-    """Data set of files: each value is a block of 6 x 4 pixels in the first slice of one mask."""
+    """Make a data set of files; each value fills a block of 6 x 4 pixels in the first slice of one mask."""
     items = []
     for number, value in enumerate(values):
         mask = np.zeros(size, dtype=np.uint8)
@@ -141,14 +141,14 @@ def volumes(folder, values, size=(40, 24, 2), place=(2, 2), label_values=(1,), i
         ([0, 0], [1], "label_values is [1], and masks hold the values 0."),
     ],
 )
-def test_masks_of_other_values_are_named_with_what_to_type(tmp_path, values, label_values, advice):
+def test_the_error_for_masks_of_other_values_says_what_to_type(tmp_path, values, label_values, advice):
     part = volumes(tmp_path, values, label_values=label_values, place=(10, 10))
     with pytest.raises(ValueError, match=re.escape(advice)):
         check_objects(part, None, [f"class {v}" for v in label_values], label_values=label_values)
 
 
-def test_cut_and_lost_boxes_are_told_in_one_line_with_the_size_that_holds_them(tmp_path):
-    """Of 40 x 24 pixels the 32 x 16 about the centre are left: x from 4 to 36, y from 4 to 20."""
+def test_one_line_reports_cut_and_lost_boxes_with_the_size_that_fits_them(tmp_path):
+    """Crop 40 x 24 pixels to the central 32 x 16: x from 4 to 36, y from 4 to 20."""
     training = volumes(tmp_path, [1, 1, 0], place=(6, 2), image_size=(32, 16))  # cut in y
     inside = volumes(tmp_path, [1], place=(6, 6), image_size=(32, 16))
     outside = volumes(tmp_path, [1], place=(16, 20), image_size=(32, 16))  # lost
@@ -169,7 +169,7 @@ def test_cut_and_lost_boxes_are_told_in_one_line_with_the_size_that_holds_them(t
 
 
 def test_boxes_of_annotations_are_counted_too(tmp_path):
-    """Unlike masks they are placed after the crop; one of three is cut, one lost."""
+    """Unlike masks, boxes of annotations are placed after the crop. One of the three is cut, and one is lost."""
     box = {"box": [[10, 10, 0, 12, 12, 1], [0, 8, 0, 6, 12, 1], [37, 8, 0, 40, 12, 1]], "label": [0, 0, 0]}
     with pytest.warns(UserWarning, match="are dropped"):
         part = volumes(tmp_path, [0], box=box, image_size=(32, 32))
@@ -179,8 +179,8 @@ def test_boxes_of_annotations_are_counted_too(tmp_path):
         assert f'--image_size "{size}" would hold' in str(caught[0].message)
 
 
-def test_the_size_that_is_named_holds_all(tmp_path):
-    """Wherever an object lies, and whether sizes are odd or even: with that size nothing is cut any more."""
+def test_the_recommended_size_fits_all_boxes(tmp_path):
+    """Check objects in any place and odd and even sizes: with the recommended size, nothing is cut."""
     rng = np.random.default_rng(0)
     for number in range(12):
         size = (*rng.integers(30, 61, 2).tolist(), 2)
@@ -192,7 +192,7 @@ def test_the_size_that_is_named_holds_all(tmp_path):
             warnings.simplefilter("always")
             try:
                 check_objects(part, part, ["a"], image_size=[16, 16])
-            except ValueError:  # the one object is lost
+            except ValueError:  # the only object is lost
                 named = [-(-n // 16) * 16 for n in part.objects[0].crop.size[:2]]
             else:
                 found = re.search(r'"\[(\d+),(\d+)\]"', str(caught[0].message)) if caught else None

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The phantom has, in numbers, every property that its users rely on, and survives being interrupted."""
+"""Every property of the phantom that users rely on, measured, and its behaviour when interrupted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def boxes_of_slices(mask: np.ndarray) -> np.ndarray:
 
 
 def best_threshold_dice(image: np.ndarray, mask: np.ndarray) -> float:
-    """Best Dice of all intervals of grey values between 30 quantiles of the organ's, single thresholds too."""
+    """Return the best Dice of all single thresholds, and of all intervals between 30 quantiles of the organ's grey."""
     edges = np.unique(np.concatenate([[image.min()], np.quantile(image[mask], np.linspace(0, 1, 30)), [image.max()]]))
     inside = np.histogram(image[mask], bins=edges)[0].cumsum()
     everything = np.histogram(image, bins=edges)[0].cumsum()
@@ -79,7 +79,7 @@ class TestAnatomy:
             assert patient.mask.sum(axis=(0, 1)).max() > 150
             assert held[:, :2].min() > 10 and held[:, :2].max() < 85
 
-    def test_box_does_not_give_the_outline_away(self, patients):
+    def test_box_does_not_determine_the_outline(self, patients):
         scores = [dice(boxes_of_slices(p.mask > 0), p.mask > 0) for p in patients]
         assert max(scores) < 0.9 and np.mean(scores) < 0.85
 
@@ -144,7 +144,7 @@ class TestImaging:
 
     def test_edges_are_blurred(self, patients):
         for patient in patients:
-            # Averaged over slices, the noise is gone and the skin, which is the same in all, is not.
+            # Averaging over slices removes the noise, but not the skin, which is the same in all slices.
             rows = patient.image[:, 46:50].astype(float).mean(axis=2).T
             between = ((rows > 0.15 * rows.max()) & (rows < 0.85 * rows.max()))[:, :16].sum(axis=1)
             assert between.min() >= 1
@@ -152,7 +152,7 @@ class TestImaging:
     def test_field_is_not_flat(self, patients):
         spread = []
         for patient in patients:
-            # Tissue of one kind, the fat below the skin, seen from the left and from the right.
+            # Compares one kind of tissue, the fat below the skin, on the left and on the right.
             profile = patient.image[:, 40:56].astype(float).mean(axis=(1, 2))
             spread.append(abs(np.log(profile[:24].max() / profile[-24:].max())))
         assert max(spread) > 0.1
@@ -243,7 +243,7 @@ class TestFiles:
         first = make_phantom(tmp_path, progress=False, **SMALL)
         stamps = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
         monkeypatch.setattr(module, "simulate_patient", None)
-        # Lists and tuples, integers and floats are the same parameters.
+        # Lists equal tuples, and integers equal floats, in a comparison of parameters.
         again = {**SMALL, "image_size": [48, 48], "spacing_mm": (3, 3, 6)}
         assert make_phantom(tmp_path, progress=False, **again) == first
         assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
@@ -273,7 +273,7 @@ class TestFiles:
         make_phantom(tmp_path, progress=False, overwrite=True, **SMALL)
         assert digests(tmp_path) == digests(written[0])
 
-    def test_an_interrupted_run_is_not_taken_for_a_finished_one(self, written, tmp_path, monkeypatch):
+    def test_an_interrupted_run_is_not_mistaken_for_a_finished_one(self, written, tmp_path, monkeypatch):
         calls = []
 
         def interrupted(*arguments):
@@ -305,7 +305,7 @@ class TestFiles:
 
     def test_two_processes_at_once(self, written, tmp_path):
         root = Path(module.__file__).parents[2]
-        # An empty package in place of the real one, whose imports, MONAI among them, would take most of the time.
+        # An empty package replaces the real one, because importing it, with MONAI, would take most of the time.
         code = (
             "import hashlib, json, pathlib, sys, types\n"
             "package = sys.modules['monai_bbox_mil.data'] = types.ModuleType('monai_bbox_mil.data')\n"
@@ -323,6 +323,6 @@ class TestFiles:
         assert [run.returncode for run in runs] == [0, 0], outputs
         expected = digests(written[0])
         assert digests(target) == expected
-        # What each process finds as soon as the function has returned to it, while the other may still be writing.
+        # Each process checks the files as soon as the function returns, while the other may still be writing.
         volumes = {name: digest for name, digest in expected.items() if name.startswith("Case")}
         assert [json.loads(output) for output, _ in outputs] == [volumes, volumes]

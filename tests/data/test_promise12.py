@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data lists of PROMISE12: the paper's split, and what is refused."""
+"""Data lists of PROMISE12: the paper's split, and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TestPromise12:
         assert patients(parts["validation"]) == [f"Case{number:02d}" for number in PROMISE12_VALIDATION]
         assert len(parts["training"]) == 40
         assert not set(patients(parts["training"])) & set(patients(parts["validation"]))
-        # Of the cases before it 2, 16, 19, 24, 25 and 26 are in the other part.
+        # Of the earlier cases, 2, 16, 19, 24, 25 and 26 are in the validation part.
         assert parts["training"][27 - 6] == {
             "image": str(promise12 / "TrainingData_Part2" / "Case27.mhd"),
             "mask": str(promise12 / "TrainingData_Part2" / "Case27_segmentation.mhd"),

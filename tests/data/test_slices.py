@@ -11,7 +11,7 @@ from monai_bbox_mil.data import SharedLabels, SliceDataset, pad_box_collate
 
 
 def volumes():
-    """Two volumes of 3 and 2 slices whose voxels hold 10 * volume + slice, with one box in slice 1 of the first."""
+    """Make two volumes of 3 and 2 slices with voxels 10 * volume + slice, and one box in slice 1 of the first."""
     items = []
     for number, slices in enumerate((3, 2)):
         image = torch.arange(slices).expand(1, 4, 5, slices) + 10.0 * number
@@ -20,7 +20,7 @@ def volumes():
     return items
 
 
-def test_every_slice_comes_once():
+def test_every_slice_appears_once():
     slices = SliceDataset(volumes(), progress=False)
     assert [int(item["image"].unique()) for item in slices] == [0, 1, 2, 10, 11]
     assert [item["slice_index"] for item in slices] == [0, 1, 2, 0, 1]
@@ -32,7 +32,7 @@ def test_every_slice_comes_once():
 
 
 @pytest.mark.parametrize("cache_rate", [0.0, 0.5, 1.0])
-def test_caching_changes_nothing_but_the_work(cache_rate):
+def test_caching_changes_only_how_often_volumes_are_loaded(cache_rate):
     calls = []
 
     def count(image):
@@ -44,13 +44,13 @@ def test_caching_changes_nothing_but_the_work(cache_rate):
     assert len(calls) == {1.0: 2, 0.5: 1 + 1 + 2, 0.0: 2 + 5}[cache_rate]
 
 
-def test_a_slice_can_be_changed_without_harm_to_its_volume():
+def test_changing_a_slice_does_not_change_its_volume():
     slices = SliceDataset(volumes(), Compose([Lambdad("image", lambda image: image + 0)]), progress=False)
     slices[0]["image"] += 100
     assert int(slices[0]["image"].unique()) == 0
 
 
-def test_masks_are_cut_and_boxes_left_alone():
+def test_masks_under_label_are_cut():
     items = [{"image": torch.zeros(1, 4, 5, 3), "label": torch.arange(3.0).expand(2, 4, 5, 3)}]
     assert [int(item["label"].unique()) for item in SliceDataset(items, progress=False)] == [0, 1, 2]
 
@@ -66,7 +66,7 @@ def test_other_axes_and_2d_images():
     assert flat[0]["label"].shape == (1, 5)
 
 
-def test_a_slice_knows_its_case_and_place():
+def test_a_slice_keeps_its_file_name_and_affine():
     affine = torch.tensor([[2.0, 0, 0, 10], [0, 3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]], dtype=torch.float64)
     image = MetaTensor(torch.zeros(1, 4, 5, 3), affine=affine, meta={"filename_or_obj": "case.nii"})
     cut = SliceDataset([{"image": image}], progress=False)[2]["image"]
@@ -86,7 +86,7 @@ def test_a_slice_knows_its_case_and_place():
         ([{"image": torch.zeros(1, 2, 2, 2, 2)}], r"data\[0\] must hold 2D or 3D images"),
     ],
 )
-def test_bad_items_are_told(items, message):
+def test_an_item_without_images_of_one_size_raises(items, message):
     with pytest.raises(ValueError, match=message):
         SliceDataset(items, progress=False)
 
@@ -102,7 +102,7 @@ def test_loader_with_workers_and_padding(num_workers):
     assert second["label"].shape == (2, 1, 5)
 
 
-def test_ranks_share_the_slices():
+def test_ranks_split_the_slices():
     slices = SliceDataset(volumes(), progress=False)
     seen = []
     for rank in range(2):
@@ -129,7 +129,7 @@ def test_collation_leaves_other_keys_to_monai():
 
 
 def mask_volumes():
-    """Two volumes of 3 and 2 slices of other sizes; masks hold 10 * volume + slice."""
+    """Make two volumes of 3 and 2 slices of different sizes, with masks of 10 * volume + slice."""
     return [
         {"image": torch.zeros(1, *size, n), "label": torch.arange(n).expand(2, *size, n).to(torch.uint8) + 10 * number}
         for number, (n, size) in enumerate(((3, (4, 5)), (2, (6, 7))))
@@ -141,7 +141,7 @@ def values(items):
 
 
 @pytest.mark.parametrize("cache_rate", [0.0, 0.5, 1.0])
-def test_a_new_label_takes_the_place_of_the_old(cache_rate):
+def test_a_new_label_replaces_the_old_one(cache_rate):
     identity = Compose([Lambdad("image", lambda image: image + 0)])
     double = Lambdad("label", lambda label: label * 2)
     slices = SliceDataset(mask_volumes(), identity, double, cache_rate=cache_rate, progress=False)
@@ -152,7 +152,7 @@ def test_a_new_label_takes_the_place_of_the_old(cache_rate):
     assert values(slices)[:4] == [[0], [14], [4], [20]]
     assert slices.plain(4)["label"].tolist() == torch.arange(84).reshape(2, 6, 7).tolist()
     assert slices.plain(-4)["label"].dtype == torch.uint8
-    slices[1]["label"] += 100  # a slice can be changed without harm to its label
+    slices[1]["label"] += 100  # changing a slice must not change its label
     assert values([slices.plain(1)]) == [[7]]
     assert slices.allow_relabelling() is first
     assert values([slices.plain(1)]) == [[7]]
@@ -170,7 +170,7 @@ def test_workers_see_new_labels_in_their_next_epoch(options):
     assert values(loader) == [[0], [7], [2]]
 
 
-def test_wrong_labels_are_told():
+def test_a_label_that_does_not_fit_raises():
     slices = SliceDataset(mask_volumes(), progress=False)
     with pytest.raises(RuntimeError, match="allow_relabelling must be called before relabel"):
         slices.relabel(0, torch.zeros(2, 4, 5))

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""No patient is ever in two parts."""
+"""Splits in which no patient is in two parts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A cache of volumes whose threads end before an error leaves it."""
+"""The cache of volumes, whose threads end before an error is raised."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai_bbox_mil.data.volume_cache import VolumeCache
 
 
 class Faulty(Transform):
-    """A transform that fails at item 0 while the others are still at work, and counts who began and who ended."""
+    """A transform that fails at item 0 while other items are in progress, and counts how many began and ended."""
 
     def __init__(self, workers, fail):
         self.others = threading.Barrier(workers)
@@ -56,7 +56,7 @@ def test_an_error_leaves_no_thread_behind(workers):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_interrupt_leaves_no_thread_behind(workers):
     transform = Faulty(workers, lambda: signal.raise_signal(signal.SIGINT))
-    # A shell that starts the tests in the background has them ignore it.
+    # In tests that a shell starts in the background, SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):

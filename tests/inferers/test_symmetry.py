@@ -45,5 +45,5 @@ def test_volumes_of_unequal_sides_are_flipped_along_any_axis():
 def test_what_is_refused():
     with pytest.raises(ValueError, match="flip_axes must hold distinct axes"):
         SymmetryInferer((0, 0))
-    with pytest.raises(ValueError, match="flip_axes must be axes of 2 spatial ones"):
+    with pytest.raises(ValueError, match="flip_axes must be spatial axes of the input, from 0 to 1"):
         SymmetryInferer((2,))(torch.zeros(1, 1, 4, 4), lambda shown: shown)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DeepCut: labels that start as filled boxes and are refined by the network trained on them."""
+"""DeepCut: labels that start as filled boxes and are refined by the network that is trained on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["DeepCut"]
 
 
 class _Relabelable(Protocol):
-    """What is asked of a data set; :class:`~monai_bbox_mil.data.SliceDataset` has it."""
+    """Interface that a data set must offer, as :class:`~monai_bbox_mil.data.SliceDataset` does."""
 
     def __len__(self) -> int: ...
 
@@ -36,46 +36,46 @@ class _Relabelable(Protocol):
 
 
 class DeepCut:
-    """Refine the training labels from time to time, and train anew on them.
+    """Refine the training labels every few epochs, and restart the training with them.
 
-    Rajchl et al., "DeepCut: Object Segmentation from Bounding Box Annotations using Convolutional Neural Networks"
-    (IEEE Transactions on Medical Imaging, 2017). The labels start as filled boxes. After every ``interval`` epochs the
-    network predicts all training slices without augmentation; ``refine`` moves the predictions to the edges of the
-    images; what of it is above 0.5 and inside the boxes is the new label. Where that leaves a box (or a group of boxes
-    that touch) without any object, the former label stays there: the box says that there is one.
+    Source: Rajchl et al., "DeepCut: Object Segmentation from Bounding Box Annotations using Convolutional Neural
+    Networks" (IEEE Transactions on Medical Imaging, 2017). The labels start as filled boxes. After every ``interval``
+    epochs the network predicts all training slices without augmentation, and ``refine`` aligns the predictions with the
+    edges of the images. The new label is every pixel above 0.5 inside the boxes. If a box (or a group of touching
+    boxes) would have no object left, it keeps its former label, because the box says that there is an object.
 
-    Then the network starts again from its first weights, so that phases differ by their labels alone and a run is
-    repeatable, and the optimizer forgets its moments. It keeps its learning rate, which belongs to the schedule: use
-    one that starts again every ``interval`` epochs, such as ``CosineAnnealingWarmRestarts``, for a decay over the whole
-    run would leave the last phases too little to learn with. The last phase is as long as the others when the number of
-    epochs is a multiple of ``interval``; no relabelling follows the last epoch.
+    The network then restarts from its first weights, so that the phases differ only in their labels and a run is
+    repeatable. The optimizer's moments are reset, but its learning rate belongs to the scheduler. Use a schedule that
+    restarts every ``interval`` epochs, such as ``CosineAnnealingWarmRestarts``: with a decay over the whole run, the
+    last phases would have too small a learning rate. The last phase is as long as the others if the number of epochs is
+    a multiple of ``interval``. No relabelling follows the last epoch.
 
-    It acts as an epoch starts, before the loader is asked for batches. What is saved at the end of an epoch, and what
-    is validated there, is thus the trained network with the labels it was trained on. In a checkpoint (``save_dict``)
-    the handler keeps the labels and the first weights, and a resumed run goes on with them; put ``CheckpointLoader``
-    before it.
+    The handler acts at the start of an epoch, before the loader prepares batches. Checkpoints and validation at the end
+    of an epoch thus see the trained network together with the labels it was trained on. In a checkpoint (``save_dict``)
+    the handler stores the labels and the first weights, so that a resumed run continues with them. Attach
+    ``CheckpointLoader`` before this handler.
 
-    With several processes each relabels the whole data set; as all have the same network they come to the same labels.
-    Running statistics of normalisation, which may differ between them, are those of the first process.
+    With several processes, each process relabels the whole data set. All have the same network, so they compute the
+    same labels. Normalisation statistics can differ between processes; those of the first process are used.
 
     Args:
-        dataset: the training slices: a :class:`~monai_bbox_mil.data.SliceDataset` or what offers its ``plain``,
-            ``allow_relabelling`` and ``relabel``. ``image`` is ``(channels, H, W)``, the label the filled boxes
-            ``(C, H, W)``, each class in its own channel.
-        network: gives logits ``(B, C, H, W)``.
-        optimizer: of the network's training.
-        refine: from probabilities ``(C, H, W)`` and image ``(channels, H, W)``, on the CPU, to refined probabilities;
-            a :class:`~monai_bbox_mil.transforms.DenseCRF` when ``None``.
-        interval: epochs between relabellings.
-        inferer: how the network is applied to a batch; ``SimpleInferer`` when ``None``.
-        batch_size: slices predicted at once; all slices of one size.
-        restart: whether network and optimizer start again; otherwise training goes on with the new labels.
+        dataset: the training slices, a :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its methods
+            ``plain``, ``allow_relabelling`` and ``relabel``. The image is ``(channels, H, W)``, and the label is filled
+            boxes ``(C, H, W)`` with one channel per class.
+        network: network that returns logits ``(B, C, H, W)``.
+        optimizer: optimizer of the network.
+        refine: function from probabilities ``(C, H, W)`` and an image ``(channels, H, W)``, both on the CPU, to refined
+            probabilities; ``None`` for a :class:`~monai_bbox_mil.transforms.DenseCRF`.
+        interval: number of epochs between relabellings.
+        inferer: inferer that applies the network to a batch; ``None`` for ``SimpleInferer``.
+        batch_size: number of slices to predict at a time. All slices must have the same size.
+        restart: whether to restart network and optimizer; if false, training continues with the new labels.
         image_key, label_key: keys of a slice's dictionary.
-        progress: whether relabelling shows a progress bar.
+        progress: whether to show a progress bar while relabelling.
 
     Raises:
-        ValueError: for an interval or batch size below 1; when training starts, for labels that are not filled boxes of
-            the image's size; for the state of other data.
+        ValueError: if the interval or the batch size is below 1. When training starts: if the labels are not filled
+            boxes of the image's size, or a loaded state belongs to other data.
     """
 
     checkpoint_name = "deepcut"  # see monai_bbox_mil.runs.complete_checkpoint
@@ -98,7 +98,7 @@ class DeepCut:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         self.dataset = dataset
-        # Bare weights fit a checkpoint of any number of processes.
+        # Without the DistributedDataParallel wrapper, the weights fit a checkpoint of any number of processes.
         self.network = network.module if isinstance(network, DistributedDataParallel) else network
         self.optimizer = optimizer
         self.refine = DenseCRF() if refine is None else refine
@@ -110,7 +110,7 @@ class DeepCut:
         self.label_key = label_key
         self.progress = progress
         self._labels: Sequence[Tensor] | SharedLabels = []
-        self._boxes: list[Tensor] = []  # the first labels: filled boxes, bool
+        self._boxes: list[Tensor] = []  # the first labels, which are filled boxes, as bool
         self._first_weights: dict[str, Tensor] = {}
         self._loaded: Mapping[str, Any] | None = None
 
@@ -120,15 +120,15 @@ class DeepCut:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Labels, eight pixels a byte, and the network's first weights."""
+        """Return the labels, eight pixels per byte, and the network's first weights."""
         if not self._boxes:
-            self._start()  # a checkpoint of the very beginning
+            self._start()  # a checkpoint from before the run starts
         pixels = [np.asarray(self._labels[i]).ravel() > 0 for i in range(len(self._boxes))]
         packed = np.packbits(np.concatenate(pixels)) if pixels else np.empty(0, np.uint8)
         return {"labels": torch.from_numpy(packed), "first_weights": self._first_weights}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on with labels and first weights of :meth:`state_dict` from when training starts."""
+        """Restore the labels and first weights of :meth:`state_dict` when training starts."""
         self._loaded = state_dict
 
     def _start(self) -> None:
@@ -140,7 +140,10 @@ class DeepCut:
         if self._loaded is not None:
             packed, total = self._loaded["labels"].cpu().numpy(), sum(box.numel() for box in self._boxes)
             if len(packed) != (total + 7) // 8:
-                raise ValueError(f"state_dict must hold labels of {total} pixels, got {len(packed)} bytes of eight.")
+                raise ValueError(
+                    f"state_dict must have labels of {total} pixels ({(total + 7) // 8} bytes), got {len(packed)} "
+                    "bytes. Resume with the data of the checkpoint."
+                )
             pixels = torch.from_numpy(np.unpackbits(packed, count=total))
             for i, label in enumerate(pixels.split([box.numel() for box in self._boxes])):
                 self.dataset.relabel(i, label.reshape(self._boxes[i].shape))
@@ -151,13 +154,13 @@ class DeepCut:
         image, label = self.dataset.plain(0)[self.image_key], self._labels[0]
         if label.ndim != 3 or label.shape[1:] != image.shape[1:]:
             raise ValueError(
-                f"dataset must hold filled boxes (C, {', '.join(map(str, image.shape[1:]))}) under {self.label_key!r} "
-                f"(in the bundle: supervision boxes_as_masks), got the shape {tuple(label.shape)}."
+                f"dataset must have filled boxes (C, {', '.join(map(str, image.shape[1:]))}) under {self.label_key!r}, "
+                f"got the shape {tuple(label.shape)}. In the bundle, set supervision to boxes_as_masks."
             )
 
     def _start_epoch(self, engine: Engine) -> None:
         trained = engine.state.epoch - 1
-        # Not again in a run that goes on in the middle of an epoch.
+        # A run that resumes in the middle of an epoch has already relabelled at its start.
         begun = engine.state.iteration % (engine.state.epoch_length or 1)
         if trained == 0 or trained % self.interval or begun:
             return
@@ -188,7 +191,7 @@ class DeepCut:
 
 
 def _cut_to_boxes(refined: Tensor, boxes: Tensor, former: Tensor) -> Tensor:
-    """New label ``(C, H, W)`` bool: ``refined`` inside ``boxes``, and ``former`` in regions that would stay empty.
+    """Cut ``refined`` to ``boxes``, and keep ``former`` in regions that would be empty; returns ``(C, H, W)`` bool.
 
     Example:
         >>> boxes = torch.tensor([[[True, True, False, True, True]]])

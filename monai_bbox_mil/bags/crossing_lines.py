@@ -64,10 +64,10 @@ def resolve_angles(angles_deg: Sequence[float]) -> tuple[float, ...]:
 class CrossingLines:
     """Positive bags: the crossing lines (2D) or crossing planes (3D) of every box.
 
-    For each ordered pair of axes ``(a, b)`` and each angle, lines run from the low to the high side of ``a`` and are
-    numbered along ``b``. With ``u`` and ``v`` a pixel's offset along ``a`` and ``b`` from the box's centre, a line is
-    the set of pixels with ``v - round(u tan(angle))`` constant, or, where ``|tan(angle)| > 1``, with
-    ``u - round(v / tan(angle))`` constant. Lines that leave the box before they reach the opposite side do not count.
+    For each ordered pair of axes ``(a, b)`` and each angle, parallel lines run from the low to the high side of ``a``.
+    Let ``u`` and ``v`` be a pixel's offsets along ``a`` and ``b`` from the centre of the box. A line is the set of
+    pixels with the same ``v - round(u tan(angle))``. A steep line, with ``|tan(angle)| > 1``, is the set of pixels with
+    the same ``u - round(v / tan(angle))``. Lines that leave the box before they reach the opposite side are left out.
     In 3D a line of the plane ``(a, b)`` is extruded through the box along the third axis.
 
     Near the sides of a loose box, lines may miss the object. With a ``core`` below 1, only the middle lines of each

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What is learned or scored while an engine runs: Ignite handlers that :mod:`monai.handlers` lacks."""
+"""Ignite handlers that :mod:`monai.handlers` lacks: they learn or score while an engine runs."""
 
 from monai_bbox_mil.handlers.barrier_schedule import BarrierSchedule
 from monai_bbox_mil.handlers.case_report import CaseReport

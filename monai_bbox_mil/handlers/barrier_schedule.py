@@ -17,16 +17,16 @@ __all__ = ["BarrierSchedule"]
 class BarrierSchedule:
     """Multiply a loss's ``t`` by ``factor`` each epoch: ``t = t0 * factor ** (epoch - 1)``, at most ``1e12``.
 
-    ``t0`` is the ``t`` that the loss has when the handler is made. All else follows from the engine's epoch, so that a
-    resumed run goes on where it was left. What shares the loss object, such as an evaluator's validation loss, shares
-    ``t``; a loss at one epoch is then not to be compared with that at another.
+    ``t0`` is the ``t`` of the loss when the handler is created. Everything else follows from the engine's epoch, so a
+    resumed run continues where it stopped. Anything that shares the loss object, such as an evaluator's validation
+    loss, also shares ``t``. Do not compare its values between epochs.
 
     Args:
-        loss: such as :class:`~monai_bbox_mil.losses.GlobalConstraintLoss`.
-        factor: growth of ``t`` an epoch, at least 1.
+        loss: loss with an attribute ``t``, such as :class:`~monai_bbox_mil.losses.GlobalConstraintLoss`.
+        factor: growth of ``t`` per epoch, at least 1.
 
     Raises:
-        ValueError: when the loss has no positive number ``t``, or ``factor`` is out of range.
+        ValueError: if the loss has no positive number ``t``, or ``factor`` is out of range.
 
     Example:
         >>> from monai_bbox_mil.losses import GlobalConstraintLoss
@@ -41,8 +41,8 @@ class BarrierSchedule:
         t0 = getattr(loss, "t", None)
         if not isinstance(t0, (int, float)) or not t0 > 0:
             raise ValueError(
-                f"loss must have an attribute t, a number greater than 0, as GlobalConstraintLoss has; "
-                f"got {type(loss).__name__} {f'with t = {t0}' if isinstance(t0, (int, float)) else 'without one'}."
+                "loss must have an attribute t greater than 0, as GlobalConstraintLoss does, got "
+                f"{type(loss).__name__} {f'with t = {t0}' if isinstance(t0, (int, float)) else 'without a number t'}."
             )
         if not 1 <= factor < math.inf:
             raise ValueError(f"factor must be a finite number of at least 1, got {factor}.")
@@ -56,6 +56,6 @@ class BarrierSchedule:
 
     def _set(self, engine: Engine) -> None:
         steps = engine.state.epoch - 1
-        # Asked in logarithms, because a power beyond the largest float raises an error.
+        # Compare logarithms, because a power beyond the largest float raises an error.
         in_range = steps * math.log(self.factor) < math.log(MAX_T / self.t0)
         self.loss.t = self.t0 * self.factor**steps if in_range else MAX_T

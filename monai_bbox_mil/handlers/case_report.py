@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of each case as CSV, and pictures of the best, the median and the worst."""
+"""Scores of each case as CSV, and pictures of the best, the median and the worst case."""
 
 from __future__ import annotations
 
@@ -40,29 +40,32 @@ _Value = TypeVar("_Value")
 class CaseReport:
     """Score each volume at its own resolution and write ``cases.csv``, ``summary.csv`` and ``cases.png``.
 
-    For each case and class: 3D Dice (1 where both are empty), 95 % Hausdorff distance in mm (undefined where either is
-    empty, and left blank) and the IoU of predicted and given box regions. Without masks only the last.
+    The scores of each case and class are the 3D Dice (1 where both masks are empty), the 95 % Hausdorff distance in mm
+    (blank where either mask is empty) and the IoU of the predicted and the given box regions. Without masks there is
+    only the IoU.
 
-    Reads, for each case, ``original`` (the image as loaded), ``label`` (its box tensor ``(N, 7)``), ``pred``
-    (``(C, H, W, Z)``, binary, geometry of ``original``) and, where there is one, ``mask`` (``(C, H, W, Z)``).
+    The handler reads, for each case, ``original`` (the image as loaded), ``label`` (its box tensor ``(N, 7)``),
+    ``pred`` (``(C, H, W, Z)``, binary, with the geometry of ``original``) and, if present, ``mask``
+    (``(C, H, W, Z)``).
 
-    A case is an item of the data list. It is named by its image's file, preceded by as many folders as tell it from the
-    others, and followed by its mask's name, or by a number, where several items share the image.
+    A case is an item of the data list. Its name is the file name of its image, preceded by as many folders as are
+    needed to make it unique. If several items share the image, the mask's name or a number follows.
 
     Args:
         output_dir: folder for the three files.
-        class_names: one per channel, no two of them the same.
-        threshold: recorded beside the scores.
+        class_names: names of the channels, all different.
+        threshold: threshold or thresholds to record beside the scores.
         slice_dim: axis along which the given boxes were drawn slice by slice; ``None`` for boxes of whole volumes.
-        num_pictures: rows of the picture grid.
-        name: logger's name; the engine's when ``None``.
-        keep_pictures: whether to write the slice that shows most of each case as arrays too, to ``pictures.npz``; see
-            :func:`~monai_bbox_mil.visualize.load_pictures`.
-        images: paths of all images of the data list, of several files of one image the list of them. With them a case
-            has the same name whichever other images are evaluated. Without it, names distinguish only those that are.
+        num_pictures: number of rows of the picture grid.
+        name: name of the logger; ``None`` for the engine's logger.
+        keep_pictures: whether to also save, for each case, the slice that shows most of the object to ``pictures.npz``,
+            see :func:`~monai_bbox_mil.visualize.load_pictures`.
+        images: paths of all images in the data list; for an image of several files, a list of paths. With them, a
+            case has the same name whichever images are evaluated. Without them, names are unique only among the
+            evaluated images.
 
     Raises:
-        ValueError: when two class names are the same.
+        ValueError: if two class names are the same.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class CaseReport:
 
     def _start(self) -> None:
         self._rows, self._pictures = [], {}
-        # Which pictures are shown is known at the end; until then they lie on disk, or memory would grow.
+        # Which pictures to show is known only at the end. Until then they are on disk, to save memory.
         self._scratch = TemporaryDirectory(prefix="case_report_")
 
     def _add(self, engine: Engine) -> None:
@@ -110,7 +113,7 @@ class CaseReport:
                 "_image": _path(case["original"]),
                 "_mask": _path(case.get("mask")),
             }
-            # Samplers give each process every so-many-th item of the data list.
+            # With n processes, samplers give each process every n-th item of the data list.
             known["_order"] = (len(self._pictures), rank)
             self._rows += [{**known, **row} for row in self._score(case)]
             path = Path(self._scratch.name, f"{len(self._pictures)}.npz")
@@ -120,14 +123,18 @@ class CaseReport:
     def _score(self, case: Mapping[str, Any]) -> list[dict[str, Any]]:
         pred = case["pred"].as_subclass(Tensor).cpu()
         if len(pred) != len(self.class_names):
-            raise ValueError(f"class_names {self.class_names} must name the {len(pred)} channels of pred.")
+            raise ValueError(
+                f"class_names must have one name per channel of pred ({len(pred)}), got {self.class_names}."
+            )
         scores = {"box_iou": box_region_iou(pred, case["label"], self.slice_dim)}
         mask = case.get("mask")
         if mask is not None:
             mask = mask.as_subclass(Tensor).cpu()
             if mask.shape != pred.shape:
                 name = _path(case["original"])
-                raise ValueError(f"{name}: mask {tuple(mask.shape)} and pred {tuple(pred.shape)} differ.")
+                raise ValueError(
+                    f"{name}: mask must have the shape of pred {tuple(pred.shape)}, got {tuple(mask.shape)}."
+                )
             scores["dice"] = compute_dice(pred[None], mask[None], include_background=True, ignore_empty=False)[0]
             scores["hd95_mm"] = _hausdorff_95(pred, mask, affine_to_spacing(case["original"].affine).tolist())
         patient = case.get("patient")
@@ -144,7 +151,7 @@ class CaseReport:
         ]
 
     def _table(self) -> pd.DataFrame:
-        """Collect the scores of the cases of all processes, one row per case and class."""
+        """Collect the scores from all processes in a table with one row per case and class."""
         gathered = _gather(self._rows)
         rows = pd.DataFrame(gathered).sort_values("_order", kind="stable")
         # A distributed sampler repeats cases to even out its ranks.
@@ -190,12 +197,12 @@ class CaseReport:
 
 
 def _path(image: Any) -> str:
-    """Return the file that an image was read from; ``"image"`` if it is not known."""
+    """Return the path that an image was read from, or ``"image"`` if it is unknown."""
     return str(getattr(image, "meta", {}).get("filename_or_obj", "image"))
 
 
 def _identity(case: Mapping[str, Any]) -> str:
-    """Hash an item: the same when it comes again, another for any other item of the same image."""
+    """Compute a hash that is the same when an item is repeated, and differs between items of the same image."""
     found = hashlib.blake2b(repr((_path(case["original"]), case.get("patient"))).encode(errors="surrogatepass"))
     for key in ("original", "label", "mask"):
         if case.get(key) is not None:
@@ -206,7 +213,7 @@ def _identity(case: Mapping[str, Any]) -> str:
 
 
 def _name_cases(images: Sequence[str], masks: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Name each item by the paths of its image and mask; no two items have the same name."""
+    """Give each item a unique name made from the paths of its image and its mask."""
     names, shown = shortest_names([*others, *images]), shortest_names(masks)
     shared = Counter(names[image] for image in images)
     named = [names[i] if shared[names[i]] == 1 else f"{names[i]} ({shown[m]})" for i, m in zip(images, masks)]
@@ -220,7 +227,7 @@ def _name_cases(images: Sequence[str], masks: Sequence[str], others: Sequence[st
 
 
 def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor:
-    """Compute the 95 % Hausdorff distance in mm, ``(C,)``; NaN where it is undefined."""
+    """Compute the ``(C,)`` 95 % Hausdorff distance in mm; NaN where it is undefined."""
     if pred.shape[-1] == 1:  # the surface of a single slice is its outline
         pred, mask, spacing_mm = pred[..., 0], mask[..., 0], spacing_mm[:-1]
     with warnings.catch_warnings():
@@ -232,7 +239,7 @@ def _hausdorff_95(pred: Tensor, mask: Tensor, spacing_mm: list[float]) -> Tensor
 
 
 def _titles(order: pd.Series, places: np.ndarray) -> dict[str, str]:
-    """Return the title of each case's picture by the case's name: its rank and its score."""
+    """Make the titles of the pictures, keyed by case name: the name, the score, and whether it is best or worst."""
     score = {"dice": "Dice", "box_iou": "IoU with boxes"}[str(order.name)]
     ranks = {0: "best", len(order) - 1: "worst"} if len(order) > 1 else {}
     return {
@@ -242,7 +249,7 @@ def _titles(order: pd.Series, places: np.ndarray) -> dict[str, str]:
 
 
 def _picture(case: Mapping[str, Any]) -> CasePicture:
-    """Draw the slice that shows most of the mask or, without a mask, most of the boxes."""
+    """Make a picture of the slice with the largest area of the mask, or of the boxes if there is no mask."""
     image, boxes = case["original"], torch.as_tensor(case["label"]).as_subclass(Tensor).cpu()
     pred = case["pred"].as_subclass(Tensor).cpu().numpy()
     mask = None if case.get("mask") is None else case["mask"].as_subclass(Tensor).cpu().numpy()
@@ -253,7 +260,8 @@ def _picture(case: Mapping[str, Any]) -> CasePicture:
         area = np.array([((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])).sum().item() for b in per_slice])
     z = int(area.argmax())
     spacing_mm = affine_to_spacing(image.affine).tolist()
-    # World y grows toward the patient's front, which belongs at the top; a 2D picture has its rows from the top.
+    # Show the patient's front at the top: in the affine's world coordinates y increases toward the front. The rows of a
+    # 2D picture already start at the top.
     flat = len(np.atleast_1d(image.meta.get("spatial_shape", (0, 0, 0)))) == 2
     return CasePicture(
         title="",
@@ -267,6 +275,6 @@ def _picture(case: Mapping[str, Any]) -> CasePicture:
 
 
 def _gather(values: list[_Value]) -> list[_Value]:
-    """Gather the values of all ranks."""
+    """Gather the values of all ranks in one list."""
     gathered: Any = idist.all_gather(values)
     return [value for part in gathered for value in part]

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DeepCut: labels that start as filled boxes and are refined by the network trained on them."""
+"""DeepCut: labels that start as filled boxes and are refined by the network that is trained on them."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ __all__ = ["DeepCut"]
 
 
 class DeepCut(Relabelling):
-    """Refine the training labels at regular intervals, and restart the training on them.
+    """Refine the training labels every few epochs, and restart the training with them.
 
-    Rajchl et al., "DeepCut: Object Segmentation from Bounding Box Annotations using Convolutional Neural Networks"
-    (IEEE Transactions on Medical Imaging, 2017). The labels start as filled boxes. After every ``interval`` epochs the
-    network predicts all training slices without augmentation; ``refine`` moves the predictions to the edges of the
-    images; what of it is above 0.5 and inside the boxes is the new label. Where that leaves a box (or a group of boxes
-    that touch) without any object, the former label stays there: the box says that there is one.
+    Source: Rajchl et al., "DeepCut: Object Segmentation from Bounding Box Annotations using Convolutional Neural
+    Networks" (IEEE Transactions on Medical Imaging, 2017). The labels start as filled boxes. After every ``interval``
+    epochs the network predicts all training slices without augmentation, and ``refine`` aligns the predictions with the
+    edges of the images. The new label is every pixel above 0.5 inside the boxes. If a box (or a group of touching
+    boxes) would have no object left, it keeps its former label, because the box says that there is an object.
 
-    Then the network starts again from its first weights, so that phases differ by their labels alone and a run is
-    repeatable, and the optimizer forgets its moments. It keeps its learning rate, which belongs to the schedule: use
-    one that starts again every ``interval`` epochs, such as ``CosineAnnealingWarmRestarts``, for a decay over the whole
-    run would leave the last phases too little to learn with. :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`
-    says when all this happens, and what a checkpoint holds.
+    The network then restarts from its first weights, so that the phases differ only in their labels and a run is
+    repeatable. The optimizer's moments are reset, but its learning rate belongs to the scheduler. Use a schedule that
+    restarts every ``interval`` epochs, such as ``CosineAnnealingWarmRestarts``: with a decay over the whole run, the
+    last phases would have too small a learning rate. For when this happens and what a checkpoint holds, see
+    :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
 
     Args:
-        dataset: the training slices: a :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its
-            ``plain``, ``allow_relabelling`` and ``relabel``. ``image`` is ``(channels, H, W)``, the label the filled
-            boxes ``(C, H, W)``, each class in its own channel.
-        network: gives logits ``(B, C, H, W)``.
-        optimizer: of the network's training.
-        refine: from probabilities ``(C, H, W)`` and image ``(channels, H, W)``, on the CPU, to refined probabilities;
-            a :class:`~monai_bbox_mil.transforms.DenseCRF` when ``None``.
-        interval: epochs between relabellings.
-        options: of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
+        dataset: the training slices, a :class:`~monai_bbox_mil.data.SliceDataset` or another data set with its methods
+            ``plain``, ``allow_relabelling`` and ``relabel``. The image is ``(channels, H, W)``, and the label is filled
+            boxes ``(C, H, W)`` with one channel per class.
+        network: network that returns logits ``(B, C, H, W)``.
+        optimizer: optimizer of the network.
+        refine: function from probabilities ``(C, H, W)`` and an image ``(channels, H, W)``, both on the CPU, to refined
+            probabilities; ``None`` for a :class:`~monai_bbox_mil.transforms.DenseCRF`.
+        interval: number of epochs between relabellings.
+        options: further options of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
 
     Raises:
-        ValueError: for an interval or batch size below 1; when training starts, for labels that are not filled boxes of
-            the image's size; for the state of other data.
+        ValueError: if the interval or the batch size is below 1. When training starts: if the labels are not filled
+            boxes of the image's size, or a loaded state belongs to other data.
     """
 
     checkpoint_name = "deepcut"  # see monai_bbox_mil.runs.complete_checkpoint
@@ -64,15 +64,15 @@ class DeepCut(Relabelling):
     ) -> None:
         super().__init__(dataset, network, optimizer, interval, **options)
         self.refine = DenseCRF() if refine is None else refine
-        self._boxes: list[Tensor] = []  # the first labels: filled boxes, bool
+        self._boxes: list[Tensor] = []  # the first labels, which are filled boxes, as bool
 
     def _prepare(self) -> SharedLabels:
         labels = self.dataset.allow_relabelling(self.label_key)
         image, label = self.dataset.plain(0)[self.image_key], labels[0]
         if label.ndim != 3 or label.shape[1:] != image.shape[1:]:
             raise ValueError(
-                f"dataset must hold filled boxes (C, {', '.join(map(str, image.shape[1:]))}) under {self.label_key!r} "
-                f"(in the bundle: supervision boxes_as_masks), got the shape {tuple(label.shape)}."
+                f"dataset must have filled boxes (C, {', '.join(map(str, image.shape[1:]))}) under {self.label_key!r}, "
+                f"got the shape {tuple(label.shape)}. In the bundle, set supervision to boxes_as_masks."
             )
         self._boxes = [labels[i] > 0 for i in range(len(self.dataset))]
         return labels
@@ -90,7 +90,7 @@ class DeepCut(Relabelling):
 
 
 def _cut_to_boxes(refined: Tensor, boxes: Tensor, former: Tensor) -> Tensor:
-    """Combine ``refined`` inside ``boxes`` with ``former`` in regions that would be empty, ``(C, H, W)`` bool.
+    """Cut ``refined`` to ``boxes``, and keep ``former`` in regions that would be empty; returns ``(C, H, W)`` bool.
 
     Example:
         >>> boxes = torch.tensor([[[True, True, False, True, True]]])

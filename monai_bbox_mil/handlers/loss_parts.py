@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The terms of a loss as metrics of the trainer."""
+"""Logging of the terms of a loss as metrics of the trainer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["LossParts"]
 
 
 class LossParts:
-    """Put the epoch's mean of each of a loss's ``parts`` into ``engine.state.metrics``, for logs and TensorBoard.
+    """Put each epoch's means of a loss's ``parts`` into ``engine.state.metrics``, for logs and TensorBoard.
 
-    A loss without ``parts`` (MONAI's own) is left alone, so that one configuration serves both. In a checkpoint
-    (``save_dict``) the handler keeps the sums of an epoch that has begun.
+    A loss without ``parts``, such as MONAI's, adds no metrics, so the same configuration works with both. In a
+    checkpoint (``save_dict``) the handler stores the sums of an unfinished epoch.
 
     Args:
-        loss: such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
-        prefix: put before each part's name.
+        loss: loss with an attribute ``parts``, such as :class:`~monai_bbox_mil.losses.GeneralizedMILLoss`.
+        prefix: prefix of the metrics' names.
 
     Example:
         >>> from monai_bbox_mil.losses import GeneralizedMILLoss
@@ -48,20 +48,20 @@ class LossParts:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        # A part that the loss no longer has would be logged for ever with its last value.
+        # Otherwise a part that the loss no longer has would be logged with its last value in every later epoch.
         for name in self._names:
             engine.state.metrics.pop(name, None)
         self._names = []
         length = engine.state.epoch_length
-        if not length or engine.state.iteration % length == 0:  # else the run goes on in the middle of an epoch
+        if not length or engine.state.iteration % length == 0:  # otherwise the run resumes in the middle of an epoch
             self._sums, self._count = {}, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums over the epoch so far and the number of steps."""
+        """Return the sums over the epoch so far, and the number of steps."""
         return {"sums": dict(self._sums), "count": self._count}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on with the sums of :meth:`state_dict`."""
+        """Continue with the sums of :meth:`state_dict`."""
         self._sums, self._count = dict(state_dict["sums"]), state_dict["count"]
 
     def _add(self) -> None:

@@ -16,27 +16,27 @@ __all__ = ["MeanTeacher"]
 
 
 class MeanTeacher:
-    """Before each step of training, show a loss what the mean of the network's recent weights predicts.
+    """Give a loss, before each training step, the prediction of a teacher with the network's mean recent weights.
 
-    Tarvainen & Valpola, "Mean teachers are better role models" (NeurIPS 2017). The mean is that of ignite's
-    ``EMAHandler``, whose ``momentum`` falls to its final value over the first steps; from epoch ``start_epoch`` + 1 on
-    the teacher predicts each batch, without gradient and in evaluation mode, and its logits become ``loss.teacher``
-    (see :class:`~monai_bbox_mil.losses.BoxSelfTrainingLoss`). Before that the box loss is alone: a teacher that has not
-    yet found the objects would teach what it happens to see.
+    Source: Tarvainen & Valpola, "Mean teachers are better role models" (NeurIPS 2017). Ignite's ``EMAHandler`` computes
+    the mean; its ``momentum`` falls to its final value over the first steps. From epoch ``start_epoch`` + 1 on, the
+    teacher predicts each batch without gradient and in evaluation mode, and its logits become ``loss.teacher`` (see
+    :class:`~monai_bbox_mil.losses.BoxSelfTrainingLoss`). Before that epoch the box loss is used alone, because a
+    teacher that has not found the objects yet would teach its own mistakes.
 
-    In a checkpoint (``save_dict``) the handler keeps the teacher's weights; the momentum follows from the number of the
-    step. With several processes each has the same teacher, of its own.
+    In a checkpoint (``save_dict``) the handler stores the teacher's weights; the momentum follows from the number of
+    the step. With several processes, each has its own copy of the same teacher.
 
     Args:
-        network: gives logits ``(B, C, *spatial)``.
-        loss: whose ``teacher`` is set.
-        start_epoch: epochs without a teacher.
+        network: network that returns logits ``(B, C, *spatial)``.
+        loss: loss with an attribute ``teacher`` to set.
+        start_epoch: number of epochs without a teacher.
         momentum: share of the network's weights that goes into the mean at each step.
-        momentum_warmup: the same at the first step.
-        warmup_iters: steps in which the one becomes the other.
+        momentum_warmup: the same share at the first step.
+        warmup_iters: number of steps over which ``momentum_warmup`` changes to ``momentum``.
 
     Raises:
-        ValueError: for a loss that knows no teacher, or a negative ``start_epoch``.
+        ValueError: if the loss has no attribute ``teacher``, or ``start_epoch`` is negative.
 
     Example:
         >>> from monai.networks.nets import BasicUNet
@@ -57,7 +57,9 @@ class MeanTeacher:
         warmup_iters: int = 100,
     ) -> None:
         if not hasattr(loss, "teacher"):
-            raise ValueError(f"loss must have an attribute 'teacher', as BoxSelfTrainingLoss has, got {type(loss)}.")
+            raise ValueError(
+                f"loss must have an attribute 'teacher', got {type(loss).__name__}. Wrap it: BoxSelfTrainingLoss(loss)."
+            )
         if start_epoch < 0:
             raise ValueError(f"start_epoch must be at least 0, got {start_epoch}.")
         self.loss = loss
@@ -75,11 +77,11 @@ class MeanTeacher:
         return self.mean.ema_model.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the weights of :meth:`state_dict`."""
+        """Load the weights of :meth:`state_dict`."""
         self.mean.ema_model.load_state_dict(state_dict)
 
     def _go_on(self, engine: Engine) -> None:
-        # ignite's schedule counts the steps of this process; its momentum would warm up again in a resumed run.
+        # ignite's scheduler counts only the steps of this process, so its momentum would warm up again after a resume.
         if isinstance(scheduler := self.mean.momentum_scheduler, BaseParamScheduler):
             scheduler.event_index = engine.state.iteration
 
@@ -89,6 +91,6 @@ class MeanTeacher:
             return
         options = {"non_blocking": engine.non_blocking, **engine.to_kwargs}
         inputs = engine.prepare_batch(engine.state.batch, engine.state.device, **options)[0]
-        # On a CPU autocast, if any, is around the whole run; this one is what the engine's own step does.
+        # Use the same CUDA autocast as the engine's own step. On a CPU, autocast, if any, surrounds the whole run.
         with torch.autocast("cuda", enabled=engine.amp or torch.is_autocast_enabled("cuda")):
             self.loss.teacher = engine.inferer(inputs, self.mean.ema_model)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Choice of the prediction's threshold from the boxes of the validation images."""
+"""Calibration of the prediction's threshold with the boxes of the validation images."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["ThresholdCalibrator"]
 
 
 class ThresholdCalibrator:
-    """Find, for each class, the threshold at which predictions and given boxes agree best, and save it.
+    """Find the threshold for each class at which predictions and given boxes agree best, and save it.
 
-    No mask is read. At the end of the engine's run a JSON file holds ``threshold`` (one per class), all ``thresholds``
-    tried, their mean ``box_iou`` and the number of images; ``engine.state.metrics`` gets the best box IoU, its mean
-    over the classes.
+    This needs no masks. At the end of the engine's run, the handler writes a JSON file with ``threshold`` (one per
+    class), all candidate ``thresholds``, their mean ``box_iou`` and the number of images. It puts the best box IoU,
+    averaged over the classes, into ``engine.state.metrics["box_iou"]``.
 
-    A class whose predictions meet no given box at any threshold, such as one that no image holds, keeps 0.5 and is not
-    calibrated: the file says so in ``calibrated`` (one per class), and in ``calibrated_from``, which is ``"boxes"`` or,
-    where no class is calibrated, ``"nothing"``.
+    If the predictions of a class meet no given box at any threshold, for example because the class is in no image, the
+    class gets 0.5 and is not calibrated. The file's ``calibrated`` (one per class) says so. ``calibrated_from`` is
+    ``"boxes"``, or ``"nothing"`` if no class is calibrated.
 
     Args:
         path: file to write, see :func:`monai_bbox_mil.metrics.load_threshold`.
         thresholds: candidates in ``(0, 1)``.
-        output_transform: from the engine's output to a batch (or list) of probabilities ``(C, *spatial)`` and of box
-            tensors; ``pred`` and ``label`` as they are when ``None``.
-        name: logger's name; the engine's when ``None``.
+        output_transform: function from the engine's output to a batch (or list) of probabilities ``(C, *spatial)`` and
+            one of box tensors; ``None`` to take ``pred`` and ``label``.
+        name: name of the logger; ``None`` for the engine's logger.
         slice_dim: axis along which volumes were boxed slice by slice; see :class:`.BoxIoUMetric`.
     """
 
@@ -89,7 +89,7 @@ class ThresholdCalibrator:
         if not all(calibrated):
             missing = [channel for channel, known in enumerate(calibrated) if not known]
             logger.warning(
-                f"Threshold not calibrated for {len(missing)} of {len(calibrated)} classes (channels {missing}): at no "
-                f"threshold does a prediction meet a given box in the {num_images} images. It is 0.5 there; saved to "
-                f"{self.path}"
+                f"Threshold not calibrated for {len(missing)} of {len(calibrated)} classes (channels {missing}): their "
+                f"predictions meet no given box in the {num_images} images at any threshold. Their threshold is 0.5; "
+                f"saved to {self.path}"
             )

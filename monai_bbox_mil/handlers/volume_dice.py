@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""3D Dice of volumes whose slices pass by one after another, for the curves of a training."""
+"""3D Dice of volumes that are predicted slice by slice, for training curves."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ __all__ = ["VolumeDice"]
 class VolumeDice:
     """Put the mean 3D Dice over volumes and classes into ``engine.state.metrics``, at the network's resolution.
 
-    Reads ``mask`` ``(B, C, *spatial)`` and ``volume_index`` ``(B,)`` from the batch, as
-    :class:`~monai_bbox_mil.data.SliceDataset` gives them, and the logits ``pred`` ``(B, C, *spatial)`` from the output.
-    A volume whose class is neither there nor predicted scores 1. Without masks there is no metric. It is meant for
-    curves: list it before the handlers that log, and choose nothing by it in a training from boxes.
+    The handler reads ``mask`` ``(B, C, *spatial)`` and ``volume_index`` ``(B,)`` from the batch, as
+    :class:`~monai_bbox_mil.data.SliceDataset` provides them, and the logits ``pred`` ``(B, C, *spatial)`` from the
+    output. A volume in which a class is neither present nor predicted scores 1. Without masks there is no metric. The
+    metric is for curves only: list the handler before those that log, and do not use it to select models when training
+    from boxes.
 
     Args:
-        threshold: probability at or above which a pixel counts as predicted.
+        threshold: probability at or above which a pixel is predicted.
         metric_name: key of the metric.
+
+    Raises:
+        ValueError: if the threshold is outside ``[0, 1]``.
 
     Example:
         >>> mask = torch.zeros(2, 1, 4, 4)
@@ -61,7 +65,7 @@ class VolumeDice:
         pred = output["pred"].detach().as_subclass(Tensor)  # type: ignore[index]
         mask = batch["mask"].as_subclass(Tensor).to(pred.device).flatten(2) > 0  # type: ignore[index]
         found = (pred.float().sigmoid() >= self.threshold).flatten(2)
-        # (B, C, 2): voxels that agree, and voxels of both
+        # (B, C, 2): voxels in the intersection, and voxels of prediction plus mask
         counts = torch.stack([(found & mask).sum(2), found.sum(2) + mask.sum(2)], dim=-1).cpu()
         _add_up(self._counts, zip(batch["volume_index"].tolist(), counts))  # type: ignore[index]
 
@@ -74,7 +78,7 @@ class VolumeDice:
 
 
 def _add_up_ranks(counts: dict[int, Tensor]) -> dict[int, Tensor]:
-    """Add up the counts of each volume from all processes, whose samplers distribute the slices."""
+    """Add up the counts of each volume over all processes, each of which predicted some of its slices."""
     gathered: Any = idist.all_gather(counts)
     total: dict[int, Tensor] = {}
     for part in gathered:

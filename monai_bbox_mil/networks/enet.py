@@ -218,7 +218,7 @@ class ENet(nn.Module):
 
     @staticmethod
     def _context(channels: int, low: float, high: float) -> list[nn.Module]:
-        """Build the seven bottlenecks that stages 2 and 3 share."""
+        """Make the seven bottlenecks that stages 2 and 3 have in common."""
         return [
             _ENetBottleneck(channels, channels, high),
             _ENetBottleneck(channels, channels, low, dilation=2),

@@ -16,7 +16,7 @@ TARGET = torch.tensor([[[1.0, 1, 4, 4, 0]]])
 
 
 def run(loss, epochs, start=0, factor=1.1):
-    """Values of ``t`` at the iterations of a run of two batches an epoch that goes on after epoch ``start``."""
+    """Continue a run after epoch ``start``, two batches per epoch, and return the values of ``t`` at its iterations."""
     seen = []
 
     def step(engine, _):
@@ -24,7 +24,7 @@ def run(loss, epochs, start=0, factor=1.1):
         seen.append(loss.t)
 
     engine = Engine(step)
-    # A checkpoint is loaded when the run has begun, after the handler was made.
+    # Like a checkpoint loader, set the epoch when the run starts, after the handler was created.
     engine.add_event_handler(Events.STARTED, lambda: setattr(engine.state, "epoch", start))
     BarrierSchedule(loss, factor).attach(engine)
     engine.run([0, 1], max_epochs=epochs)
@@ -35,11 +35,11 @@ def test_t_grows_from_epoch_to_epoch():
     assert run(GlobalConstraintLoss(t=5.0), 3) == pytest.approx([5, 5, 5.5, 5.5, 6.05, 6.05])
 
 
-def test_the_first_epoch_has_the_loss_own_t():
+def test_the_first_epoch_uses_the_initial_t():
     assert run(GlobalConstraintLoss(t=0.3), 1) == [0.3, 0.3]
 
 
-def test_a_resumed_run_goes_on_where_it_was_left():
+def test_a_resumed_run_continues_where_it_stopped():
     whole = run(GlobalConstraintLoss(), 5)
     assert run(GlobalConstraintLoss(), 5, start=3) == whole[2 * 3 :]
 
@@ -54,16 +54,16 @@ def test_a_long_run_keeps_a_finite_loss(start):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (DiceLoss(), "loss must have an attribute t, a number greater than 0, .*; got DiceLoss without one"),
-        (torch.zeros(()), "got Tensor without one"),  # whose t is a method
+        (DiceLoss(), "loss must have an attribute t greater than 0, .* got DiceLoss without a number t"),
+        (torch.zeros(()), "got Tensor without a number t"),  # whose t is a method
     ],
 )
-def test_a_loss_without_t_is_told(loss, message):
+def test_a_loss_without_t_raises(loss, message):
     with pytest.raises(ValueError, match=message):
         BarrierSchedule(loss)
 
 
-def test_a_t_out_of_range_is_told():
+def test_a_t_out_of_range_raises():
     loss = GlobalConstraintLoss()
     loss.t = 0.0
     with pytest.raises(ValueError, match="got GlobalConstraintLoss with t = 0.0"):
@@ -71,6 +71,6 @@ def test_a_t_out_of_range_is_told():
 
 
 @pytest.mark.parametrize("factor", [0.9, math.inf, math.nan])
-def test_a_factor_out_of_range_is_told(factor):
+def test_a_factor_out_of_range_raises(factor):
     with pytest.raises(ValueError, match=f"factor must be a finite number of at least 1, got {factor}"):
         BarrierSchedule(GlobalConstraintLoss(), factor)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every item of a data list is a case of its own in tables and pictures, whatever its files are called."""
+"""Every item of a data list is a separate case in tables and pictures, whatever its files are called."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = ["case", "patient", "class"]
 
 
 def case(image, rows, mask=None, **item):
-    """A prediction of some rows of a square of four; with a mask's file, its ground truth is that square."""
+    """Make a prediction of some rows of a 4x4 square; with a mask's file, the ground truth is that square."""
     original = MetaTensor(torch.rand(1, 12, 12, 2), meta={"filename_or_obj": image})
     square, pred = torch.zeros(1, 12, 12, 2), torch.zeros(1, 12, 12, 2)
     square[0, 2:6, 2:6, 1], pred[0, 2 : 2 + rows, 2:6, 1] = 1, 1
@@ -58,17 +58,17 @@ def report(cases, folder, class_names=("organ",), **options):
         (["/d/a.v1.nii.gz", "/d/a.v2.nii.gz"], ["a.v1", "a.v2"]),
     ],
 )
-def test_names_are_the_shortest_that_differ(paths, names):
+def test_names_are_the_shortest_unique_ones(paths, names):
     for order in permutations(range(len(paths))):
         assert list(shortest_names([paths[i] for i in order]).values()) == [names[i] for i in order]
 
 
-def test_one_file_spelt_in_two_ways_has_one_name():
+def test_one_file_written_as_two_paths_has_one_name():
     assert list(shortest_names(["/d/a.nii", "/d/../d/a.nii", "/d/a.nii"]).values()) == ["a", "a"]
 
 
-def test_images_of_one_name_are_all_scored(tmp_path):
-    """Of 4, 3 and 2 of 4 rows the box IoU is 1, 3/4 and 1/2."""
+def test_images_with_the_same_file_name_are_all_scored(tmp_path):
+    """Predict 4, 3 and 2 of 4 rows: the box IoUs are 1, 3/4 and 1/2."""
     found = report([case(f"data/p{i}/image.nii.gz", 4 - i, patient=f"q{i}") for i in range(3)], tmp_path)
     assert found["case"].tolist() == ["p0/image", "p1/image", "p2/image"]
     assert found["patient"].tolist() == ["q0", "q1", "q2"]
@@ -80,8 +80,8 @@ def test_images_of_one_name_are_all_scored(tmp_path):
     }  # fmt: skip
 
 
-def test_items_that_share_an_image_are_told_apart(tmp_path):
-    """By their masks where these have names of their own, else by a number in the order of the data list."""
+def test_items_that_share_an_image_have_different_names(tmp_path):
+    """Use the masks' names if they differ, and otherwise a number in the order of the data list."""
     masks = [case("d/a.nii", 4 - i, mask=f"d/reader{i}.nii", patient="a") for i in range(2)]
     for i, (_, outputs) in enumerate(masks):
         outputs["label"][0, 4] += i
@@ -94,13 +94,13 @@ def test_items_that_share_an_image_are_told_apart(tmp_path):
     assert found["box_iou"].tolist() == [1, 0.6, 1, 1, 0.5]
 
 
-def test_an_item_that_comes_again_counts_once(tmp_path):
-    """As a distributed sampler has it, which evens out its processes."""
+def test_a_repeated_item_is_reported_once(tmp_path):
+    """A distributed sampler repeats items so that all processes get the same number."""
     first, second = case("d/a.nii", 4, patient="a"), case("d/b.nii", 3, patient="b")
     assert report([first, second, first], tmp_path)["case"].tolist() == ["a", "b"]
 
 
-def test_a_case_keeps_its_name_whatever_else_is_evaluated(tmp_path):
+def test_a_case_has_the_same_name_whatever_else_is_evaluated(tmp_path):
     images = ["d/p1/i.nii", ["d/p2/i.nii", "d/p2/other.nii"]]
     assert report([case("d/p2/i.nii", 4)], tmp_path, images=images)["case"].tolist() == ["p2/i"]
 
@@ -117,7 +117,7 @@ def test_names_that_look_like_something_else_survive(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names of files are texts there")
-def test_a_name_that_is_no_utf8_is_shown_by_its_bytes(tmp_path, caplog):
+def test_a_name_that_is_not_utf8_is_shown_as_bytes(tmp_path, caplog):
     name = os.fsdecode(b"va\xff")
     with caplog.at_level("INFO"):
         found = report([case(f"d/{name}.nii", 4, patient=name)], tmp_path, name="report")
@@ -126,18 +126,18 @@ def test_a_name_that_is_no_utf8_is_shown_by_its_bytes(tmp_path, caplog):
     caplog.text.encode("utf-8")
 
 
-def test_patients_that_are_numbers_are_written_as_such(tmp_path):
+def test_patients_that_are_numbers_are_written_as_numbers(tmp_path):
     found = report([case(f"d/{p}.nii", 4, patient=p) for p in (torch.tensor(7), 12)], tmp_path)
     assert found["patient"].tolist() == ["12", "7"]
 
 
-def test_classes_of_one_name_are_refused(tmp_path):
+def test_classes_with_the_same_name_raise(tmp_path):
     with pytest.raises(ValueError, match=r"class_names must differ from each other, got \['a', 'a'\]"):
         CaseReport(tmp_path, ["a", "a"])
 
 
-def test_dollars_in_names_are_drawn_as_they_are(tmp_path):
-    """As a formula the first could not be drawn at all, and the second would be narrower than its text."""
+def test_dollar_signs_in_names_are_drawn_literally(tmp_path):
+    """As formulas, the first name could not be drawn at all, and the second would be narrower than its text."""
     region = np.zeros((1, 20, 20), dtype=np.uint8)
     region[0, 4:9, 4:9] = 1
     shown = CasePicture("", np.random.rand(20, 20), np.array([[4, 4, 9, 9, 0]]), region, region)

@@ -20,7 +20,7 @@ BOX = (slice(2, 9), slice(3, 8))
 
 
 def disc_slices(**options):
-    """A volume whose first channel of boxes is filled in every slice, whose second only in the last."""
+    """Make a volume whose first channel has a filled box in every slice, and whose second only in the last slice."""
     image = torch.rand(1, SIZE, SIZE, SLICES)
     label = torch.zeros(2, SIZE, SIZE, SLICES, dtype=torch.uint8)
     label[0][BOX] = 1
@@ -29,7 +29,7 @@ def disc_slices(**options):
 
 
 class Run:
-    """A trainer of a tiny network with DeepCut attached, and what its parts looked like at each step."""
+    """A trainer of a tiny network with DeepCut attached, which records the state of its parts at each step."""
 
     def __init__(self, epochs, slices=None, refine=None, loader=(), saver=None, resume=None, **options):
         torch.manual_seed(3)
@@ -87,27 +87,27 @@ class Run:
 
 
 def middle(prob, image):
-    """Everything in rows 4 and 5, whatever the prediction."""
+    """Return 1 in rows 4 and 5 and 0 elsewhere, whatever the prediction."""
     refined = torch.zeros_like(prob)
     refined[:, 4:6] = 0.9
     return refined
 
 
-def test_labels_follow_every_interval_but_not_the_last_epoch():
+def test_labels_change_after_every_interval_but_not_after_the_last_epoch():
     run = Run(epochs=4, interval=2).run()
     filled = torch.stack([run.slices.volumes[0]["label"][..., z] for z in range(SLICES)])
     for epoch in (1, 2):
         assert torch.equal(run.labels(epoch), filled)
     expected = torch.zeros_like(filled)
     expected[:, 0, 4:6, 3:8] = 1  # cut to the box
-    expected[-1, 1, 10:12, 10:12] = 1  # nothing found in this box: the former label stays
+    expected[-1, 1, 10:12, 10:12] = 1  # nothing found in this box, so the former label stays
     for epoch in (3, 4):
         assert torch.equal(run.labels(epoch), expected)
     assert {epoch for epoch, *_ in run.refined} == {3}
     assert len(run.refined) == SLICES
 
 
-def test_the_network_starts_anew_and_the_optimizer_forgets():
+def test_the_network_restarts_and_the_optimizer_is_reset():
     run = Run(epochs=3, interval=1).run()
     for epoch in (2, 3):
         weights, moments = run.first_step(epoch)
@@ -122,7 +122,7 @@ def test_the_network_starts_anew_and_the_optimizer_forgets():
     assert goes_on.labels(2).sum() < goes_on.labels(1).sum()
 
 
-def test_the_prediction_is_the_trained_networks_without_augmentation():
+def test_labels_come_from_the_trained_network_without_augmentation():
     slices = disc_slices(slice_transform=RandFlipd(["image", "label"], prob=1.0, spatial_axis=0))
     run = Run(epochs=2, interval=1, slices=slices, restart=False, batch_size=3)
     run.run()
@@ -135,13 +135,13 @@ def test_the_prediction_is_the_trained_networks_without_augmentation():
 
 
 @pytest.mark.parametrize("persistent", [False, True])
-def test_workers_hand_out_the_new_labels(persistent):
+def test_workers_load_the_new_labels(persistent):
     run = Run(epochs=2, interval=1, loader={"num_workers": 1, "persistent_workers": persistent}).run()
     assert torch.equal(run.labels(2), Run(epochs=2, interval=1).run().labels(2))
     assert not torch.equal(run.labels(1), run.labels(2))
 
 
-def test_boxes_that_touch_keep_their_label_only_when_all_is_empty():
+def test_touching_boxes_keep_their_label_only_if_all_are_empty():
     label = torch.zeros(1, SIZE, SIZE, 1)
     label[0, 0:6, 0:3] = label[0, 0:3, 2:6] = label[0, 8:11, 8:11] = 1
     slices = SliceDataset([{"image": torch.rand(1, SIZE, SIZE, 1), "label": label}], progress=False)
@@ -157,13 +157,13 @@ def test_boxes_that_touch_keep_their_label_only_when_all_is_empty():
     assert torch.equal(slices.plain(0)["label"][0], expected)
 
 
-def test_a_resumed_run_has_its_labels_and_first_weights(tmp_path):
+def test_a_resumed_run_restores_labels_and_first_weights(tmp_path):
     whole = Run(epochs=4, interval=2, refine=by_prediction, saver=tmp_path).run()
     for epoch in (2, 3):
         path = str(tmp_path / f"checkpoint_epoch={epoch}.pt")
         resumed = Run(epochs=4, interval=2, slices=disc_slices_as(whole), refine=by_prediction, resume=path)
         with torch.no_grad():
-            resumed.network.weight.fill_(7)  # other first weights than those of the first run
+            resumed.network.weight.fill_(7)  # differ from the first weights of the first run
         resumed.run()
         assert {e for e, _ in resumed.seen} == set(range(epoch + 1, 5))
         assert torch.equal(resumed.labels(4), whole.labels(4))
@@ -179,24 +179,24 @@ def disc_slices_as(run):
     return SliceDataset(run.slices.volumes, progress=False)
 
 
-def test_the_state_of_other_data_is_refused():
+def test_the_state_of_other_data_raises():
     run = Run(epochs=1)
     run.deepcut.load_state_dict({"labels": torch.zeros(3, dtype=torch.uint8), "first_weights": run.weights})
-    with pytest.raises(ValueError, match="state_dict must hold labels of 1440 pixels, got 3 bytes"):
+    with pytest.raises(ValueError, match=r"state_dict must have labels of 1440 pixels \(180 bytes\), got 3 bytes"):
         run.deepcut._start()
 
 
-def test_boxes_that_are_not_filled_are_told():
+def test_boxes_that_are_not_filled_raise():
     items = [{"image": torch.zeros(1, 8, 8, 2), "label": torch.tensor([[1.0, 1, 0, 4, 4, 2, 0]])}]
     run = Run(epochs=1, slices=SliceDataset(items, progress=False))
     with pytest.raises(
-        ValueError, match=r"filled boxes \(C, 8, 8\) under 'label' .*boxes_as_masks.*got the shape \(1, 5\)"
+        ValueError, match=r"filled boxes \(C, 8, 8\) under 'label', got the shape \(1, 5\).*boxes_as_masks"
     ):
         run.deepcut._start()
 
 
 @pytest.mark.parametrize("name", ["interval", "batch_size"])
-def test_numbers_below_one_are_told(name):
+def test_numbers_below_one_raise(name):
     network = torch.nn.Conv2d(1, 1, 1)
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         DeepCut(disc_slices(), network, torch.optim.SGD(network.parameters()), middle, **{name: 0})

@@ -19,7 +19,7 @@ from monai_bbox_mil.visualize import CasePicture, load_pictures, save_comparison
 
 
 def case(name, pred_rows, mask_rows=(2, 6), spacing_mm=(1.0, 2.0, 5.0)):
-    """A volume of three slices with a square in the middle one; pred and mask differ in their rows."""
+    """Make a volume of three slices with a square in the middle one; pred and mask differ in their rows."""
     affine = torch.diag(torch.tensor([*spacing_mm, 1.0], dtype=torch.float64))
     original = MetaTensor(torch.rand(1, 12, 12, 3), affine=affine, meta={"filename_or_obj": f"data/{name}.nii.gz"})
     masks = []
@@ -41,12 +41,12 @@ def run_report(cases, folder, **options):
     return engine.run(range(len(cases)))
 
 
-def test_scores_by_hand(tmp_path):
+def test_hand_computed_scores(tmp_path):
     state = run_report([case("a", (2, 6)), case("b", (2, 8)), case("c", (9, 9))], tmp_path)
     table = pd.read_csv(tmp_path / "cases.csv").set_index("case")
     assert table["dice"].tolist() == pytest.approx([1, 2 * 16 / 40, 0], abs=1e-4)
     assert table["box_iou"].tolist() == pytest.approx([1, 16 / 24, 0], abs=1e-4)
-    assert table["hd95_mm"].tolist()[:2] == pytest.approx([0, 2])  # two rows of 1 mm too many
+    assert table["hd95_mm"].tolist()[:2] == pytest.approx([0, 2])  # two extra rows of 1 mm
     assert np.isnan(table.loc["c", "hd95_mm"])
     assert table["pred_voxels"].tolist() == [16, 24, 0]
     assert table["threshold"].tolist() == [0.4] * 3
@@ -84,9 +84,11 @@ def test_single_slices_are_measured_along_their_outline(tmp_path):
     assert pd.read_csv(tmp_path / "cases.csv")["hd95_mm"].tolist() == pytest.approx([1.0])
 
 
-def test_a_prediction_of_another_size_is_told(tmp_path):
+def test_a_prediction_of_another_size_raises(tmp_path):
     inputs, outputs = case("a", (2, 6))
-    with pytest.raises(ValueError, match=r"a.nii.gz: mask \(1, 12, 12, 3\) and pred \(1, 12, 12, 2\) differ"):
+    with pytest.raises(
+        ValueError, match=r"a.nii.gz: mask must have the shape of pred \(1, 12, 12, 2\), got \(1, 12, 12, 3\)"
+    ):
         run_report([(inputs, {**outputs, "pred": outputs["pred"][..., :2]})], tmp_path)
     with pytest.raises(ValueError, match="pictures must hold at least one case"):
         save_picture_grid(tmp_path / "x.png", [], ["a"])
@@ -107,7 +109,7 @@ def test_parts_are_averaged_over_the_epoch():
     assert (metrics["train_loss_class0"] + metrics["train_loss_class1"]) / 2 == pytest.approx(sum(totals) / 2)
 
 
-def test_a_part_that_the_loss_has_no_longer_is_logged_no_longer():
+def test_a_part_that_the_loss_no_longer_has_is_no_longer_logged():
     class Changing:
         parts = {"first": torch.ones(1)}
 
@@ -121,13 +123,13 @@ def test_a_part_that_the_loss_has_no_longer_is_logged_no_longer():
     assert seen == [["train_first"], ["train_second"]]
 
 
-def test_a_loss_without_parts_is_left_alone():
+def test_a_loss_without_parts_adds_no_metrics():
     engine = Engine(lambda *_: None)
     LossParts(torch.nn.MSELoss()).attach(engine)
     assert engine.run([1]).metrics == {}
 
 
-def test_calibration_finds_the_threshold_of_best_boxes(tmp_path):
+def test_calibration_finds_the_threshold_with_the_best_boxes(tmp_path):
     prob = torch.full((2, 1, 10, 10), 0.1)
     prob[:, :, 1:8, 1:8] = 0.3
     prob[:, :, 2:6, 2:6] = 0.42
@@ -142,8 +144,8 @@ def test_calibration_finds_the_threshold_of_best_boxes(tmp_path):
     assert state.metrics["box_iou"] == 1
 
 
-def test_what_was_calibrated_on_nothing_is_not_called_calibrated(tmp_path, caplog):
-    """Three channels: one fits its box, one is predicted but in no image, one is in an image but never predicted."""
+def test_classes_that_meet_no_box_are_not_calibrated(tmp_path, caplog):
+    """Use three channels: one fits its box, one is predicted but in no image, one is in an image but not predicted."""
     prob = torch.zeros(1, 3, 10, 10)
     prob[0, 0, 2:6, 2:6], prob[0, 1] = 0.42, 0.07
     label = torch.tensor([[[2.0, 2, 6, 6, 0], [1, 1, 3, 3, 2]]])
@@ -157,7 +159,7 @@ def test_what_was_calibrated_on_nothing_is_not_called_calibrated(tmp_path, caplo
         ThresholdCalibrator(path, name="calibration").attach(engine)
         with caplog.at_level("INFO", logger="calibration"):
             engine.run([0])
-        found = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+        found = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is not valid JSON
         assert found["calibrated"] == calibrated
         assert found["threshold"] == [0.25 if known else 0.5 for known in calibrated]
         assert found["calibrated_from"] == ("boxes" if any(calibrated) else "nothing")
@@ -165,8 +167,8 @@ def test_what_was_calibrated_on_nothing_is_not_called_calibrated(tmp_path, caplo
         assert f"not calibrated for 2 of {len(channels)} classes" in caplog.text
 
 
-def test_calibration_boxes_volumes_as_they_were_boxed(tmp_path):
-    """A slanted object fits its boxes slice by slice; a box around all of it is much larger than they are."""
+def test_calibration_boxes_volumes_slice_by_slice(tmp_path):
+    """A slanted object fits its boxes slice by slice; one box around the whole object would be much larger."""
     prob = torch.full((1, 1, 10, 10, 2), 0.1)
     prob[0, 0, 1:4, 1:4, 0], prob[0, 0, 3:8, 3:8, 1] = 0.42, 0.42
     label = torch.tensor([[[1.0, 1, 0, 4, 4, 1, 0], [3, 3, 1, 8, 8, 2, 0]]])
@@ -178,7 +180,7 @@ def test_calibration_boxes_volumes_as_they_were_boxed(tmp_path):
     assert found == {-1: 1.0, None: pytest.approx((9 + 25) / (2 * 49))}
 
 
-def test_the_latest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
+def test_the_latest_checkpoint_has_the_highest_epoch(tmp_path):
     for epoch in (9, 10, 2):
         torch.save({}, tmp_path / f"checkpoint_epoch={epoch}.pt")
     (tmp_path / "checkpoint_epoch=11.pt.tmp").touch()
@@ -188,7 +190,7 @@ def test_the_latest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
 
 
 def test_slices_of_a_volume_are_scored_together():
-    """Volume 0 in two batches: 4 + 2 voxels predicted, 4 + 4 there, 4 + 0 agree; volume 1 is empty and stays so."""
+    """Split volume 0 over two batches: 4 + 2 voxels predicted, 4 + 4 in the mask, 4 + 0 in both. Volume 1 is empty."""
     logits, mask = torch.full((3, 1, 4, 4), -2.0), torch.zeros(3, 1, 4, 4)
     logits[0, 0, 0], mask[0, 0, 0] = 2.0, 1
     logits[1, 0, 0, :2], mask[1, 0, 3] = 2.0, 1
@@ -210,7 +212,7 @@ def test_without_masks_there_is_no_volume_dice():
     assert engine.run([{"volume_index": torch.tensor([0])}]).metrics == {}
 
 
-def test_kept_pictures_come_back_and_are_compared(tmp_path):
+def test_kept_pictures_can_be_loaded_and_compared(tmp_path):
     cases = [case(n, (2, 6 + i)) for i, n in enumerate("ab")]
     del cases[1][0]["mask"]
     run_report(cases, tmp_path, keep_pictures=True)
@@ -233,8 +235,8 @@ def test_kept_pictures_come_back_and_are_compared(tmp_path):
         save_comparison_grid(tmp_path / "x.png", [], ["a"])
 
 
-def test_a_comparison_shows_the_part_that_holds_boxes_and_every_prediction(tmp_path):
-    """A small box on a bright spot of a black image; seen as a whole, most of it would be black."""
+def test_a_comparison_shows_the_part_with_boxes_and_predictions(tmp_path):
+    """Draw a small box around a bright spot of a black image: most of the whole image would be black."""
     image = np.zeros((90, 90), dtype=np.uint8)
     image[30:60, 30:60] = 200
     region = np.zeros((1, 90, 90), dtype=bool)

@@ -17,7 +17,7 @@ BATCH["image"][..., 4:12, 4:12] = 1
 
 
 class Watched(BoxSelfTrainingLoss):
-    """Remembers each teacher that it was shown."""
+    """A loss that records the teacher of each call."""
 
     def forward(self, input, target):
         self.seen = [*getattr(self, "seen", []), self.teacher]
@@ -45,7 +45,7 @@ def train(start_epoch, max_epochs=3, state=None, amp=False, **options):
     return network, loss, teacher
 
 
-def test_the_teacher_comes_after_the_epochs_without_one():
+def test_the_teacher_starts_after_start_epoch():
     _, loss, _ = train(start_epoch=2)
     assert [t is not None for t in loss.seen] == [False] * 4 + [True] * 2
     assert loss.seen[-1].shape == (1, 1, 32, 32)
@@ -53,8 +53,8 @@ def test_the_teacher_comes_after_the_epochs_without_one():
     assert "self_training" in loss.parts
 
 
-def test_the_teacher_is_the_mean_of_the_network_at_its_former_steps():
-    """Momentum 1 is the network itself as it was after the step before, momentum 0 the network at the start."""
+def test_the_teacher_is_the_mean_of_the_network_at_previous_steps():
+    """With momentum 1 the teacher is the network after the previous step; with momentum 0 it is the first network."""
     torch.manual_seed(0)
     first = BasicUNet(spatial_dims=2, out_channels=1, features=(4, 4, 8, 8, 8, 4))
     _, loss, still = train(0, momentum=1e-9, momentum_warmup=1e-9, warmup_iters=1)
@@ -67,7 +67,7 @@ def test_the_teacher_is_the_mean_of_the_network_at_its_former_steps():
     assert not all(moved)
 
 
-def test_its_weights_are_its_state():
+def test_the_state_is_the_teachers_weights():
     _, _, teacher = train(start_epoch=0)
     state = {k: v.clone() for k, v in teacher.state_dict().items()}
     _, loss, _ = train(start_epoch=0, max_epochs=1, state=state)
@@ -84,6 +84,6 @@ def test_its_weights_are_its_state():
         ((BoxSelfTrainingLoss(GeneralizedMILLoss()), -1), "start_epoch must be at least 0, got -1"),
     ],
 )
-def test_wrong_arguments_are_told(arguments, message):
+def test_wrong_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         MeanTeacher(torch.nn.Conv2d(1, 1, 1), *arguments)

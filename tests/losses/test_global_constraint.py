@@ -291,9 +291,9 @@ def test_bad_input_raises_as_in_the_other_losses(bad):
         target = target + 3
     else:
         input = input * torch.nan
-    told = []
+    messages = []
     for loss in (GlobalConstraintLoss(), BoxPairwiseLoss()):
         with pytest.raises(ValueError) as error:
             loss(input, target)
-        told.append(str(error.value))
-    assert told[0] == told[1]
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]

@@ -146,8 +146,8 @@ class Relabelling(ABC):
         packed = state["labels"]
         if len(packed) != (total + 7) // 8:
             raise ValueError(
-                f"state_dict must hold labels of {total} pixels, got {len(packed)} bytes of 8 pixels. Resume with the "
-                "data of the earlier run."
+                f"state_dict must have labels of {total} pixels ({(total + 7) // 8} bytes), got {len(packed)} bytes. "
+                "Resume with the data of the checkpoint."
             )
         flat = _unpack(packed, total)
         if "unknown" in state:

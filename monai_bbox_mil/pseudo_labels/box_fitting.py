@@ -183,10 +183,10 @@ class PseudoLabelFitter:
         of_box = pixels.of_box(level)
         needed = of_box
         for side, distance in enumerate(distances):
-            reach = self.side_reach * pixels.of_box(pixels.size[side // 2])
-            near = (1 - distance.clamp(min=0) / reach).clamp(min=0)
-            # This form is exact at the side: its highest pixel reaches the level to the last bit.
-            needed = needed.minimum(near * pixels.of_box(sides[side].minimum(level)) + (1 - near) * of_box)
+            reach = self.side_reach * pixels.size[side // 2]
+            near = distance.float().mul_(pixels.of_box(-1 / reach)).add_(1).clamp_(0, 1)
+            # lerp is exact where near is 1: the highest pixel of a side reaches the level to the last bit.
+            needed = needed.minimum(of_box.lerp(pixels.of_box(sides[side].minimum(level)), near))
         return needed
 
     def _average(self, all_heights: Sequence[BoxHeights]) -> Tensor:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -54,19 +55,17 @@ def joint_bilateral_filter(
     steps = [1.0] * dims if spacing is None else [length / min(spacing) for length in spacing]
     # In units in which the exponent is -|difference|^2. A constant guide has no edges.
     scaled = guide.float() * (0.5**0.5 / (intensity_sigma * guide.float().std(correction=0).clamp(min=1e-6)))
-    total, weights = values.clone(), torch.ones_like(values[:1])
+    summands = torch.cat([values, torch.ones_like(values[:1])])  # the last channel adds up the weights
+    total = summands.clone()
     for offset in _half_ball(steps, 2 * sigma, sizes):
         near = (slice(None), *(slice(max(0, -o), size - max(0, o)) for o, size in zip(offset, sizes)))
         far = (slice(None), *(slice(max(0, o), size + min(0, o)) for o, size in zip(offset, sizes)))
-        difference = scaled[far] - scaled[near]
-        distance = _squared_length(offset, steps) / (2 * sigma**2)
-        weight = difference.square_().sum(0, keepdim=True).add_(distance).neg_().exp_()
+        alike = (scaled[far] - scaled[near]).square_().sum(0, keepdim=True).neg_().exp_()
+        close = math.exp(-_squared_length(offset, steps) / (2 * sigma**2))
         # Both ends of a pair have the same weight.
-        total[near] += weight * values[far]
-        total[far] += weight * values[near]
-        weights[near] += weight
-        weights[far] += weight
-    return total / weights
+        total[near].addcmul_(alike, summands[far], value=close)
+        total[far].addcmul_(alike, summands[near], value=close)
+    return total[:-1] / total[-1:]
 
 
 def _half_ball(steps: Sequence[float], radius: float, sizes: Sequence[int]) -> list[tuple[int, ...]]:

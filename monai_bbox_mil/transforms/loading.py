@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.data import ImageReader, MetaTensor
 from monai.transforms import LoadImage
@@ -22,7 +23,7 @@ from monai_bbox_mil.annotations.dicom_headers import DicomError
 from monai_bbox_mil.annotations.frame import WORLD_IS_AMBIGUOUS
 from monai_bbox_mil.transforms.dicom_reader import DicomReader
 from monai_bbox_mil.transforms.nifti_header import NiftiReader, is_analyze
-from monai_bbox_mil.transforms.picture_reader import PictureReader, UnusableImageError
+from monai_bbox_mil.transforms.picture_reader import PICTURES, PictureReader, UnusableImageError
 from monai_bbox_mil.transforms.voxel_types import float32_grey, whole_labels
 
 __all__ = [
@@ -47,7 +48,8 @@ class LoadCheckedImage(Transform):
     numbers are read in either byte order.
 
     Args:
-        num_channels: how many channels the image must have; ``None`` takes any number.
+        num_channels: how many channels the image must have; ``None`` takes any number. A grey picture (PNG, JPEG, BMP,
+            GIF, TIFF) gets three equal channels for 3, so that grey and colour pictures can be mixed.
         label_map: whether the file holds labels. They stay whole numbers, of any size; float32 has none of its own
             above 16,777,216. A palette's index is the label, not its colour.
 
@@ -111,6 +113,8 @@ class LoadCheckedImage(Transform):
             raise ValueError(f"{name}: expected real voxels, got {image.dtype}.")
         if image.numel() == 0:
             raise ValueError(f"{name}: expected at least one voxel, got the shape {tuple(image.shape)}.")
+        if self.num_channels == 3 and len(image) == 1 and name.lower().endswith((*PICTURES, ".tif", ".tiff")):
+            image = torch.cat([image] * 3)
         if self.num_channels is not None and len(image) != self.num_channels:
             raise ValueError(
                 f"{name}: expected {self.num_channels} channel(s), got {len(image)} of {tuple(image.shape[1:])} voxels;"

@@ -14,9 +14,10 @@ from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-__all__ = ["PictureReader", "UnusableImageError"]
+__all__ = ["PICTURES", "PictureReader", "UnusableImageError"]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+"""Extensions of pictures; a TIFF may be one or a medical image."""
 _ORIENTATION, _BITS, _SAMPLE_FORMAT = 0x0112, 258, 339  # tags of EXIF and TIFF
 _UNSIGNED = 1
 # What ITK reads right from a TIFF, and with the resolution as spacing.
@@ -141,7 +142,7 @@ class PictureReader(ImageReader):
 
 def _is_picture(path: str) -> bool:
     name = path.lower()
-    if name.endswith(_PICTURES):
+    if name.endswith(PICTURES):
         return True
     if not name.endswith((".tif", ".tiff")):
         return False

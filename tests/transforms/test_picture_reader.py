@@ -229,6 +229,20 @@ def test_print_colours(tmp_path):
         LoadCheckedImage(label_map=True)(tmp_path / "a.jpg")
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.JPG"])
+def test_grey_pictures_are_equal_channels_beside_colour_ones(tmp_path, name):
+    Image.fromarray(GREY).save(tmp_path / name)
+    image = LoadCheckedImage(3)(tmp_path / name)
+    assert len(image) == 3 and (image == image[:1]).all()
+    assert torch.equal(image[:1].as_tensor(), LoadCheckedImage(1)(tmp_path / name).as_tensor())
+
+
+def test_a_grey_volume_is_not_taken_for_three_channels(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((4, 5, 6), np.float32))
+    with pytest.raises(ValueError, match="expected 3 channel"):
+        LoadCheckedImage(3)(tmp_path / "a.npy")
+
+
 def test_several_pictures_are_channels(tmp_path):
     for name, values in (("a.png", GREY), ("b.png", GREY // 2), ("c.png", GREY[1:])):
         Image.fromarray(values).save(tmp_path / name)

@@ -12,10 +12,10 @@ from monai.data import MetaTensor
 from torch import Tensor
 from tqdm import tqdm
 
-from monai_bbox_mil.boxes import batch_box_tensors, clip_boxes, snap_boxes
+from monai_bbox_mil.boxes import batch_box_tensors
 from monai_bbox_mil.data import SharedLabels
 from monai_bbox_mil.handlers.relabelling import Relabelable, Relabelling
-from monai_bbox_mil.pseudo_labels import BoxHeights, PseudoLabelFitter, joint_bilateral_filter
+from monai_bbox_mil.pseudo_labels import BoxHeights, PseudoLabelFitter, smooth_logits, whole_voxels
 
 __all__ = ["PseudoLabelRounds"]
 
@@ -94,7 +94,7 @@ class PseudoLabelRounds(Relabelling):
                 self._volumes.append([])
                 volume = number
             self._volumes[-1].append(index)
-            self._targets.append(_whole_voxels(boxes.as_subclass(Tensor).cpu(), image.shape[1:]))
+            self._targets.append(whole_voxels(boxes.as_subclass(Tensor).cpu(), image.shape[1:]))
         return self.dataset.allow_relabelling(self.label_key, self.fitter.num_classes)
 
     def _relabel(self) -> float:
@@ -113,24 +113,9 @@ class PseudoLabelRounds(Relabelling):
         images = [self.dataset.plain(index)[self.image_key] for index in indices]
         batch = torch.stack([image.as_subclass(Tensor) for image in images]).float()
         logits = self._predict(batch)
-        if self.sigma > 0:
-            logits = self._smooth(logits, batch.to(logits.device), _spacing(images[0]))
+        inputs, spacing = batch.to(logits.device), _spacing(images[0])
+        logits = smooth_logits(logits, inputs, self.sigma, self.intensity_sigma, spacing)
         return BoxHeights.of(logits.cpu(), batch_box_tensors([self._targets[index] for index in indices]))
-
-    def _smooth(self, logits: Tensor, images: Tensor, spacing: list[float]) -> Tensor:
-        """Smooth logits ``(N, C, *spatial)``; ``N`` slices become the last axis of their volume."""
-        if logits.ndim == 5:
-            return torch.stack([self._smooth_volume(*volume, spacing) for volume in zip(logits, images)])
-        return self._smooth_volume(logits.movedim(0, -1), images.movedim(0, -1), spacing).movedim(-1, 0)
-
-    def _smooth_volume(self, logits: Tensor, image: Tensor, spacing: list[float]) -> Tensor:
-        return joint_bilateral_filter(logits, image, self.sigma, self.intensity_sigma, spacing)
-
-
-def _whole_voxels(box_tensor: Tensor, spatial_shape: torch.Size) -> Tensor:
-    """Snap the corners of ``(N, 2*D + 1)`` outward and clip them to the image; boxes outside the image are dropped."""
-    boxes, left = clip_boxes(snap_boxes(box_tensor[:, :-1]), spatial_shape)
-    return torch.cat([boxes, box_tensor[:, -1:]], 1)[left]
 
 
 def _spacing(image: Tensor) -> list[float]:

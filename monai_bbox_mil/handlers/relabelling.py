@@ -168,8 +168,9 @@ class Relabelling(ABC):
                 buffer.copy_(alike)
         share = self._relabel()
         self._relabelled = True
-        name = type(self).__name__
-        engine.logger.info(f"{name} after {trained} epochs: {share:.1%} of the boxes' pixels are now object.")
+        if idist.get_rank() == 0:
+            name = type(self).__name__
+            engine.logger.info(f"{name} after {trained} epochs: {share:.1%} of the boxes' pixels are now object.")
         if self.restart:
             self.network.load_state_dict(self._first_weights)
             self.optimizer.state.clear()

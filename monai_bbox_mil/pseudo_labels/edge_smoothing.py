@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["joint_bilateral_filter"]
+__all__ = ["joint_bilateral_filter", "smooth_logits"]
 
 
 def joint_bilateral_filter(
@@ -66,6 +66,39 @@ def joint_bilateral_filter(
         total[near].addcmul_(alike, summands[far], value=close)
         total[far].addcmul_(alike, summands[near], value=close)
     return total[:-1] / total[-1:]
+
+
+def smooth_logits(
+    logits: Tensor,
+    images: Tensor,
+    sigma: float = 1.5,
+    intensity_sigma: float = 0.2,
+    spacing: Sequence[float] | None = None,
+) -> Tensor:
+    """Smooth a network's logits along the edges of its input by :func:`joint_bilateral_filter`.
+
+    Args:
+        logits: ``(B, C, H, W)`` of consecutive slices of one volume, or ``(B, C, H, W, Z)`` of separate volumes.
+        images: ``(B, channels, *spatial)``, the network's input.
+        sigma: standard deviation over distance, in units of the finest spacing; 0 for no smoothing.
+        intensity_sigma: standard deviation over intensity, as a share of the volume's own standard deviation.
+        spacing: three sizes of a voxel, the distance between slices last; if ``None``, slices are smoothed separately
+            and voxels of volumes are cubes.
+
+    Returns:
+        as ``logits``.
+
+    Raises:
+        ValueError: as :func:`joint_bilateral_filter` does.
+    """
+    if sigma == 0:
+        return logits
+    if logits.ndim == 5:
+        each = [joint_bilateral_filter(*pair, sigma, intensity_sigma, spacing) for pair in zip(logits, images)]
+        return torch.stack(each)
+    steps = (1.0, 1.0, math.inf) if spacing is None else spacing
+    volume, guide = logits.movedim(0, -1), images.movedim(0, -1)
+    return joint_bilateral_filter(volume, guide, sigma, intensity_sigma, steps).movedim(-1, 0)
 
 
 def _half_ball(steps: Sequence[float], radius: float, sizes: Sequence[int]) -> list[tuple[int, ...]]:

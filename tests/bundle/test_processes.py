@@ -166,3 +166,17 @@ def test_with_one_normalizer_two_processes_take_the_steps_of_one(even_phantom, t
         states[batch] = torch.load(folder / "models" / "model.pt", weights_only=True)
     for name, weights in states[36].items():
         torch.testing.assert_close(states[18][name], weights, atol=1e-5, rtol=1e-4)
+
+
+def test_two_processes_make_the_same_pseudo_labels_and_go_on(even_phantom, tmp_path):
+    names = ("train", "pseudo_labels", "multi_gpu_train")
+    options = {**TINY, "batch_size": 4, "max_epochs": 4}
+    printed = start(names, {**options, **places(tmp_path, even_phantom)})
+    assert printed.count("PseudoLabelRounds after 2 epochs") == 1
+    state = torch.load(tmp_path / "models" / "checkpoint_epoch=4.pt", weights_only=True)["pseudo_labels"]
+    assert state["labels"].any()
+    first = tmp_path / "first"
+    start(names, {**options, **places(first, even_phantom), "max_epochs": 3, "epochs_per_round": 2})
+    start(names, {**options, **places(first, even_phantom), "resume": True, "epochs_per_round": 2})
+    resumed = torch.load(first / "models" / "checkpoint_epoch=4.pt", weights_only=True)["pseudo_labels"]
+    assert torch.equal(resumed["labels"], state["labels"])

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -14,6 +18,7 @@ from tqdm import tqdm
 
 from monai_bbox_mil.boxes import batch_box_tensors
 from monai_bbox_mil.data import SharedLabels
+from monai_bbox_mil.handlers.label_pictures import save_label_pictures
 from monai_bbox_mil.handlers.relabelling import Relabelable, Relabelling
 from monai_bbox_mil.pseudo_labels import BoxHeights, PseudoLabelFitter, smooth_logits, whole_voxels
 
@@ -44,6 +49,9 @@ class PseudoLabelRounds(Relabelling):
         interval: number of epochs per round.
         sigma: standard deviation of the smoothing over distance, in pixels of the finest axis; 0 for no smoothing.
         intensity_sigma: standard deviation of the smoothing over intensity, as a share of the image's own.
+        picture_dir: folder for a picture of each round's labels, ``labels_round_1.png`` and so on; ``None`` for none.
+        class_names: names of the classes for the pictures.
+        num_pictures: number of rows of a picture, from the image that the teacher is most sure of to the least sure.
         options: further arguments of :class:`~monai_bbox_mil.handlers.relabelling.Relabelling`.
 
     Raises:
@@ -71,12 +79,18 @@ class PseudoLabelRounds(Relabelling):
         interval: int,
         sigma: float = 1.5,
         intensity_sigma: float = 0.2,
+        picture_dir: str | os.PathLike[str] | None = None,
+        class_names: Sequence[str] = (),
+        num_pictures: int = 5,
         **options: Any,
     ) -> None:
         super().__init__(dataset, network, optimizer, interval, **options)
         self.fitter = fitter
         self.sigma = sigma
         self.intensity_sigma = intensity_sigma
+        self.picture_dir = picture_dir
+        self.class_names = class_names or [f"class {c}" for c in range(fitter.num_classes)]
+        self.num_pictures = num_pictures
         self._volumes: list[list[int]] = []
         self._targets: list[Tensor] = []
 
@@ -106,14 +120,36 @@ class PseudoLabelRounds(Relabelling):
             for index, label in zip(indices, self.fitter.fit(heights)):
                 self.dataset.relabel(index, label)
                 objects += int((label == 1).sum())
+        if self.picture_dir is not None and idist.get_rank() == 0:
+            self._draw(seen)
         return objects / max(1, pixels)
+
+    def _draw(self, seen: list[BoxHeights]) -> None:
+        save_label_pictures(
+            Path(str(self.picture_dir), f"labels_round_{self.round}.png"),
+            seen,
+            self.fitter,
+            lambda number: self._images(self._volumes[number])[1],
+            self._name,
+            self.class_names,
+            self.num_pictures,
+        )
+
+    def _name(self, number: int) -> str:
+        item = self.dataset.plain(self._volumes[number][0])
+        path = getattr(item[self.image_key], "meta", {}).get("filename_or_obj")
+        return str(item.get("patient", f"image {number}")) if path is None else Path(str(path)).name
+
+    def _images(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return the first slice with its meta data, and all slices as a batch without."""
+        images = [self.dataset.plain(index)[self.image_key] for index in indices]
+        return images[0], torch.stack([image.as_subclass(Tensor) for image in images]).float()
 
     def _look(self, indices: list[int]) -> BoxHeights:
         """Return the smoothed logits of the network in the boxes of one volume."""
-        images = [self.dataset.plain(index)[self.image_key] for index in indices]
-        batch = torch.stack([image.as_subclass(Tensor) for image in images]).float()
+        first, batch = self._images(indices)
         logits = self._predict(batch)
-        inputs, spacing = batch.to(logits.device), _spacing(images[0])
+        inputs, spacing = batch.to(logits.device), _spacing(first)
         logits = smooth_logits(logits, inputs, self.sigma, self.intensity_sigma, spacing)
         return BoxHeights.of(logits.cpu(), batch_box_tensors([self._targets[index] for index in indices]))
 

@@ -94,6 +94,7 @@ class Relabelling(ABC):
         self.image_key = image_key
         self.label_key = label_key
         self.progress = progress
+        self.round = 0  # number of times that the labels were replaced
         self._labels: Sequence[Tensor] | SharedLabels = []
         self._relabelled = False
         self._first_weights: dict[str, Tensor] = {}
@@ -166,6 +167,7 @@ class Relabelling(ABC):
             for buffer in self.network.buffers():
                 alike: Any = idist.broadcast(buffer, 0)
                 buffer.copy_(alike)
+        self.round = trained // self.interval
         share = self._relabel()
         self._relabelled = True
         if idist.get_rank() == 0:

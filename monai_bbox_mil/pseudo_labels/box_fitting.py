@@ -173,13 +173,20 @@ class PseudoLabelFitter:
             distances += [place - pixels.of_box(beside), pixels.of_box(size - 1 - beside) - place]
         return distances
 
+    def levels(self, heights: BoxHeights) -> Tensor:
+        """Return the level of each box, ``(N,)``: how sure the teacher is of an object that reaches all sides."""
+        pixels = heights.pixels()
+        return self._level(_sides(self._distances(pixels), pixels, self._height(heights, pixels)), pixels)
+
+    def _level(self, sides: Tensor, pixels: BoxPixels) -> Tensor:
+        usual = self.level.to(sides)[pixels.channel.to(sides.device)]
+        return sides.amin(0).maximum(usual.minimum(sides.mean(0)))
+
     def _level_at(self, pixels: BoxPixels, height: Tensor) -> Tensor:
         """Return the level that each pixel must reach, ``(K,)``."""
         distances = self._distances(pixels)
         sides = _sides(distances, pixels, height)
-        lowest = sides.amin(0)
-        usual = self.level.to(sides)[pixels.channel.to(sides.device)]
-        level = lowest.maximum(usual.minimum(sides.mean(0)))
+        level = self._level(sides, pixels)
         of_box = pixels.of_box(level)
         needed = of_box
         for side, distance in enumerate(distances):

@@ -60,8 +60,9 @@ def save_comparison_grid(
     Args:
         path: file to write.
         cases: for each row its title and, by the networks' names, their pictures of the same slice, whose own titles go
-            below the predictions. Image, boxes and ground truth are the first network's. Each row shows the part of the
-            slice that holds boxes, ground truth and all predictions, with a margin around it.
+            below the predictions. Image, boxes and ground truth are the first network's; without any ground truth, that
+            column is left out. Each row shows the part of the slice that holds boxes, ground truth and all predictions,
+            with a margin around it.
         class_names: one per channel, for the legend.
         dpi: pixels per inch; a column is 2.6 inches wide.
 
@@ -70,12 +71,14 @@ def save_comparison_grid(
     """
     first = [next(iter(pictures.values()))._replace(title=title) for title, pictures in cases]
     names = list(cases[0][1]) if cases else []
-    columns = ["given boxes", "ground truth", *(textwrap.fill(printable(name), 28) for name in names)]
+    truth = ["ground truth"] if any(picture.mask is not None for picture in first) else []
+    columns = ["given boxes", *truth, *(textwrap.fill(printable(name), 28) for name in names)]
     figure, axes = _new_grid(first, columns, [_COLUMN + 0.15] * len(first))
     for row, (_, pictures), picture in zip(axes, cases, first):
         _draw_boxes(row[0], picture.boxes)
-        _draw_truth(row[1], picture.mask)
-        for axis, name in zip(row[2:], names):
+        if truth:
+            _draw_truth(row[1], picture.mask)
+        for axis, name in zip(row[1 + len(truth) :], names):
             _draw_mask(axis, pictures[name].pred)
             axis.set_xlabel(pictures[name].title, fontsize=9)
         _look_closer(row, pictures.values())

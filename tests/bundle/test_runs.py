@@ -208,6 +208,8 @@ def test_rounds_of_pseudo_labels_resume_to_the_same_bits(phantom, tmp_path, over
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     state = torch.load(whole / "models" / "checkpoint_epoch=6.pt", weights_only=True)
     assert state["pseudo_labels"]["labels"].any()
+    for folder in (whole, parts):
+        assert {path.name for path in (folder / "eval").glob("*.png")} == {"labels_round_1.png", "labels_round_2.png"}
     assert 3 * next(iter(state["optimizer"]["state"].values()))["step"] == state["trainer"]["iteration"]
     run_bundle(*names, "evaluate", **places(parts, phantom), **tiny)
     assert pd.read_csv(parts / "eval" / "cases.csv")["dice"].between(0, 1).all()

@@ -18,6 +18,7 @@ from tests.bundle.conftest import CONFIGS
 BASES = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["inference"]}
 # What is computed from settings, and what the files hand to each other.
 WIRING = {
+    "joined", "listed_boxes", "listed_masks",
     "autocast", "box_transforms", "calibrates", "calibration", "calibration_initialize", "data_items", "data_source",
     "device_type", "earlier_run", "epochs_per_round", "finalize",
     "gpu_amp", "image_settings", "images", "imports", "inferer", "initialize",

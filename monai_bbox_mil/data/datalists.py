@@ -108,9 +108,9 @@ def load_datalist(
     """Read a MONAI data list, Decathlon or detection style, into items of ``image``, ``mask`` or ``box``, ``patient``.
 
     - ``label`` as a path, or a list of paths, becomes ``mask``; a ``mask`` stays.
-    - ``box`` as a path or a mapping stays. As a list of boxes it becomes the mapping ``{"box": .., "label": ..}`` that
-      :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is a list of classes, and with
-      ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
+    - ``box`` as a path, a list of paths or a mapping stays. As a list of boxes it becomes the mapping
+      ``{"box": .., "label": ..}`` that :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is
+      a list of classes, and with ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
     - ``patient`` is the entry's own, or else the ``sub-<name>`` that the image's file name starts with. Without either
       it is the file name without extension. Where files in several folders share that name, the folders that
       distinguish them come first. A DICOM series is named after its folder.

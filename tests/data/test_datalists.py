@@ -112,6 +112,19 @@ class TestLoadDatalist:
         assert items[4]["box"] == {"box": [], "label": []}
         assert items[4]["mask"] == str(folder / "masks" / "p4.nii.gz")
 
+    def test_several_box_files(self, folder):
+        entry = {"image": "images/p0.nii.gz", "label": ["masks/p0.nii.gz"], "box": ["boxes/p0.json", "boxes/q.json"]}
+        write_list(folder, {"training": [entry]})
+        with pytest.raises(ValueError, match=r"got 1 missing: .*boxes/q\.json"):
+            load_datalist(folder)
+        touch(folder / "boxes" / "q.json")
+        (item,) = load_datalist(folder, section="training")
+        assert item["box"] == [str(folder / "boxes" / name) for name in ("p0.json", "q.json")]
+        assert item["mask"] == [str(folder / "masks" / "p0.nii.gz")]
+        write_list(folder, {"training": [{"image": "sub-1.nii", "box": ["sub-1_a.json", "sub-2_a.json"]}]})
+        with pytest.raises(ValueError, match="expected the files of one subject, got sub-1 and sub-2"):
+            load_datalist(folder)
+
     def test_inline_boxes_are_what_the_transform_reads(self, folder):
         transforms = pytest.importorskip("monai_bbox_mil.transforms")
         entry = {"image": "images/p0.nii.gz", "box": [[1, 2, 3, 4]], "label": [1]}

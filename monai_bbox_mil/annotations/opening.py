@@ -17,7 +17,7 @@ from monai_bbox_mil.annotations.guard import errors_with_name
 from monai_bbox_mil.annotations.interface import AnnotationFormat
 from monai_bbox_mil.annotations.tables import TABLES, Loaded
 
-__all__ = ["open_annotation"]
+__all__ = ["holds_boxes", "open_annotation"]
 
 
 def open_annotation(source: Any, format: str, image: str) -> tuple[str, AnnotationFormat, Any]:
@@ -53,6 +53,28 @@ def open_annotation(source: Any, format: str, image: str) -> tuple[str, Annotati
         raise ValueError(f"{name}: format {format!r} is read from files only, got a {type(source).__name__}.")
     with errors_with_name(name):
         return (name, *_index(source, formats, name, format == "auto"))
+
+
+def holds_boxes(path: str | os.PathLike[str]) -> AnnotationFormat | None:
+    """Return the format of a file that is meant to hold boxes, or ``None`` for any other JSON, text or CSV file.
+
+    Raises:
+        ValueError, OSError: when the file cannot be parsed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sidecar, labels = Path(folder, "a.json"), Path(folder, "a.txt")
+        ...     _ = sidecar.write_text('{"RepetitionTime": 2}'), labels.write_text("0 0.5 0.5 0.1 0.1")
+        ...     holds_boxes(sidecar), holds_boxes(labels).name
+        (None, 'yolo')
+    """
+    formats = formats_of_file(path)
+    content = formats[0].parse(Path(path))
+    for format in formats:
+        if format.recognise(content):
+            return format if format.resembles is None or format.resembles(content) else None
+    return None
 
 
 def _parse(path: Path, formats: list[AnnotationFormat], name: str, recognise: bool) -> Loaded:

@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, map_points
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.image_names import name_without_extension
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.parsing import parse_json
 from monai_bbox_mil.annotations.placing import volume_corners
-from monai_bbox_mil.annotations.records import FileBox
+from monai_bbox_mil.annotations.records import FileBox, as_number, label_key
 from monai_bbox_mil.annotations.values import items_of, numbers_of, shown, values_of
 
 __all__ = ["FORMAT"]
@@ -23,6 +26,7 @@ __all__ = ["FORMAT"]
 def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
     """Read ROIs of schema 1.0. Their axes are the columns of the row-major ``orientation``."""
     boxes = []
+    from_file = _words_of_file(annotation.name, annotation.frame.path)
     for index, markup in enumerate(
         items_of(values_of(content, ["markups"], annotation.name)[0], f"{annotation.name}, markups")
     ):
@@ -56,15 +60,23 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
             matrix = torch.eye(4, dtype=torch.float64)
             matrix[:3, :3], matrix[:3, 3] = axes, torch.tensor(center, dtype=torch.float64)
             corners = map_points(corners, LPS_TO_RAS @ matrix if system == "LPS" else matrix)
-            boxes.append(FileBox(corners, _roi_labels(markup, point, annotation.classes is None), place))
+            labels = _roi_labels(markup, point, annotation.classes is None, from_file)
+            boxes.append(FileBox(corners, labels, place))
     return "world", boxes
 
 
-def _roi_labels(markup: Mapping[str, Any], point: Mapping[str, Any], numbers_only: bool) -> tuple[Any, ...]:
+# What Slicer calls an ROI, and so its control points, until the user renames it before placing it.
+_UNNAMED = re.compile(r"(?:MarkupsROI|ROI|R)?(?:[-_ ]?[0-9]+)*", re.IGNORECASE)
+
+
+def _roi_labels(
+    markup: Mapping[str, Any], point: Mapping[str, Any], numbers_only: bool, from_file: Sequence[str] = ()
+) -> tuple[Any, ...]:
     """Return what may name an ROI's class, best first.
 
     MONAI's detection bundles write ``label: {"value": ..}``. Slicer does not write the node's name into the file. Users
     see it in the first control point's label, as name and number ("prostate-1"), and can type a description beside it.
+    Where the ROI was renamed after it was placed, that label is still "R-1", and the file is named after the node.
     """
     value = markup.get("label")
     value = value.get("value") if isinstance(value, Mapping) else value
@@ -72,8 +84,46 @@ def _roi_labels(markup: Mapping[str, Any], point: Mapping[str, Any], numbers_onl
         return () if value is None else (value,)
     label = point.get("label")
     numbered = label.rpartition("-")[0] if isinstance(label, str) else None
-    texts = (value, markup.get("name"), point.get("description"), label, numbered)
+    unnamed = not isinstance(label, str) or _UNNAMED.fullmatch(label.strip()) is not None
+    words = (*from_file, label, numbered) if unnamed else (label, numbered, *from_file)
+    texts = (value, markup.get("name"), point.get("description"), *words)
     return tuple(dict.fromkeys(text for text in texts if isinstance(text, (str, int, float)) and text != ""))
+
+
+def _words_of_file(name: str, image: str | None) -> tuple[str, ...]:
+    """Return what a file's name says of its ROI, without the image's name, and without the number of the ROI first.
+
+    Example:
+        >>> _words_of_file("/data/case1_liver_2.mrk.json", "/data/case1.nii.gz")
+        ('liver', 'liver_2')
+    """
+    found = re.fullmatch(r"(.+?)(?:\.mrk)?\.json", os.path.basename(name), re.IGNORECASE)
+    if found is None:
+        return ()
+    word = found[1].removeprefix("" if image is None else name_without_extension(image)).strip("-_. ")
+    short = re.sub(r"[-_. ]*[0-9]+$", "", word)
+    return tuple(dict.fromkeys(each for each in (short, word) if re.search(r"[^\W\d_]", each)))
+
+
+def _labels(content: Any, name: str, image: str | None) -> list[ClassLabel]:
+    """Return the best name of each ROI, without the number that Slicer puts behind a control point's label."""
+    found = []
+    for markup in items_of(values_of(content, ["markups"], name)[0], f"{name}, markups"):
+        if not isinstance(markup, Mapping) or markup.get("type") != "ROI":
+            continue
+        points = markup.get("controlPoints")
+        point = points[0] if isinstance(points, list) and points and isinstance(points[0], Mapping) else {}
+        words = _roi_labels(markup, point, False, _words_of_file(name, image))
+        if words:
+            numbered = words[0] == point.get("label") and re.fullmatch(r"(.+)-[0-9]+", str(words[0]).strip())
+            found.append(label_key(numbered[1] if numbered else words[0]))
+    return [ClassLabel(label, as_number(label)) for label in dict.fromkeys(found)]
+
+
+def holds_rois(content: Any) -> bool:
+    """Return whether a markups file has an ROI; one of points or lines has not."""
+    markups = content.get("markups") if isinstance(content, Mapping) else None
+    return isinstance(markups, list) and any(isinstance(m, Mapping) and m.get("type") == "ROI" for m in markups)
 
 
 FORMAT = AnnotationFormat(
@@ -84,4 +134,6 @@ FORMAT = AnnotationFormat(
     recognise=lambda content: isinstance(content, Mapping) and "markups" in content,
     expects="'markups' (3D Slicer)",
     inline=True,
+    resembles=holds_rois,
+    labels=_labels,
 )

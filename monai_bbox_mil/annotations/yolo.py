@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.parsing import parse_text
 from monai_bbox_mil.annotations.placing import volume_corners
-from monai_bbox_mil.annotations.records import BoxError, FileBox, label_key
+from monai_bbox_mil.annotations.records import BoxError, FileBox, as_number, label_key
 from monai_bbox_mil.annotations.values import numbers_of, shown
+from monai_bbox_mil.annotations.yolo_names import names_of_folder
 
 __all__ = ["FORMAT"]
 
@@ -52,4 +53,24 @@ def _read(content: str, annotation: Annotation) -> tuple[str, list[FileBox]]:
     return "index", boxes
 
 
-FORMAT = AnnotationFormat(name="yolo", suffixes=(".txt",), parse=parse_text, read=_read)
+def _labels(content: str, name: str, image: str | None) -> list[ClassLabel]:
+    """Return the class numbers of the lines."""
+    keys = dict.fromkeys(label_key(line.split()[0]) for line in content.splitlines() if line.strip())
+    return [ClassLabel(key, as_number(key)) for key in keys]
+
+
+def _resembles(content: str) -> bool:
+    """Return whether the first line that is not blank begins with a number; an empty file has no box."""
+    first = next((line.split()[0] for line in content.splitlines() if line.strip()), "0")
+    return as_number(first) is not None
+
+
+FORMAT = AnnotationFormat(
+    name="yolo",
+    suffixes=(".txt",),
+    parse=parse_text,
+    read=_read,
+    resembles=_resembles,
+    labels=_labels,
+    class_list=names_of_folder,
+)

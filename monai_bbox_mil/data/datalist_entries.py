@@ -63,8 +63,8 @@ def _is_path(value: Any) -> bool:
 def _convert(entry: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]:
     item: dict[str, Any] = {"image": _join(base, entry["image"])}
     label, box = entry.get("label"), entry.get("box")
-    inline = isinstance(box, list) and not is_file_list(box)
-    classes = label if inline and isinstance(label, list) else None
+    rows = box if isinstance(box, list) and not is_file_list(box) else None
+    classes = label if rows is not None and isinstance(label, list) else None
     paths = label if isinstance(label, list) else [label]
     is_path = classes is None and bool(paths) and all(isinstance(path, str) for path in paths)
     if label is not None and classes is None and not is_path:
@@ -75,11 +75,11 @@ def _convert(entry: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]
         raise ValueError(f"{where}: expected mask to be a path, or a list of paths, got {entry['mask']!r:.200}.")
     if "mask" in entry or is_path:
         item["mask"] = _join(base, entry["mask" if "mask" in entry else "label"])
-    if inline:
-        annotation: dict[str, Any] = {"box": box}
+    if rows is not None:
+        annotation: dict[str, Any] = {"box": rows}
         if classes is not None:
-            if len(classes) != len(box):
-                raise ValueError(f"{where}: expected a label for each of {len(box)} boxes, got {len(classes)}.")
+            if len(classes) != len(rows):
+                raise ValueError(f"{where}: expected a label for each of {len(rows)} boxes, got {len(classes)}.")
             annotation["label"] = classes
         annotation.update({key: entry[key] for key in ("box_mode", "space", "coordinate_system") if key in entry})
         item["box"] = annotation

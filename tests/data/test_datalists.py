@@ -298,7 +298,7 @@ class TestGetDatalist:
         with pytest.raises(ValueError, match=r"got an empty folder\."):
             get_datalist(tmp_path)
         touch(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
-        with pytest.raises(ValueError, match=r"CaseNN\.mhd \(PROMISE12\) or Site.* \(ATLAS\), got a\.nii\.gz, b\.nii"):
+        with pytest.raises(ValueError, match=r"CaseNN\.mhd \(PROMISE12\), .* or images .*, got a\.nii\.gz, b\.nii"):
             get_datalist(tmp_path)
         with pytest.raises(ValueError, match=r"datalist .*own\.json: expected a JSON file, got nothing"):
             get_datalist(tmp_path, "own.json")

@@ -25,7 +25,7 @@ from monai_bbox_mil.annotations.outlines import find_holes, slice_axis, slice_bo
 from monai_bbox_mil.annotations.records import FileBox, label_key
 from monai_bbox_mil.annotations.values import numbers_of
 
-__all__ = ["FORMAT", "load_dicom", "read_dicom"]
+__all__ = ["FORMAT", "load_dicom", "read_dicom", "rtstruct_references", "seg_references"]
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _NEEDED = {
@@ -109,7 +109,7 @@ def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]
         )
     is_seg = dataset.Modality == "SEG"
     labels = _chosen(_segment_labels(dataset), "segment", annotation) if is_seg else _rois(dataset, annotation)
-    references, listed = _seg_references(dataset) if is_seg else _rtstruct_references(dataset, labels)
+    references, listed = seg_references(dataset) if is_seg else rtstruct_references(dataset, labels)
     instances = {item.get("ReferencedSOPInstanceUID") for each in listed for item in _instances(each)}
     check_series(references, {each.SeriesInstanceUID for each in listed}, instances, annotation)
     outlines = []
@@ -184,7 +184,7 @@ def _segment_labels(dataset: Any) -> dict[int, tuple[Any, ...]]:
     return {number: (label, number) for number, label in found.items() if number not in (0, background)}
 
 
-def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], list[Any]]:
+def rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], list[Any]]:
     """Return the chosen ROIs' frames of reference and the contours' series items, where an RTSTRUCT names them."""
     rois = [roi for roi in dataset.get("StructureSetROISequence", []) if int(roi.ROINumber) in labels]
     series = [
@@ -196,7 +196,7 @@ def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str
     return {roi.ReferencedFrameOfReferenceUID for roi in rois if roi.get("ReferencedFrameOfReferenceUID")}, series
 
 
-def _seg_references(dataset: Any) -> tuple[set[str], list[Any]]:
+def seg_references(dataset: Any) -> tuple[set[str], list[Any]]:
     """Return the frames of reference and the series items of a SEG's frames, where it names them."""
     reference = dataset.get("FrameOfReferenceUID")
     return {reference} if reference else set(), list(dataset.get("ReferencedSeriesSequence", []))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
 from monai_bbox_mil.data.datalist_entries import first_image, name_patients, read_section
 from monai_bbox_mil.data.folder_layouts import annotated_datalist, yolo_datalist
-from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
+from monai_bbox_mil.data.promise12 import holds_promise12, promise12_datalist
 from monai_bbox_mil.data.splits import check_files, check_images, check_patients, split_by_patient
 from monai_bbox_mil.runs.texts import first_few
 
@@ -35,14 +35,12 @@ class _DataLayout(NamedTuple):
 
 # The first layout that fits the folder is used. To support another layout, add a row.
 _LAYOUTS = (
-    _DataLayout(
-        "CaseNN.mhd (PROMISE12)", lambda root: promise12_datalist(root) if find_promise12_cases(root) else None
-    ),
+    _DataLayout("CaseNN.mhd (PROMISE12)", lambda root: promise12_datalist(root) if holds_promise12(root) else None),
     _DataLayout("Site*/<subject>/t0N/ (ATLAS)", lambda root: atlas_datalist(root) if find_atlas_images(root) else None),
     _DataLayout("data.yaml (YOLO)", yolo_datalist),
     _DataLayout(
-        "images with a COCO file or CSV table of their boxes, or with files of their names beside them (a.nii.gz with "
-        "a.mrk.json, a.json, a.txt or a_mask.nii.gz)",
+        "images with a COCO file or CSV table of their boxes, with files of their names beside them (a.nii.gz with "
+        "a.mrk.json, a.json, a.txt or a_mask.nii.gz), or DICOM series with RTSTRUCT or SEG",
         annotated_datalist,
     ),
 )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def found(folder: Path) -> dict[str, object]:
     ("names", "expected"),
     [
         (["a.nii.gz", "a.mrk.json"], {"a.nii.gz": "a.mrk.json"}),
+        (["a.nii.gz", "a1.mrk.json", "a10.mrk.json"], {"a.nii.gz": ["a1.mrk.json", "a10.mrk.json"]}),
+        (["Case00.mhd", "Case00_R.mrk.json"], {"Case00.mhd": "Case00_R.mrk.json"}),
         (["a.nrrd", "a_L.mrk.json", "a_R.mrk.json"], {"a.nrrd": ["a_L.mrk.json", "a_R.mrk.json"]}),
         (["a.mha", "a-1.mrk.json", "a-2.mrk.json"], {"a.mha": ["a-1.mrk.json", "a-2.mrk.json"]}),
         (["case1.mhd", "case1.raw", "case1Liver.mrk.json"], {"case1.mhd": "case1Liver.mrk.json"}),
@@ -101,10 +104,10 @@ def test_names_that_begin_alike(tmp_path, names, expected):
     assert found(fill(tmp_path, *names)) == expected
 
 
-@pytest.mark.parametrize("stray", ["a10.mrk.json", "aliver.mrk.json", "b_a.mrk.json", "A.mrk.json"])
+@pytest.mark.parametrize("stray", ["case10.mrk.json", "aliver.mrk.json", "b_a.mrk.json", "A.mrk.json"])
 def test_markups_of_no_image_are_named_in_a_warning(tmp_path, stray):
     fill(tmp_path, "a.nii", "a.mrk.json", "case1.nii", "case1.mrk.json", stray)
-    with pytest.warns(UserWarning, match=f"1 annotations have no image of their name and are left out: {stray}"):
+    with pytest.warns(UserWarning, match=f"1 annotations belong to no image and are left out: {stray}"):
         assert found(tmp_path) == {"a.nii": "a.mrk.json", "case1.nii": "case1.mrk.json"}
 
 
@@ -129,7 +132,7 @@ def test_images_without_annotation_are_left_out_with_one_warning(tmp_path):
         in warning
     )
     assert "c.json with []" in warning and "1 markups files have no ROI" in warning
-    assert "1 annotations have no image of their name and are left out: z.png" in warning
+    assert "1 annotations belong to no image and are left out: z.png" in warning
 
 
 def test_a_sidecar_or_notes_are_no_annotation(tmp_path):
@@ -153,7 +156,7 @@ def test_a_sidecar_or_notes_are_no_annotation(tmp_path):
 )
 def test_annotations_of_several_kinds_are_refused(tmp_path, names):
     with pytest.raises(
-        ValueError, match=r"a\.png: expected one box file, Slicer ROIs or a mask, got 2 .*datalist\.json"
+        ValueError, match=r"a\.png: expected one box file, Slicer ROIs, DICOM .* got 2 .*datalist\.json"
     ):
         annotated_datalist(fill(tmp_path, *names))
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from monai_bbox_mil.annotations.opening import holds_boxes
 from monai_bbox_mil.data.datalist_entries import name_patients
 from monai_bbox_mil.data.folder_layouts.by_name import Match, Matches, mask_word, match_by_name
-from monai_bbox_mil.data.folder_layouts.files import FolderFile, list_folder
+from monai_bbox_mil.data.folder_layouts.dicom import find_dicom, name_dicom_patients
+from monai_bbox_mil.data.folder_layouts.files import FolderFile, folder_file, list_folder
 from monai_bbox_mil.data.folder_layouts.tables import find_tables, items_of_tables
 from monai_bbox_mil.runs.texts import first_few
 
@@ -29,6 +30,8 @@ def annotated_datalist(dataset_dir: str | os.PathLike[str]) -> dict[str, list[di
     - Beside an image ``a.nii.gz``, or in a folder such as ``masks/`` or ``labels/`` beside ``images/``: any number of
       3D Slicer ROIs ``a*.mrk.json``; or one box file ``a.json``, ``a.csv`` or ``a.txt``; or a mask, ``a`` in a folder
       for masks, ``a_mask``, ``a_seg``, ``a_segmentation``, ``a_label``, ``a-label`` or ``a.seg.nrrd``.
+    - DICOM series, each in a folder of its own, with the RTSTRUCT and SEG files that refer to them, wherever these lie.
+      Files of other types may lie beside a series' folder, with its name.
     - A COCO file or a CSV table of any name that describes the images. Several are read if their names or folders say
       that they are for training, validation and test.
 
@@ -57,8 +60,13 @@ def annotated_datalist(dataset_dir: str | os.PathLike[str]) -> dict[str, list[di
     """
     root = Path(os.path.abspath(dataset_dir))
     files = list_folder(root)
-    matches = match_by_name(files)
-    found = [_annotations(match) for match in matches.images]
+    dicom = find_dicom(files.others)
+    by_path = {each.path: each for each in dicom.series}
+    matches = match_by_name(files._replace(pictures=[*files.pictures, *(folder_file(root, path) for path in by_path)]))
+    found = []
+    for match in matches.images:
+        series = by_path.get(match.image.path)
+        found.append(_annotations(match, [] if series is None else dicom.annotations.get(series.uid, [])))
     annotated = [each for each in found if each.box or each.masks]
     tables = find_tables(root, [file.path for file in matches.boxes], required=not annotated)
     if tables:
@@ -73,10 +81,12 @@ def annotated_datalist(dataset_dir: str | os.PathLike[str]) -> dict[str, list[di
     elif annotated:
         _check_one_image_per_name(annotated)
         parts = {"training": [_item(each) for each in annotated]}
-        _warn(root, matches, found)
+        _warn(root, matches, found, dicom.strays)
     else:
         return None
-    name_patients([item for items in parts.values() for item in items])
+    listed = [item for items in parts.values() for item in items]
+    name_patients(listed)
+    name_dicom_patients(listed, dicom.series)
     return parts
 
 
@@ -90,8 +100,8 @@ class _Annotated(NamedTuple):
     """Number of markups files without an ROI, such as points."""
 
 
-def _annotations(match: Match) -> _Annotated:
-    """Return what is annotated in the files of an image's name, which must be of one kind."""
+def _annotations(match: Match, references: Sequence[Path]) -> _Annotated:
+    """Return what is annotated in the files of an image's name or that refer to it, which must be of one kind."""
     rois: list[str] = []
     boxes: list[str] = []
     others = 0
@@ -102,13 +112,14 @@ def _annotations(match: Match) -> _Annotated:
         elif file.path.name.lower().endswith(".mrk.json"):
             others += 1
     words = {mask_word(mask, match.image): mask for mask in match.masks}
-    kinds = [*rois[:1], *boxes, *(str(mask.path) for mask in words.values())]
+    dicom = list(map(str, references))
+    kinds = [*rois[:1], *boxes, *dicom[:1], *(str(mask.path) for mask in words.values())]
     if len(kinds) > 1:
         raise ValueError(
-            f"{match.image.path}: expected one box file, Slicer ROIs or a mask, got {len(kinds)} annotations: "
-            f"{first_few(kinds)}. Move those that are not to be learned from out of the folder, or {_BY_HAND}."
+            f"{match.image.path}: expected one box file, Slicer ROIs, DICOM annotations or a mask, got "
+            f"{len(kinds)} annotations: {first_few(kinds)}. Move those that are not to be learned from out of the folder, or {_BY_HAND}."
         )
-    return _Annotated(match.image, match.masks, rois or boxes, others)
+    return _Annotated(match.image, match.masks, rois or boxes or dicom, others)
 
 
 def _first_file(annotated: _Annotated) -> str:
@@ -135,11 +146,12 @@ def _check_one_image_per_name(annotated: Sequence[_Annotated]) -> None:
         )
 
 
-def _warn(root: Path, matches: Matches, found: Sequence[_Annotated]) -> None:
+def _warn(root: Path, matches: Matches, found: Sequence[_Annotated], strays: Sequence[Path]) -> None:
     """Say in one warning what was left out."""
     bare = [each.image.path.name for each in found if not each.box and not each.masks]
     alone = [file.path.name for file in matches.masks]
     alone += [file.path.name for file in matches.boxes if file.path.name.lower().endswith(".mrk.json")]
+    alone += [path.name for path in strays]
     others = sum(each.others for each in found)
     texts = []
     if bare:
@@ -149,7 +161,7 @@ def _warn(root: Path, matches: Matches, found: Sequence[_Annotated]) -> None:
             f"such as {Path(bare[0]).name.partition('.')[0]}.json with []."
         )
     if alone:
-        texts.append(f"{len(alone)} annotations have no image of their name and are left out: {first_few(alone)}.")
+        texts.append(f"{len(alone)} annotations belong to no image and are left out: {first_few(alone)}.")
     if others:
         texts.append(f"{others} markups files have no ROI and are left out.")
     if texts:

@@ -114,13 +114,13 @@ def _owner(file: FolderFile, names: Mapping[str, str]) -> str | None:
 
 def _continues(last: str, following: str) -> bool:
     """Return whether a character continues the word or number before it, as in ``a10`` after ``a1``."""
-    if last.isdecimal() or following.isdecimal():
-        return last.isdecimal() and following.isdecimal() or (last.isalpha() and following.isdecimal())
-    return last.isalpha() and following.isalpha() and not (last.islower() and following.isupper())
+    if last.isalpha() and following.isalpha():
+        return not (last.islower() and following.isupper())
+    return last.isdecimal() and following.isdecimal()
 
 
 def _check_number(file: FolderFile, name: str, rest: str, names: Mapping[str, str]) -> None:
-    """Refuse ``scan_3.mrk.json`` beside ``scan.nii.gz`` and ``scan_2.nii.gz``: the image of the ROI may be absent."""
+    """Refuse ``scan_20.mrk.json`` beside ``scan.nii.gz`` and ``scan_2.nii.gz``: the image of the ROI may be absent."""
     number = _NUMBER.fullmatch(rest)
     if number is None:
         return
@@ -129,6 +129,6 @@ def _check_number(file: FolderFile, name: str, rest: str, names: Mapping[str, st
     if alike is not None:
         raise ValueError(
             f"{file.path}: expected a name that says whose ROI it is, got one that fits the image {name} and, beside "
-            f"{alike}, an image {file.stem} that is not there. Rename it, such as to {name}_roi{rest}.mrk.json, or "
+            f"{alike}, an image {file.stem} that is not there. Rename it, such as to {name}_roi_{rest.lstrip('-_. ')}.mrk.json, or "
             "delete it."
         )

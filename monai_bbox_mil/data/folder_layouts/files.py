@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from monai_bbox_mil.annotations.formats import FORMATS
 from monai_bbox_mil.data.image_files import IMAGE_EXTENSIONS, image_stem
 
-__all__ = ["FolderFile", "FolderFiles", "list_folder", "walk"]
+__all__ = ["FolderFile", "FolderFiles", "folder_file", "list_folder", "walk"]
 
 PICTURES = tuple(ending for ending in IMAGE_EXTENSIONS if ending != ".dcm")
 _BOXES = tuple(dict.fromkeys(end for format in FORMATS.values() for end in format.suffixes if end != ".dcm"))
@@ -65,14 +66,11 @@ def list_folder(root: Path) -> FolderFiles:
     pictures, boxes, others = [], [], []
     for path in walk(root):
         name = path.name.lower()
-        folders = path.relative_to(root).parts[:-1]
-        place = tuple(filter(None, (_ending(folder) for folder in folders)))
-        beside = any(_LABELS.fullmatch(folder) for folder in folders)
         if name.endswith(PICTURES):
-            pictures.append(FolderFile(path, place, image_stem(path), beside))
+            pictures.append(folder_file(root, path))
         elif name.endswith(_BOXES):
             ending = max((end for end in (".mrk.json", *_BOXES) if name.endswith(end)), key=len)
-            boxes.append(FolderFile(path, place, path.name[: -len(ending)], beside))
+            boxes.append(folder_file(root, path)._replace(stem=path.name[: -len(ending)]))
         else:
             others.append(path)
     if all(file.beside_images for file in pictures):
@@ -81,10 +79,20 @@ def list_folder(root: Path) -> FolderFiles:
     return FolderFiles(root, pictures, boxes, others)
 
 
+def folder_file(root: Path, path: Path) -> FolderFile:
+    """Describe an image below a folder, a file or the folder of a DICOM series."""
+    folders = path.parent.relative_to(root).parts if path != root else ()
+    place = tuple(filter(None, (_ending(folder) for folder in folders)))
+    return FolderFile(path, place, image_stem(path), any(_LABELS.fullmatch(folder) for folder in folders))
+
+
 def walk(root: Path) -> Iterator[Path]:
-    """Yield all files below a folder, sorted, without hidden ones. Links to folders are followed, each once."""
+    """Yield all files below a folder, sorted, without hidden ones. Links to folders are followed, each once.
+
+    Folders that may not be read are named in a warning.
+    """
     seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=_warn_of_unreadable, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
@@ -92,6 +100,11 @@ def walk(root: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _warn_of_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        warnings.warn(f"{error.filename}: {error.strerror}, so its files are left out.", stacklevel=3)
 
 
 def _ending(folder: str) -> str:

@@ -111,12 +111,28 @@ def test_markups_of_no_image_are_named_in_a_warning(tmp_path, stray):
         assert found(tmp_path) == {"a.nii": "a.mrk.json", "case1.nii": "case1.mrk.json"}
 
 
-def test_a_number_that_may_be_an_image_is_refused(tmp_path):
-    fill(tmp_path, "scan.nii.gz", "scan_2.nii.gz", "scan_20.mrk.json")
-    with pytest.raises(
-        ValueError, match=r"fits the image scan and, beside scan_2, an image scan_20 .* scan_roi_20\.mrk"
-    ):
+@pytest.mark.parametrize("link", ["_", "-", ""])
+def test_a_number_that_may_be_an_image_is_refused(tmp_path, link):
+    fill(tmp_path, "scan.nii.gz", f"scan{link}2.nii.gz", f"scan{link}30.mrk.json")
+    message = f"fits the image scan and, beside scan{link}2, an image scan{link}30 that .* scan_roi_30.mrk"
+    with pytest.raises(ValueError, match=message):
         annotated_datalist(tmp_path)
+
+
+def test_names_of_cases_alone_are_no_promise12(tmp_path):
+    fill(tmp_path, "Case00.mhd", "Case01.mhd", "Case00.mrk.json", "Case01.mrk.json")
+    assert len(get_datalist(tmp_path)["training"]) == 1
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read any folder")
+def test_an_unreadable_folder_is_named(tmp_path):
+    fill(tmp_path, "a.png", "a.txt", "closed/b.png")
+    (tmp_path / "closed").chmod(0)
+    try:
+        with pytest.warns(UserWarning, match="closed: Permission denied, so its files are left out"):
+            assert found(tmp_path) == {"a.png": "a.txt"}
+    finally:
+        (tmp_path / "closed").chmod(0o700)
 
 
 def test_images_without_annotation_are_left_out_with_one_warning(tmp_path):

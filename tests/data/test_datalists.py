@@ -303,7 +303,7 @@ class TestGetDatalist:
         with pytest.raises(ValueError, match=r"datalist .*own\.json: expected a JSON file, got nothing"):
             get_datalist(tmp_path, "own.json")
         # An error in a recognised layout is raised; no other layout is tried.
-        touch(tmp_path / "Case00.mhd")
+        touch(tmp_path / "Case00.mhd", tmp_path / "Case01.mhd", tmp_path / "Case01_segmentation.mhd")
         with pytest.raises(ValueError, match=r"got 1 without: .*Case00\.mhd"):
             get_datalist(tmp_path)
 

@@ -117,7 +117,8 @@ def _annotations(match: Match, references: Sequence[Path]) -> _Annotated:
     if len(kinds) > 1:
         raise ValueError(
             f"{match.image.path}: expected one box file, Slicer ROIs, DICOM annotations or a mask, got "
-            f"{len(kinds)} annotations: {first_few(kinds)}. Move those that are not to be learned from out of the folder, or {_BY_HAND}."
+            f"{len(kinds)} annotations: {first_few(kinds)}. Move those that are not to be learned from "
+            f"out of the folder, or {_BY_HAND}."
         )
     return _Annotated(match.image, match.masks, rois or boxes or dicom, others)
 

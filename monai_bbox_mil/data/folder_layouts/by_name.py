@@ -127,8 +127,9 @@ def _check_number(file: FolderFile, name: str, rest: str, names: Mapping[str, st
     other = re.compile(re.escape(name + number[1]) + "[0-9]+")
     alike = next((names[each] for each in names if other.fullmatch(each)), None)
     if alike is not None:
+        better = f"{name}_roi_{rest.lstrip('-_. ')}.mrk.json"
         raise ValueError(
             f"{file.path}: expected a name that says whose ROI it is, got one that fits the image {name} and, beside "
-            f"{alike}, an image {file.stem} that is not there. Rename it, such as to {name}_roi_{rest.lstrip('-_. ')}.mrk.json, or "
+            f"{alike}, an image {file.stem} that is not there. Rename it, such as to {better}, or "
             "delete it."
         )

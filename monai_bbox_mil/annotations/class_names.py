@@ -46,9 +46,8 @@ def collect_class_names(annotations: Iterable[tuple[Any, str | None]]) -> list[s
 
 
 def _labels(annotations: Iterable[tuple[Any, str | None]]) -> Iterator[ClassLabel]:
-    """Yield the labels of each file; tables that describe many images, and lists of names, are read once."""
+    """Yield the labels of each file; tables that describe many images are read once."""
     tables: set[str] = set()
-    lists: dict[str, list[str]] = {}
     for annotation, image in annotations:
         for source in annotation if is_file_list(annotation) else [annotation]:
             if str(source) in tables:
@@ -56,11 +55,7 @@ def _labels(annotations: Iterable[tuple[Any, str | None]]) -> Iterator[ClassLabe
             name, format, content = open_annotation(source, "auto", image or "the image")
             if format.by_image is not None and isinstance(source, (str, os.PathLike)):
                 tables.add(str(source))
-            folder = os.path.dirname(os.path.abspath(name))
-            if format.class_list is not None and folder not in lists:
-                lists[folder] = format.class_list(folder)
-                yield from (ClassLabel(text, number) for number, text in enumerate(lists[folder]))
-            if format.labels is not None and not lists.get(folder):
+            if format.labels is not None:
                 with errors_with_name(name):
                     yield from format.labels(content, name, image)
 

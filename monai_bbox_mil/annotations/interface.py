@@ -117,5 +117,3 @@ class AnnotationFormat(NamedTuple):
     labels: Callable[[Any, str, str | None], list[ClassLabel]] | None = None
     """Return the classes of the boxes in the content that ``read`` takes, given its name and the image's path. Each is
     a label that ``read`` finds among ``classes``. Boxes without a label are passed over."""
-    class_list: Callable[[str], list[str]] | None = None
-    """For formats that write positions in a list of names: return the list that belongs to the files in a folder."""

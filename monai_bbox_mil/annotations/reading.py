@@ -29,8 +29,10 @@ image without boxes is in the COCO ``images``, or has a CSV row without numbers.
 
 Regions to ignore are COCO's ``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``. Text
 is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Labels and ids are compared as text, numbers in any spelling.
-YOLO class numbers are positions in ``classes``, unless these are numbers themselves. The class of a Slicer ROI is
-looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
+YOLO class numbers are positions in the names that lie beside the file (``data.yaml``, ``classes.txt`` or ``obj.names``)
+if these contain all ``classes``; otherwise in ``classes``, unless these are numbers themselves. The class of a Slicer
+ROI is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1"),
+and by the name of its file after that of the image, which comes before a control point's label such as "R-1".
 """
 
 from __future__ import annotations

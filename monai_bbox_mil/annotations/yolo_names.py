@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,61 @@ from monai_bbox_mil.annotations.parsing import parse_text
 from monai_bbox_mil.annotations.records import as_number, label_key
 from monai_bbox_mil.annotations.values import shown
 
-__all__ = ["find_yaml", "names_of_folder", "names_of_yaml", "read_yaml"]
+__all__ = ["find_yaml", "names_of_file", "names_of_yaml", "read_yaml"]
 
-# data.yaml lies above the labels: two folders up in train/labels/a.txt and labels/train/a.txt.
-_LEVELS = 4
+# data.yaml lies two folders above train/labels/a.txt and labels/train/a.txt.
+_LEVELS = 3
 _LISTS = ("classes.txt", "obj.names")
 
 
-def names_of_folder(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the class names of the YOLO files in a folder, one per class number; an empty list where there are none.
+# Names by folder, with the paths that they depend on and the state of these. Threads may read them twice.
+_KNOWN: dict[Path, tuple[list[Path], list[tuple[int, ...]], list[str]]] = {}
+_MOST = 1024
 
-    The first of these is read that lies in the folder or in one of the three above: a YAML file with ``names`` and
-    ``train`` or ``val``, ``classes.txt`` or ``obj.names``.
+
+def names_of_file(path: str | os.PathLike[str]) -> list[str]:
+    """Return the class names of a YOLO file, one per class number; an empty list where there are none.
+
+    The first of these is read that lies in the file's folder or in one of the two above: a YAML file with ``names`` and
+    ``train`` or ``val``, ``classes.txt`` or ``obj.names``. Where a folder has several such YAML files, nobody knows
+    which is meant, and there are no names. The names are kept in memory until a file or folder changes.
 
     Raises:
-        ValueError: when the names are malformed, or a folder has several such YAML files.
+        ValueError: when the names are malformed.
 
     Example:
-        >>> names_of_folder("nowhere/labels")
+        >>> names_of_file("nowhere/labels/a.txt")
         []
     """
-    here = Path(os.path.abspath(folder))
-    for above in (here, *here.parents[: _LEVELS - 1]):
-        found = find_yaml(above)
-        if found is not None:
-            return names_of_yaml(found)
+    folder = Path(os.path.abspath(path)).parent
+    known = _KNOWN.get(folder)
+    if known is not None and known[1] == _state(known[0]):
+        return known[2]
+    # Files may be added to the folders, and those of names changed in place.
+    above = (folder, *folder.parents[: _LEVELS - 1])
+    files = [file for each in above for file in [*_descriptions(each), *(each / name for name in _LISTS)]]
+    paths = [*above, *(file for file in files if file.is_file())]
+    state = _state(paths)
+    names = _read_names(above)
+    while len(_KNOWN) >= _MOST:
+        _KNOWN.pop(next(iter(_KNOWN)), None)
+    _KNOWN[folder] = paths, state, names
+    return names
+
+
+def _state(paths: Sequence[Path]) -> list[tuple[int, ...]]:
+    states = [os.stat(path) if path.exists() else None for path in paths]
+    return [() if state is None else (state.st_mtime_ns, state.st_size) for state in states]
+
+
+def _read_names(folders: Sequence[Path]) -> list[str]:
+    for folder in folders:
+        found = _descriptions(folder)
+        if found:
+            return names_of_yaml(found[0]) if len(found) == 1 else []
         for name in _LISTS:
-            if (above / name).is_file():
-                lines = [line.strip() for line in parse_text(above / name).splitlines()]
+            if (folder / name).is_file():
+                lines = [line.strip() for line in parse_text(folder / name).splitlines()]
                 return _for_positions([line for line in lines if line])
     return []
 
@@ -57,17 +84,22 @@ def find_yaml(folder: Path) -> Path | None:
         >>> find_yaml(Path("nowhere")) is None
         True
     """
-    if not folder.is_dir():
-        return None
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and path.is_file())
-    found = [path for path in files if not path.name.startswith(".") and _describes_data(path)]
-    named = [path for path in found if path.stem == "data"] or found
-    if len(named) > 1:
+    found = _descriptions(folder)
+    if len(found) > 1:
         raise ValueError(
             f"{folder}: expected one YAML file with the class names and parts of a YOLO data set, got "
-            f"{', '.join(path.name for path in named)}. Rename the one to read to data.yaml."
+            f"{', '.join(path.name for path in found)}. Rename the one to read to data.yaml."
         )
-    return named[0] if named else None
+    return found[0] if found else None
+
+
+def _descriptions(folder: Path) -> list[Path]:
+    """Return the YAML files that describe a YOLO data set; only ``data.yaml`` where there is one."""
+    if not folder.is_dir():
+        return []
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and path.is_file())
+    found = [path for path in files if not path.name.startswith(".") and _describes_data(path)]
+    return [path for path in found if path.stem == "data"][:1] or found
 
 
 def _describes_data(path: Path) -> bool:

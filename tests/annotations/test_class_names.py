@@ -40,11 +40,11 @@ def test_labels_of_boxes_and_of_rows_sorted_as_people_do(tmp_path):
     ("beside", "content", "expected"),
     [
         (None, "", ["0", "2"]),
-        ("labels/classes.txt", "cell\n\nvessel\nnerve\n", ["cell", "vessel", "nerve"]),
-        ("data.yaml", "train: x\nnames: [cell, vessel, nerve]", ["cell", "vessel", "nerve"]),
-        ("any.yml", "val: x\nnames: {0: cell, 2: nerve}", ["cell", "class 1", "nerve"]),
-        ("data.yaml", "train: x\nnames: ['0', '1', '2']", ["0", "1", "2"]),
-        ("data.yaml", "train: x\nnames: ['1', '2', '3']", ["class 1", "class 2", "class 3"]),
+        ("labels/classes.txt", "cell\n\nvessel\nnerve\n", ["cell", "nerve"]),
+        ("data.yaml", "train: x\nnames: [cell, vessel, nerve]", ["cell", "nerve"]),
+        ("any.yml", "val: x\nnames: {0: cell, 2: nerve}", ["cell", "nerve"]),
+        ("data.yaml", "train: x\nnames: ['0', '1', '2']", ["0", "2"]),
+        ("data.yaml", "train: x\nnames: ['1', '2', '3']", ["class 1", "class 3"]),
         ("other.yaml", "names: [a, b, c]", ["0", "2"]),
         ("template.yaml", "{{ no yaml }}: [", ["0", "2"]),
     ],
@@ -74,14 +74,37 @@ def test_malformed_yolo_names_are_refused(tmp_path, content, message):
         collect_class_names([(str(path), None)])
 
 
-def test_two_yolo_descriptions_are_refused_unless_one_is_data_yaml(tmp_path):
+def test_two_yolo_descriptions_give_no_names_unless_one_is_data_yaml(tmp_path):
     for name in ("a", "b"):
         write(tmp_path / f"{name}.yaml", f"train: x\nnames: [{name}]")
     path = write(tmp_path / "a.txt", "0 .5 .5 .5 .5\n")
-    with pytest.raises(ValueError, match=r"got a\.yaml, b\.yaml\. Rename the one to read to data\.yaml"):
-        collect_class_names([(str(path), None)])
+    assert collect_class_names([(str(path), None)]) == ["0"]
     write(tmp_path / "data.yaml", "train: x\nnames: [c]")
     assert collect_class_names([(str(path), None)]) == ["c"]
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "b.yaml").unlink()
+    assert collect_class_names([(str(path), None)]) == ["a"]
+    write(tmp_path / "a.yaml", "train: x\nnames: [changed]")
+    assert collect_class_names([(str(path), None)]) == ["changed"]
+
+
+def test_a_yolo_number_beyond_the_names_is_refused(tmp_path):
+    write(tmp_path / "classes.txt", "a\nb\n")
+    path = write(tmp_path / "slice1.txt", "\n2 .5 .5 .5 .5\n")
+    for read in (lambda: collect_class_names([(path, None)]), lambda: read_boxes(path, make_image(**FLAT), ["b"])):
+        with pytest.raises(ValueError, match=r"slice1\.txt, line 2: expected a class 0\.\.1 of \('a', 'b'\), got '2'"):
+            read()
+
+
+def test_yolo_classes_in_another_order_than_the_files_own(tmp_path):
+    write(tmp_path / "classes.txt", "a\nb\n")
+    path = write(tmp_path / "slice1.txt", "0 .5 .5 .5 .5\n1 .5 .5 .5 .5\n")
+    image = make_image(**FLAT)
+    assert read_boxes(path, image, ["b", "a"])[1].tolist() == [1, 0]
+    # Names of one's own are positions, and numbers are numbers.
+    assert read_boxes(path, image, ["A", "B"])[1].tolist() == [0, 1]
+    assert read_boxes(path, image, ["1", "0"])[1].tolist() == [1, 0]
+    assert read_boxes(path, image)[1].tolist() == [0, 1]
 
 
 def point(label, **more):

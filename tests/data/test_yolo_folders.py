@@ -42,7 +42,7 @@ def test_ultralytics(tmp_path):
         "images/train/b.png": EMPTY,
     }
     assert names_of(tmp_path, parts["validation"]) == {"images/val/c.png": "labels/val/c.txt"}
-    assert find_class_names(parts) == ["cell", "vessel"] and set(parts) == {"training", "validation"}
+    assert find_class_names(parts) == ["vessel"] and set(parts) == {"training", "validation"}
 
 
 def test_roboflow(tmp_path):

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--dataset_dir",
         metavar="DIR",
-        help="folder of the images: PROMISE12, ATLAS, Decathlon, or one with a data list",
+        help="folder of the images: PROMISE12, ATLAS, Decathlon, with a data list, or with annotations beside them",
     )
     add("--output", metavar="DIR", default="box_check", help="folder to write to, or the page, *.html (%(default)s)")
     add(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
 from monai_bbox_mil.data.datalist_entries import first_image, name_patients, read_section
-from monai_bbox_mil.data.folder_layouts import annotated_datalist, yolo_datalist
+from monai_bbox_mil.data.folder_layouts import annotated_datalist, is_table, yolo_datalist
 from monai_bbox_mil.data.promise12 import holds_promise12, promise12_datalist
 from monai_bbox_mil.data.splits import check_files, check_images, check_patients, split_by_patient
 from monai_bbox_mil.runs.texts import first_few
@@ -95,7 +95,7 @@ def get_datalist(
         ['Case01']
     """
     root = Path(os.path.abspath(dataset_dir))
-    known = [name for name in _LIST_FILES if (root / name).is_file()]
+    known = [name for name in _LIST_FILES if (root / name).is_file() and not is_table(root / name)]
     if datalist is not None or known:
         return _load_parts(root, known[0] if datalist is None else datalist, None, validation_fraction, seed, check)
     for layout in _LAYOUTS:

@@ -13,6 +13,9 @@ from tests.annotations.annotations import BOX, FLAT, coco, make_image, roi, writ
 
 CATEGORIES = [{"id": 7, "name": "b"}, {"id": 3, "name": "z"}, {"id": 1, "name": "nobody"}]
 
+# Two to the power of 40 entries, if anybody wrote them out.
+ALIASES = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 41))
+
 
 def two_boxes(**changes):
     boxes = [{"image_id": 1, "bbox": [1, 1, 2, 2], "category_id": number} for number in (7, 3)]
@@ -65,6 +68,8 @@ def test_yolo_names_and_the_channels_they_give(tmp_path, beside, content, expect
         ("train: x\nnames: cell", "expected names as a list or by class number"),
         ("train: x\nnames: {a: 1}", "expected names as a list or by class number"),
         ("train: [", "data.yaml: expected YAML, got while parsing"),
+        ("train: !!python/object/apply:os.getcwd []\nnames: [a]", "data.yaml: expected YAML, got could not determine"),
+        (f"train: x\na0: &a0 [x, x]\n{ALIASES}names: *a40", "expected names as a list or by class number"),
     ],
 )
 def test_malformed_yolo_names_are_refused(tmp_path, content, message):

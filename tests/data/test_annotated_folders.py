@@ -251,7 +251,9 @@ def coco(names, boxes=(), categories=((4, "cell"),)) -> str:
 
 class TestTables:
     @pytest.mark.parametrize("base", ["", "images/"])
-    @pytest.mark.parametrize("table", ["boxes.json", "annotations/_annotations.coco.json", "images/x.json"])
+    @pytest.mark.parametrize(
+        "table", ["boxes.json", "dataset.json", "annotations/_annotations.coco.json", "images/x.json"]
+    )
     def test_one_coco_file_of_any_name(self, tmp_path, base, table):
         fill(tmp_path, "images/a.png", "images/b.png", "images/c.png", table)
         (tmp_path / table).write_text(coco([f"{base}a.png", f"{base}b.png"], [f"{base}a.png"]))

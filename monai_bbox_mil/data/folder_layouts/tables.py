@@ -16,7 +16,7 @@ from monai_bbox_mil.annotations.image_names import ImageNames
 from monai_bbox_mil.annotations.opening import holds_boxes, open_annotation
 from monai_bbox_mil.runs.texts import first_few
 
-__all__ = ["BoxTable", "find_tables", "items_of_tables"]
+__all__ = ["BoxTable", "find_tables", "is_table", "items_of_tables"]
 
 _PARTS = {
     "train": "training", "training": "training", "val": "validation", "valid": "validation", "validation": "validation",
@@ -66,6 +66,24 @@ def find_tables(root: Path, candidates: Sequence[Path], required: bool) -> list[
     if required and not tables and faults:
         raise faults[0]
     return tables
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file describes several images, whatever its name; a file that cannot be parsed does not.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "dataset.json")
+        ...     _ = path.write_text('{"images": [], "annotations": []}')
+        ...     is_table(path)
+        True
+    """
+    try:
+        format = holds_boxes(path)
+    except ValueError:  # who reads it for what it is called says what is wrong with it
+        return False
+    return format is not None and format.image_names is not None
 
 
 def items_of_tables(root: Path, tables: Sequence[BoxTable], images: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:

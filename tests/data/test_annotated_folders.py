@@ -168,6 +168,8 @@ def test_a_sidecar_or_notes_are_no_annotation(tmp_path):
         ["a.png", "a.mrk.json", "a.txt"],
         ["a.png", "a_mask.png", "a_seg.png"],
         ["images/a.png", "masks/a.png", "labels/a.txt"],
+        ["images/a.png", "masks/a.png", "labels/a.png"],
+        ["a.png", "a_mask.png", "a_mask.nii.gz"],
     ],
 )
 def test_annotations_of_several_kinds_are_refused(tmp_path, names):

@@ -111,9 +111,10 @@ def _annotations(match: Match, references: Sequence[Path]) -> _Annotated:
             (rois if format.name == "slicer" else boxes).append(str(file.path))
         elif file.path.name.lower().endswith(".mrk.json"):
             others += 1
-    words = {mask_word(mask, match.image): mask for mask in match.masks}
+    # a_mask_1.png and a_mask_2.png are two masks of one kind; a_seg.png, or a.png in another folder, is another kind.
+    alike = {(mask.path.parent, mask.path.suffix, mask_word(mask, match.image)): mask for mask in match.masks}
     dicom = list(map(str, references))
-    kinds = [*rois[:1], *boxes, *dicom[:1], *(str(mask.path) for mask in words.values())]
+    kinds = [*rois[:1], *boxes, *dicom[:1], *(str(mask.path) for mask in alike.values())]
     if len(kinds) > 1:
         raise ValueError(
             f"{match.image.path}: expected one box file, Slicer ROIs, DICOM annotations or a mask, got "

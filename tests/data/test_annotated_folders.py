@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -117,6 +118,20 @@ def test_a_number_that_may_be_an_image_is_refused(tmp_path, link):
     message = f"fits the image scan and, beside scan{link}2, an image scan{link}30 that .* scan_roi_30.mrk"
     with pytest.raises(ValueError, match=message):
         annotated_datalist(tmp_path)
+
+
+def test_annotations_that_all_belong_to_no_image_are_refused(tmp_path):
+    fill(tmp_path, "a.nii.gz", "b.nii.gz", "liver.mrk.json", "masks/c.nii.gz")
+    message = (
+        r"got 2 that belong to none: c\.nii\.gz, liver\.mrk\.json\. The first of 2 .* name its ROIs a_organ\.mrk\.json"
+    )
+    with pytest.raises(ValueError, match=message):
+        get_datalist(tmp_path)
+
+
+def test_accents_written_in_two_ways(tmp_path):
+    fill(tmp_path, unicodedata.normalize("NFD", "é.nii.gz"), unicodedata.normalize("NFC", "é_Leber.mrk.json"))
+    assert len(annotated_datalist(tmp_path)["training"]) == 1
 
 
 def test_names_of_cases_alone_are_no_promise12(tmp_path):

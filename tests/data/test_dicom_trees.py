@@ -72,7 +72,8 @@ def test_by_the_frame_of_reference_where_no_series_is_named(tmp_path):
         (item,) = annotated_datalist(tmp_path)["training"]
     assert boxes_of(tmp_path, item) == ("ct", ["rs.dcm"])
     write_series(tmp_path / "pet", VOLUME, reference=slices[0].FrameOfReferenceUID)
-    assert annotated_datalist(tmp_path) is None
+    with pytest.raises(ValueError, match=r"got 1 that belong to none: rs\.dcm.* An RTSTRUCT or SEG has to refer to"):
+        annotated_datalist(tmp_path)
 
 
 def test_an_annotation_of_an_absent_series_is_named(tmp_path):

@@ -47,7 +47,7 @@ def annotated_datalist(dataset_dir: str | os.PathLike[str]) -> dict[str, list[di
 
     Raises:
         ValueError: when an image has annotations of several kinds, the folder has several tables of one part, two
-            annotated images have one name, or a box file cannot be parsed.
+            annotated images have one name, a box file cannot be parsed, or no annotation belongs to an image.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -68,6 +68,7 @@ def annotated_datalist(dataset_dir: str | os.PathLike[str]) -> dict[str, list[di
         series = by_path.get(match.image.path)
         found.append(_annotations(match, [] if series is None else dicom.annotations.get(series.uid, [])))
     annotated = [each for each in found if each.box or each.masks]
+    strays = _strays(matches, dicom.strays)
     tables = find_tables(root, [file.path for file in matches.boxes], required=not annotated)
     if tables:
         if annotated:
@@ -81,7 +82,14 @@ def annotated_datalist(dataset_dir: str | os.PathLike[str]) -> dict[str, list[di
     elif annotated:
         _check_one_image_per_name(annotated)
         parts = {"training": [_item(each) for each in annotated]}
-        _warn(root, matches, found, dicom.strays)
+        _warn(root, found, strays)
+    elif strays and found:
+        raise ValueError(
+            f"dataset_dir {root}: expected annotations of its images, got {len(strays)} that belong to none: "
+            f"{first_few(strays)}. The first of {len(found)} images is {found[0].image.path.name}: name its ROIs "
+            f"{found[0].image.stem}_organ.mrk.json and its mask {found[0].image.stem}_mask.nii.gz. An RTSTRUCT or SEG "
+            f"has to refer to the image's series. Or {_BY_HAND}."
+        )
     else:
         return None
     listed = [item for items in parts.values() for item in items]
@@ -148,12 +156,15 @@ def _check_one_image_per_name(annotated: Sequence[_Annotated]) -> None:
         )
 
 
-def _warn(root: Path, matches: Matches, found: Sequence[_Annotated], strays: Sequence[Path]) -> None:
+def _strays(matches: Matches, dicom: Sequence[Path]) -> list[str]:
+    """Name the annotations that belong to no image. Other box files of no image's name may be anything."""
+    markups = [file for file in matches.boxes if file.path.name.lower().endswith(".mrk.json")]
+    return [*(file.path.name for file in [*matches.masks, *markups]), *(path.name for path in dicom)]
+
+
+def _warn(root: Path, found: Sequence[_Annotated], strays: Sequence[str]) -> None:
     """Say in one warning what was left out."""
     bare = [each.image.path.name for each in found if not each.box and not each.masks]
-    alone = [file.path.name for file in matches.masks]
-    alone += [file.path.name for file in matches.boxes if file.path.name.lower().endswith(".mrk.json")]
-    alone += [path.name for path in strays]
     others = sum(each.others for each in found)
     texts = []
     if bare:
@@ -162,8 +173,8 @@ def _warn(root: Path, matches: Matches, found: Sequence[_Annotated], strays: Seq
             "whether they show an object; where they show none, put a file with an empty list of boxes beside them, "
             f"such as {Path(bare[0]).name.partition('.')[0]}.json with []."
         )
-    if alone:
-        texts.append(f"{len(alone)} annotations belong to no image and are left out: {first_few(alone)}.")
+    if strays:
+        texts.append(f"{len(strays)} annotations belong to no image and are left out: {first_few(strays)}.")
     if others:
         texts.append(f"{others} markups files have no ROI and are left out.")
     if texts:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from monai_bbox_mil.data.folder_layouts.files import FolderFile, FolderFiles
+from monai_bbox_mil.data.folder_layouts.files import FolderFile, FolderFiles, plain_name
 
 __all__ = ["Match", "Matches", "mask_word", "match_by_name"]
 
@@ -74,7 +74,7 @@ def match_by_name(files: FolderFiles) -> Matches:
             each.append(file)
     names: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for place, stem in images:
-        names[place].update({match.image.path.name: stem for match in images[place, stem]})
+        names[place].update({plain_name(match.image.path.name): stem for match in images[place, stem]})
     for place, stem in images:
         names[place][stem] = stem
     for file in files.boxes:

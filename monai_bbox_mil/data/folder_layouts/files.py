@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from monai_bbox_mil.annotations.formats import FORMATS
 from monai_bbox_mil.data.image_files import IMAGE_EXTENSIONS, image_stem
 
-__all__ = ["FolderFile", "FolderFiles", "folder_file", "list_folder", "walk"]
+__all__ = ["FolderFile", "FolderFiles", "folder_file", "list_folder", "plain_name", "walk"]
 
 PICTURES = tuple(ending for ending in IMAGE_EXTENSIONS if ending != ".dcm")
 _BOXES = tuple(dict.fromkeys(end for format in FORMATS.values() for end in format.suffixes if end != ".dcm"))
@@ -70,7 +71,7 @@ def list_folder(root: Path) -> FolderFiles:
             pictures.append(folder_file(root, path))
         elif name.endswith(_BOXES):
             ending = max((end for end in (".mrk.json", *_BOXES) if name.endswith(end)), key=len)
-            boxes.append(folder_file(root, path)._replace(stem=path.name[: -len(ending)]))
+            boxes.append(folder_file(root, path)._replace(stem=plain_name(path.name[: -len(ending)])))
         else:
             others.append(path)
     if all(file.beside_images for file in pictures):
@@ -82,8 +83,13 @@ def list_folder(root: Path) -> FolderFiles:
 def folder_file(root: Path, path: Path) -> FolderFile:
     """Describe an image below a folder, a file or the folder of a DICOM series."""
     folders = path.parent.relative_to(root).parts if path != root else ()
-    place = tuple(filter(None, (_ending(folder) for folder in folders)))
-    return FolderFile(path, place, image_stem(path), any(_LABELS.fullmatch(folder) for folder in folders))
+    place = tuple(filter(None, (_ending(plain_name(folder)) for folder in folders)))
+    return FolderFile(path, place, plain_name(image_stem(path)), any(_LABELS.fullmatch(folder) for folder in folders))
+
+
+def plain_name(name: str) -> str:
+    """Return a name in one Unicode spelling: programs on macOS write accents apart, others do not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def walk(root: Path) -> Iterator[Path]:

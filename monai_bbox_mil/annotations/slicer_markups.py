@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,8 +66,10 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
     return "world", boxes
 
 
-# What Slicer calls an ROI, and so its control points, until the user renames it before placing it.
-_UNNAMED = re.compile(r"(?:MarkupsROI|ROI|R)?(?:[-_ ]?[0-9]+)*", re.IGNORECASE)
+# What Slicer calls an ROI, and so its control points, unless the user renames it before placing it.
+_UNNAMED = re.compile(r"(?P<kind>MarkupsROI|ROI|R)?(?:[-_ ]?[0-9]+)*", re.IGNORECASE)
+# What a file's name says that is no class.
+_NO_CLASS = re.compile(r"(?:rois?|markups?|bbox(?:es)?|box(?:es)?|annotations?|labels?)?", re.IGNORECASE)
 
 
 def _roi_labels(
@@ -84,29 +87,33 @@ def _roi_labels(
         return () if value is None else (value,)
     label = point.get("label")
     numbered = label.rpartition("-")[0] if isinstance(label, str) else None
-    unnamed = not isinstance(label, str) or _UNNAMED.fullmatch(label.strip()) is not None
-    words = (*from_file, label, numbered) if unnamed else (label, numbered, *from_file)
+    unnamed = _UNNAMED.fullmatch(label.strip() if isinstance(label, str) else "")
+    words = (label, numbered, *from_file) if unnamed is None else (*from_file, label, numbered, unnamed["kind"])
     texts = (value, markup.get("name"), point.get("description"), *words)
     return tuple(dict.fromkeys(text for text in texts if isinstance(text, (str, int, float)) and text != ""))
 
 
 def _words_of_file(name: str, image: str | None) -> tuple[str, ...]:
-    """Return what a file's name says of its ROI, without the image's name, and without the number of the ROI first.
+    """Return what a file's name adds to the image's, without a number at the end first.
 
     Example:
         >>> _words_of_file("/data/case1_liver_2.mrk.json", "/data/case1.nii.gz")
         ('liver', 'liver_2')
+        >>> _words_of_file("/data/p1.mrk.json", "/data/case1.nii.gz")  # may be the name of a patient
+        ()
     """
-    found = re.fullmatch(r"(.+?)(?:\.mrk)?\.json", os.path.basename(name), re.IGNORECASE)
-    if found is None:
+    # Programs on macOS write accents apart, others do not.
+    file, stem = (unicodedata.normalize("NFC", text) for text in (name, name_without_extension(image or "")))
+    found = re.fullmatch(r"(.+?)(?:\.mrk)?\.json", os.path.basename(file), re.IGNORECASE)
+    if found is None or not stem or not found[1].startswith(stem):
         return ()
-    word = found[1].removeprefix("" if image is None else name_without_extension(image)).strip("-_. ")
+    word = found[1].removeprefix(stem).strip("-_. ")
     short = re.sub(r"[-_. ]*[0-9]+$", "", word)
-    return tuple(dict.fromkeys(each for each in (short, word) if re.search(r"[^\W\d_]", each)))
+    return () if _NO_CLASS.fullmatch(short) else tuple(dict.fromkeys((short, word)))
 
 
 def _labels(content: Any, name: str, image: str | None) -> list[ClassLabel]:
-    """Return the best name of each ROI, without the number that Slicer puts behind a control point's label."""
+    """Return the best name of each ROI, without the numbers that Slicer puts behind names."""
     found = []
     for markup in items_of(values_of(content, ["markups"], name)[0], f"{name}, markups"):
         if not isinstance(markup, Mapping) or markup.get("type") != "ROI":
@@ -114,9 +121,13 @@ def _labels(content: Any, name: str, image: str | None) -> list[ClassLabel]:
         points = markup.get("controlPoints")
         point = points[0] if isinstance(points, list) and points and isinstance(points[0], Mapping) else {}
         words = _roi_labels(markup, point, False, _words_of_file(name, image))
-        if words:
-            numbered = words[0] == point.get("label") and re.fullmatch(r"(.+)-[0-9]+", str(words[0]).strip())
-            found.append(label_key(numbered[1] if numbered else words[0]))
+        if words and words[0] == point.get("label"):
+            # All ROIs that nobody has named are of one class: R-1, R_1-1.
+            text = str(words[0]).strip()
+            unnamed, numbered = _UNNAMED.fullmatch(text), re.fullmatch(r"(.+)-[0-9]+", text)
+            found.append((unnamed["kind"] if unnamed else None) or (numbered[1] if numbered else text))
+        elif words:
+            found.append(label_key(words[0]))
     return [ClassLabel(label, as_number(label)) for label in dict.fromkeys(found)]
 
 

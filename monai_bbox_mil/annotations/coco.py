@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from monai_bbox_mil.annotations.coco_corners import corners_of, needs_outline
 from monai_bbox_mil.annotations.image_names import ImageEntry, ImageNames, image_path
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.parsing import parse_json
-from monai_bbox_mil.annotations.records import BoxError, FileBox, label_key
+from monai_bbox_mil.annotations.records import BoxError, FileBox, as_number, label_key
 from monai_bbox_mil.annotations.values import flag_of, items_of, numbers_of, shown, values_of
 
 __all__ = ["FORMAT"]
@@ -131,6 +131,13 @@ def _image(index: _Index, annotation: Annotation) -> _Image:
     return image
 
 
+def _labels(index: _Index, name: str, image: str | None) -> list[ClassLabel]:
+    """Return the categories that have boxes, in the order of their ids."""
+    used = (entry.get("category_id") for image in index.images for _, entry in image.annotations)
+    ids = {label_key(category): category for category in used if category is not None}
+    return [ClassLabel(str(index.categories.get(key, category)), as_number(key)) for key, category in ids.items()]
+
+
 FORMAT = AnnotationFormat(
     name="coco",
     suffixes=(".json",),
@@ -140,4 +147,6 @@ FORMAT = AnnotationFormat(
     expects="'images' and 'annotations' (COCO)",
     by_image=_index,
     inline=True,
+    image_names=lambda index: index.names,
+    labels=_labels,
 )

@@ -10,10 +10,10 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from monai_bbox_mil.annotations.image_names import ImageEntry, ImageNames, image_path
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.parsing import parse_text
 from monai_bbox_mil.annotations.placing import volume_corners
-from monai_bbox_mil.annotations.records import FileBox
+from monai_bbox_mil.annotations.records import FileBox, as_number
 from monai_bbox_mil.annotations.values import flag_of, numbers_of, shown
 
 __all__ = ["FORMAT"]
@@ -135,4 +135,29 @@ def _rows_of_image(table: _Table, annotation: Annotation) -> _Rows:
     return sorted((row for index in found for row in table.rows[index]), key=lambda row: row[0])
 
 
-FORMAT = AnnotationFormat(name="csv", suffixes=(".csv",), parse=parse_text, read=_read, by_image=_index)
+def _labels(table: _Table, name: str, image: str | None) -> list[ClassLabel]:
+    """Return the labels of all rows."""
+    if table.label is None:
+        return []
+    column = table.columns[table.label]
+    labels = dict.fromkeys(cells[column].strip() for rows in table.rows for _, cells in rows)
+    return [ClassLabel(label, as_number(label)) for label in labels if label]
+
+
+def _resembles(content: str) -> bool:
+    """Return whether the header has a column of ours, however the cells are separated."""
+    first = content.lstrip("\n").partition("\n")
+    header = (first[2] if first[0].lower().startswith("sep=") else first[0]).partition("\n")[0].lower()
+    return any(column in header for column in _PLANE)
+
+
+FORMAT = AnnotationFormat(
+    name="csv",
+    suffixes=(".csv",),
+    parse=parse_text,
+    read=_read,
+    by_image=_index,
+    resembles=_resembles,
+    image_names=lambda table: table.names,
+    labels=_labels,
+)

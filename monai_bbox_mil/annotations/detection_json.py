@@ -11,10 +11,10 @@ import torch
 from monai.data.box_utils import convert_box_to_standard_mode, get_boxmode
 
 from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, map_points
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.parsing import parse_json
 from monai_bbox_mil.annotations.placing import volume_corners
-from monai_bbox_mil.annotations.records import FileBox
+from monai_bbox_mil.annotations.records import FileBox, as_number, label_key
 from monai_bbox_mil.annotations.values import flag_of, items_of, numbers_of, shown, values_of
 
 __all__ = ["FORMAT"]
@@ -65,6 +65,13 @@ def _one_per_box(entry: Mapping[str, Any], key: str, count: int, name: str) -> l
     return found
 
 
+def _labels(content: Any, name: str, image: str | None) -> list[ClassLabel]:
+    """Return the labels of all boxes."""
+    values = content.get("label") if isinstance(content, Mapping) else None
+    found = {label_key(value): value for value in ([] if values is None else items_of(values, f"{name}, label"))}
+    return [ClassLabel(key, as_number(key)) for key in found]
+
+
 FORMAT = AnnotationFormat(
     name="json",
     suffixes=(".json",),
@@ -73,4 +80,5 @@ FORMAT = AnnotationFormat(
     recognise=lambda content: not isinstance(content, Mapping) or "box" in content,
     expects="the key 'box'",
     inline=True,
+    labels=_labels,
 )

@@ -20,12 +20,12 @@ from scipy import ndimage
 
 from monai_bbox_mil.annotations.dicom_series import check_series, require_dicom
 from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, box_corners, edge_affine, map_points
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.outlines import find_holes, slice_axis, slice_box
 from monai_bbox_mil.annotations.records import FileBox, label_key
 from monai_bbox_mil.annotations.values import numbers_of
 
-__all__ = ["FORMAT", "load_dicom", "read_dicom"]
+__all__ = ["FORMAT", "load_dicom", "read_dicom", "rtstruct_references", "seg_references"]
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _NEEDED = {
@@ -108,8 +108,8 @@ def read_dicom(dataset: Any, annotation: Annotation) -> tuple[str, list[FileBox]
             "cut to slices."
         )
     is_seg = dataset.Modality == "SEG"
-    labels = _segments(dataset, annotation) if is_seg else _rois(dataset, annotation)
-    references, listed = _seg_references(dataset) if is_seg else _rtstruct_references(dataset, labels)
+    labels = _chosen(_segment_labels(dataset), "segment", annotation) if is_seg else _rois(dataset, annotation)
+    references, listed = seg_references(dataset) if is_seg else rtstruct_references(dataset, labels)
     instances = {item.get("ReferencedSOPInstanceUID") for each in listed for item in _instances(each)}
     check_series(references, {each.SeriesInstanceUID for each in listed}, instances, annotation)
     outlines = []
@@ -177,15 +177,14 @@ def _rois(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
     return _chosen(labels, "ROI", annotation)
 
 
-def _segments(dataset: Any, annotation: Annotation) -> dict[int, tuple[Any, ...]]:
+def _segment_labels(dataset: Any) -> dict[int, tuple[Any, ...]]:
     # A label map may list its background as a segment: 0, or the one that its padding value names.
     background = dataset.get("PixelPaddingValue")
     found = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
-    labels = {number: (label, number) for number, label in found.items() if number not in (0, background)}
-    return _chosen(labels, "segment", annotation)
+    return {number: (label, number) for number, label in found.items() if number not in (0, background)}
 
 
-def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], list[Any]]:
+def rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str], list[Any]]:
     """Return the chosen ROIs' frames of reference and the contours' series items, where an RTSTRUCT names them."""
     rois = [roi for roi in dataset.get("StructureSetROISequence", []) if int(roi.ROINumber) in labels]
     series = [
@@ -197,7 +196,7 @@ def _rtstruct_references(dataset: Any, labels: Collection[int]) -> tuple[set[str
     return {roi.ReferencedFrameOfReferenceUID for roi in rois if roi.get("ReferencedFrameOfReferenceUID")}, series
 
 
-def _seg_references(dataset: Any) -> tuple[set[str], list[Any]]:
+def seg_references(dataset: Any) -> tuple[set[str], list[Any]]:
     """Return the frames of reference and the series items of a SEG's frames, where it names them."""
     reference = dataset.get("FrameOfReferenceUID")
     return {reference} if reference else set(), list(dataset.get("ReferencedSeriesSequence", []))
@@ -267,4 +266,17 @@ def _segment_of(seg: Any, frame: int) -> int:
     return int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
-FORMAT = AnnotationFormat(name="dicom", suffixes=(".dcm",), parse=load_dicom, read=read_dicom)
+def _class_labels(dataset: Any, name: str, image: str | None) -> list[ClassLabel]:
+    """Return the names of the segments, and of the ROIs that have a closed contour."""
+    if dataset.Modality == "SEG":
+        return [ClassLabel(str(label or number)) for number, (label, _) in _segment_labels(dataset).items()]
+    drawn = {
+        int(roi.ReferencedROINumber)
+        for roi in dataset.get("ROIContourSequence", [])
+        if any(contour.get("ContourGeometricType") in _CLOSED for contour in roi.get("ContourSequence", []))
+    }
+    rois = (roi for roi in dataset.get("StructureSetROISequence", []) if int(roi.ROINumber) in drawn)
+    return [ClassLabel(label) for label in dict.fromkeys(str(roi.get("ROIName", "")) for roi in rois) if label]
+
+
+FORMAT = AnnotationFormat(name="dicom", suffixes=(".dcm",), parse=load_dicom, read=read_dicom, labels=_class_labels)

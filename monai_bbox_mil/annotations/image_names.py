@@ -22,7 +22,7 @@ from typing import NamedTuple
 from monai_bbox_mil.annotations.interface import Annotation
 from monai_bbox_mil.annotations.values import shown
 
-__all__ = ["ImageEntry", "ImageNames", "image_path"]
+__all__ = ["ImageEntry", "ImageNames", "image_path", "name_without_extension"]
 
 # A number after a dot is part of the name, as in the folder 1.2.840.1 of a DICOM series.
 _EXTENSION = re.compile(r"\.(?![0-9]+$)[A-Za-z0-9]{1,5}$")
@@ -198,3 +198,13 @@ def _names(name: str, is_folder: bool) -> tuple[str, tuple[str, ...], str]:
     plain = name[:-3] if name.lower().endswith(".gz") else name
     others = (plain,) if plain != name else (f"{name}.gz",) if name.lower().endswith(".nii") else ()
     return name, others, _EXTENSION.sub("", plain)
+
+
+def name_without_extension(path: str | os.PathLike[str]) -> str:
+    """Return the name of an image without its extension; that of a folder is kept whole.
+
+    Example:
+        >>> name_without_extension("images/case.1.nii.gz")
+        'case.1'
+    """
+    return _names(os.path.basename(path), os.path.isdir(path))[2]

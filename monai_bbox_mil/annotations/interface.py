@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
 from monai_bbox_mil.annotations.frame import ImageFrame
 from monai_bbox_mil.annotations.records import BoxError, BoxFault, FileBox
 
-__all__ = ["MAX_BOXES", "MIN_SIZE", "Annotation", "AnnotationFormat"]
+if TYPE_CHECKING:  # image_names.py imports this module
+    from monai_bbox_mil.annotations.image_names import ImageNames
+
+__all__ = ["MAX_BOXES", "MIN_SIZE", "Annotation", "AnnotationFormat", "ClassLabel"]
 
 MAX_BOXES = 20_000
 """The most boxes that one image's annotation may have: more would take hours, and are surely a mistake."""
@@ -76,6 +79,15 @@ class Annotation:
             self.faults.append(BoxFault(short, kind, message))
 
 
+class ClassLabel(NamedTuple):
+    """A class as it is written in an annotation."""
+
+    label: str
+    """Its name, or its id where it has no name."""
+    order: float | None = None
+    """Its place among the classes, such as the id of a category, for formats that number them; others are sorted."""
+
+
 class AnnotationFormat(NamedTuple):
     """One format of box annotations; :data:`monai_bbox_mil.annotations.formats.FORMATS` lists them all."""
 
@@ -97,3 +109,11 @@ class AnnotationFormat(NamedTuple):
     """What ``recognise`` looks for, for messages."""
     inline: bool = False
     """Whether content may also be given in memory."""
+    resembles: Callable[[Any], bool] | None = None
+    """For formats whose ``recognise`` takes anything: whether parsed content of a file that was found by its name is
+    meant to be boxes, however malformed, and is not something else with the same extension."""
+    image_names: Callable[[Any], ImageNames] | None = None
+    """For formats with ``by_image``: the images that its result describes; none if it describes the only one."""
+    labels: Callable[[Any, str, str | None], list[ClassLabel]] | None = None
+    """Return the classes of the boxes in the content that ``read`` takes, given its name and the image's path. Each is
+    a label that ``read`` finds among ``classes``. Boxes without a label are passed over."""

@@ -17,6 +17,8 @@
 ``"dicom"``   ``.dcm``        RTSTRUCT: a box per closed contour; SEG: a box per 4-connected component of each frame
 ============  ==============  =====================================================================================
 
+Several files for one image, such as one per ROI, are given as a list of paths. Their boxes are put together.
+
 Index coordinates are those of the image's file as MONAI loads it (x is axis 0), half-open, before any transform. World
 coordinates are continuous edges. DICOM needs the extra ``dicom`` and a volume; for what exactly is read, see
 :mod:`monai_bbox_mil.annotations.dicom`.
@@ -27,15 +29,18 @@ image without boxes is in the COCO ``images``, or has a CSV row without numbers.
 
 Regions to ignore are COCO's ``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``. Text
 is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Labels and ids are compared as text, numbers in any spelling.
-YOLO class numbers are positions in ``classes``, unless these are numbers themselves. The class of a Slicer ROI is
-looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1").
+YOLO class numbers are positions in the names that lie beside the file (``data.yaml``, ``classes.txt`` or ``obj.names``)
+if these contain all ``classes``; otherwise in ``classes``, unless these are numbers themselves. The class of a Slicer
+ROI is looked up by its ``label``, its ``name``, then its first control point's description and label (without "-1"),
+and by the name of its file after that of the image, which comes before a control point's label such as "R-1".
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,7 +48,7 @@ from torch import Tensor
 
 from monai_bbox_mil.annotations.dicom_series import check_dicom_image
 from monai_bbox_mil.annotations.frame import check_can_be_followed, check_has_world, image_frame
-from monai_bbox_mil.annotations.geometry import enclosing_boxes
+from monai_bbox_mil.annotations.geometry import edge_affine, enclosing_boxes, map_points
 from monai_bbox_mil.annotations.guard import errors_with_name
 from monai_bbox_mil.annotations.interface import MIN_SIZE, Annotation
 from monai_bbox_mil.annotations.opening import open_annotation
@@ -52,7 +57,7 @@ from monai_bbox_mil.annotations.records import BoxError, BoxFault, BoxSurvey, Fi
 from monai_bbox_mil.annotations.values import shown
 from monai_bbox_mil.boxes import box_codes
 
-__all__ = ["read_boxes", "survey_boxes"]
+__all__ = ["is_file_list", "read_boxes", "survey_boxes"]
 
 
 def read_boxes(
@@ -70,7 +75,8 @@ def read_boxes(
     that a crop removed completely is dropped with a warning.
 
     Args:
-        source: path of a file, or an annotation in memory: a mapping as in the JSON formats, or a list of boxes.
+        source: path of a file, or a list of paths, whose boxes are put together; or an annotation in memory: a mapping
+            as in the JSON formats, or a list of boxes.
         image: ``MetaTensor`` ``(C, H, W)`` or ``(C, H, W, Z)``. In files that describe several images, it is found by
             the end of ``image.meta["filename_or_obj"]``.
         classes: names or numbers of the classes, in the order of the output channels. With ``None``, labels must be
@@ -100,9 +106,12 @@ def read_boxes(
         >>> read_boxes({"box": [[1, 2, 4, 6]], "label": ["lesion"]}, image, classes=("lesion",))
         (tensor([[6., 2., 9., 6.]]), tensor([0]))
     """
-    found, channels, space, annotation = _read(source, image, classes, format, min_size)
-    boxes, kept = place_boxes(found, space, annotation)
-    return boxes, box_codes(torch.tensor(channels, dtype=torch.int64), _ignored(found))[kept]
+    boxes, codes = [], []
+    for each in _read(source, image, classes, format, min_size):
+        placed, kept = place_boxes(each.boxes, each.space, each.annotation)
+        boxes.append(placed)
+        codes.append(box_codes(torch.tensor(each.channels, dtype=torch.int64), _ignored(each.boxes))[kept])
+    return torch.cat(boxes), torch.cat(codes)
 
 
 def survey_boxes(
@@ -130,17 +139,31 @@ def survey_boxes(
         ([[-1.0, 2.0, 4.0, 9.0]], [('box[1]', 'min_not_below_max')])
     """
     faults: list[BoxFault] = []
-    found, channels, space, annotation = _read(source, image, classes, format, min_size, faults)
-    corners = torch.stack([box.corners for box in found]) if found else torch.zeros(0, 8, 3, dtype=torch.float64)
+    sources = _read(source, image, classes, format, min_size, faults)
+    spaces = {each.space for each in sources}
+    # Files in voxels and files in mm have the voxels of the image's file in common.
+    space = spaces.pop() if len(spaces) == 1 else "index"
+    found = [box for each in sources for box in each.boxes]
     return BoxSurvey(
-        boxes=boxes_in_image(corners, matrix_to_image(space, annotation))[:, image_columns(annotation.frame)],
-        given=enclosing_boxes(corners),
+        boxes=torch.cat([_boxes_in_image(each) for each in sources]),
+        given=torch.cat([enclosing_boxes(_corners_in(each, space)) for each in sources]),
         space=space,
-        classes=torch.tensor(channels, dtype=torch.int64),
+        classes=torch.tensor([channel for each in sources for channel in each.channels], dtype=torch.int64),
         ignored=_ignored(found),
-        places=[short_place(box, annotation) for box in found],
+        places=[each.file + short_place(box, each.annotation) for each in sources for box in each.boxes],
         faults=faults,
     )
+
+
+class _Source(NamedTuple):
+    """The boxes of one file or mapping, with their channels and the space of their corners."""
+
+    boxes: list[FileBox]
+    channels: list[int]
+    space: str
+    annotation: Annotation
+    file: str
+    """Beginning of the places of its boxes: the name of the file if there are several, else empty."""
 
 
 def _read(
@@ -150,26 +173,67 @@ def _read(
     format: str,
     min_size: int,
     faults: list[BoxFault] | None = None,
-) -> tuple[list[FileBox], list[int], str, Annotation]:
-    """Return boxes and their channels, the space of their corners, and what they were read from."""
+) -> list[_Source]:
+    """Read each of the files, or the one annotation."""
     if min_size < 1:
         raise ValueError(f"min_size must be at least 1 pixel, got {min_size}.")
     frame = image_frame(image)
     check_dicom_image(frame)
     check_can_be_followed(frame)
     _check_classes(classes)
-    name, found_format, content = open_annotation(source, format, frame)
-    annotation = Annotation(name, frame, None if classes is None else tuple(classes), faults, min_size=min_size)
-    with errors_with_name(name, frame.name):
-        space, boxes = found_format.read(content, annotation)
-    if space == "world":
-        check_has_world(frame, name, isinstance(source, (str, os.PathLike)))
-    found, channels = [], []
-    for box in boxes:
-        with annotation.one_box(box.place):
-            channels.append(_channel(box, annotation))
-            found.append(box)
-    return found, channels, space, annotation
+    channel_names = None if classes is None else tuple(classes)
+    several = is_file_list(source)
+    found: list[_Source] = []
+    for one in source if several else [source]:
+        name, found_format, content = open_annotation(one, format, frame.name)
+        count = found[-1].annotation.count if found else 0
+        mine: list[BoxFault] | None = None if faults is None else []
+        annotation = Annotation(name, frame, channel_names, mine, count, min_size)
+        with errors_with_name(name, frame.name):
+            space, boxes = found_format.read(content, annotation)
+        if space == "world":
+            check_has_world(frame, name, isinstance(one, (str, os.PathLike)))
+        each = _Source([], [], space, annotation, f"{Path(one).name}, " if several else "")
+        for box in boxes:
+            with annotation.one_box(box.place):
+                each.channels.append(_channel(box, annotation))
+                each.boxes.append(box)
+        found.append(each)
+        if faults is not None and mine is not None:
+            faults += [fault._replace(place=each.file + fault.place) for fault in mine]
+    return found
+
+
+def is_file_list(source: Any) -> bool:
+    """Return whether an annotation is a list of paths, and not a list of boxes.
+
+    Example:
+        >>> is_file_list(["a.mrk.json", "b.mrk.json"]), is_file_list([[1, 2, 5, 6]]), is_file_list([])
+        (True, False, False)
+    """
+    return (
+        isinstance(source, (list, tuple))
+        and bool(source)
+        and all(isinstance(one, (str, os.PathLike)) for one in source)
+    )
+
+
+def _corners(source: _Source) -> Tensor:
+    return torch.stack([box.corners for box in source.boxes]) if source.boxes else torch.zeros(0, 8, 3).double()
+
+
+def _corners_in(source: _Source, space: str) -> Tensor:
+    """Return corners ``(N, 8, 3)`` in a space, either their own or that of the voxels of the image's file."""
+    corners = _corners(source)
+    if source.space == space:
+        return corners
+    return map_points(corners, torch.linalg.inv(edge_affine(source.annotation.original_affine())))
+
+
+def _boxes_in_image(source: _Source) -> Tensor:
+    annotation = source.annotation
+    boxes = boxes_in_image(_corners(source), matrix_to_image(source.space, annotation))
+    return boxes[:, image_columns(annotation.frame)]
 
 
 def _check_classes(classes: Sequence[str | int] | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["BoxError", "BoxFault", "BoxSurvey", "FileBox", "label_key"]
+__all__ = ["BoxError", "BoxFault", "BoxSurvey", "FileBox", "as_number", "label_key"]
 
 
 class BoxError(ValueError):
@@ -94,3 +94,14 @@ def label_key(label: Any) -> str:
         return str(int(whole)) if len(whole) < _MAX_DIGITS else text
     number = float(text)
     return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else text
+
+
+def as_number(label: Any) -> float | None:
+    """Return the number that a label or an id is, or ``None`` for a name.
+
+    Example:
+        >>> as_number("02"), as_number(1.0), as_number("liver")
+        (2.0, 1.0, None)
+    """
+    key = label_key(label)
+    return float(key) if _NUMBER.fullmatch(key) and len(key) < _MAX_DIGITS // 20 else None

@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from monai_bbox_mil.annotations.geometry import LPS_TO_RAS, map_points
-from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat
+from monai_bbox_mil.annotations.image_names import name_without_extension
+from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.parsing import parse_json
 from monai_bbox_mil.annotations.placing import volume_corners
-from monai_bbox_mil.annotations.records import FileBox
+from monai_bbox_mil.annotations.records import FileBox, as_number, label_key
 from monai_bbox_mil.annotations.values import items_of, numbers_of, shown, values_of
 
 __all__ = ["FORMAT"]
@@ -23,6 +27,7 @@ __all__ = ["FORMAT"]
 def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
     """Read ROIs of schema 1.0. Their axes are the columns of the row-major ``orientation``."""
     boxes = []
+    from_file = _words_of_file(annotation.name, annotation.frame.path)
     for index, markup in enumerate(
         items_of(values_of(content, ["markups"], annotation.name)[0], f"{annotation.name}, markups")
     ):
@@ -56,15 +61,25 @@ def _read(content: Any, annotation: Annotation) -> tuple[str, list[FileBox]]:
             matrix = torch.eye(4, dtype=torch.float64)
             matrix[:3, :3], matrix[:3, 3] = axes, torch.tensor(center, dtype=torch.float64)
             corners = map_points(corners, LPS_TO_RAS @ matrix if system == "LPS" else matrix)
-            boxes.append(FileBox(corners, _roi_labels(markup, point, annotation.classes is None), place))
+            labels = _roi_labels(markup, point, annotation.classes is None, from_file)
+            boxes.append(FileBox(corners, labels, place))
     return "world", boxes
 
 
-def _roi_labels(markup: Mapping[str, Any], point: Mapping[str, Any], numbers_only: bool) -> tuple[Any, ...]:
+# What Slicer calls an ROI, and so its control points, unless the user renames it before placing it.
+_UNNAMED = re.compile(r"(?P<kind>MarkupsROI|ROI|R)?(?:[-_ ]?[0-9]+)*", re.IGNORECASE)
+# What a file's name says that is no class.
+_NO_CLASS = re.compile(r"(?:rois?|markups?|bbox(?:es)?|box(?:es)?|annotations?|labels?)?", re.IGNORECASE)
+
+
+def _roi_labels(
+    markup: Mapping[str, Any], point: Mapping[str, Any], numbers_only: bool, from_file: Sequence[str] = ()
+) -> tuple[Any, ...]:
     """Return what may name an ROI's class, best first.
 
     MONAI's detection bundles write ``label: {"value": ..}``. Slicer does not write the node's name into the file. Users
     see it in the first control point's label, as name and number ("prostate-1"), and can type a description beside it.
+    Where the ROI was renamed after it was placed, that label is still "R-1", and the file is named after the node.
     """
     value = markup.get("label")
     value = value.get("value") if isinstance(value, Mapping) else value
@@ -72,8 +87,54 @@ def _roi_labels(markup: Mapping[str, Any], point: Mapping[str, Any], numbers_onl
         return () if value is None else (value,)
     label = point.get("label")
     numbered = label.rpartition("-")[0] if isinstance(label, str) else None
-    texts = (value, markup.get("name"), point.get("description"), label, numbered)
+    unnamed = _UNNAMED.fullmatch(label.strip() if isinstance(label, str) else "")
+    words = (label, numbered, *from_file) if unnamed is None else (*from_file, label, numbered, unnamed["kind"])
+    texts = (value, markup.get("name"), point.get("description"), *words)
     return tuple(dict.fromkeys(text for text in texts if isinstance(text, (str, int, float)) and text != ""))
+
+
+def _words_of_file(name: str, image: str | None) -> tuple[str, ...]:
+    """Return what a file's name adds to the image's, without a number at the end first.
+
+    Example:
+        >>> _words_of_file("/data/case1_liver_2.mrk.json", "/data/case1.nii.gz")
+        ('liver', 'liver_2')
+        >>> _words_of_file("/data/p1.mrk.json", "/data/case1.nii.gz")  # may be the name of a patient
+        ()
+    """
+    # Programs on macOS write accents apart, others do not.
+    file, stem = (unicodedata.normalize("NFC", text) for text in (name, name_without_extension(image or "")))
+    found = re.fullmatch(r"(.+?)(?:\.mrk)?\.json", os.path.basename(file), re.IGNORECASE)
+    if found is None or not stem or not found[1].startswith(stem):
+        return ()
+    word = found[1].removeprefix(stem).strip("-_. ")
+    short = re.sub(r"[-_. ]*[0-9]+$", "", word)
+    return () if _NO_CLASS.fullmatch(short) else tuple(dict.fromkeys((short, word)))
+
+
+def _labels(content: Any, name: str, image: str | None) -> list[ClassLabel]:
+    """Return the best name of each ROI, without the numbers that Slicer puts behind names."""
+    found = []
+    for markup in items_of(values_of(content, ["markups"], name)[0], f"{name}, markups"):
+        if not isinstance(markup, Mapping) or markup.get("type") != "ROI":
+            continue
+        points = markup.get("controlPoints")
+        point = points[0] if isinstance(points, list) and points and isinstance(points[0], Mapping) else {}
+        words = _roi_labels(markup, point, False, _words_of_file(name, image))
+        if words and words[0] == point.get("label"):
+            # All ROIs that nobody has named are of one class: R-1, R_1-1.
+            text = str(words[0]).strip()
+            unnamed, numbered = _UNNAMED.fullmatch(text), re.fullmatch(r"(.+)-[0-9]+", text)
+            found.append((unnamed["kind"] if unnamed else None) or (numbered[1] if numbered else text))
+        elif words:
+            found.append(label_key(words[0]))
+    return [ClassLabel(label, as_number(label)) for label in dict.fromkeys(found)]
+
+
+def holds_rois(content: Any) -> bool:
+    """Return whether a markups file has an ROI; one of points or lines has not."""
+    markups = content.get("markups") if isinstance(content, Mapping) else None
+    return isinstance(markups, list) and any(isinstance(m, Mapping) and m.get("type") == "ROI" for m in markups)
 
 
 FORMAT = AnnotationFormat(
@@ -84,4 +145,6 @@ FORMAT = AnnotationFormat(
     recognise=lambda content: isinstance(content, Mapping) and "markups" in content,
     expects="'markups' (3D Slicer)",
     inline=True,
+    resembles=holds_rois,
+    labels=_labels,
 )

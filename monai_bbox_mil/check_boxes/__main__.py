@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--dataset_dir",
         metavar="DIR",
-        help="folder of the images: PROMISE12, ATLAS, Decathlon, or one with a data list",
+        help="folder of the images: PROMISE12, ATLAS, Decathlon, with a data list, or with annotations beside them",
     )
     add("--output", metavar="DIR", default="box_check", help="folder to write to, or the page, *.html (%(default)s)")
     add(
@@ -114,7 +114,9 @@ def _run(values: argparse.Namespace) -> int:
 
 def _check_output(page: Path, lists: Sequence[Path], parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Refuse to overwrite a file that is checked."""
-    files = [value for items in parts.values() for item in items for value in item.values() if isinstance(value, str)]
+    values = [value for items in parts.values() for item in items for value in item.values()]
+    paths = [path for value in values for path in (value if isinstance(value, list) else [value])]
+    files = [path for path in paths if isinstance(path, str)]
     read = {*map(same_place, lists), *map(same_place, files)}
     for output in (page, *check_boxes.table_paths(page.with_suffix(""))):
         if same_place(output) in read:

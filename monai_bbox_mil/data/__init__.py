@@ -3,9 +3,11 @@
 """Data lists of common folder layouts, a phantom, slices of volumes, collation, and files that describe a model."""
 
 from monai_bbox_mil.data.atlas import ATLAS_VALIDATION, atlas_datalist
+from monai_bbox_mil.data.class_names import find_class_names
 from monai_bbox_mil.data.collate import pad_box_collate
 from monai_bbox_mil.data.datalists import decathlon_datalist, get_datalist, load_datalist
 from monai_bbox_mil.data.default_images import phantom_or_datalist
+from monai_bbox_mil.data.folder_layouts import annotated_datalist, yolo_datalist
 from monai_bbox_mil.data.image_files import find_images
 from monai_bbox_mil.data.image_settings import ReadImageSettings, load_image_settings, save_image_settings
 from monai_bbox_mil.data.mask_plan import plan_masks
@@ -23,11 +25,13 @@ __all__ = [
     "ReadImageSettings",
     "SharedLabels",
     "SliceDataset",
+    "annotated_datalist",
     "announce_model",
     "atlas_datalist",
     "check_objects",
     "decathlon_datalist",
     "describe_model",
+    "find_class_names",
     "find_images",
     "finish_training",
     "get_datalist",
@@ -41,4 +45,5 @@ __all__ = [
     "promise12_datalist",
     "save_image_settings",
     "save_model_card",
+    "yolo_datalist",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_bbox_mil.annotations.reading import is_file_list
 from monai_bbox_mil.data.case_names import shortest_names
 from monai_bbox_mil.data.image_files import image_stem
 
@@ -62,7 +63,8 @@ def _is_path(value: Any) -> bool:
 def _convert(entry: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]:
     item: dict[str, Any] = {"image": _join(base, entry["image"])}
     label, box = entry.get("label"), entry.get("box")
-    classes = label if isinstance(box, list) and isinstance(label, list) else None
+    rows = box if isinstance(box, list) and not is_file_list(box) else None
+    classes = label if rows is not None and isinstance(label, list) else None
     paths = label if isinstance(label, list) else [label]
     is_path = classes is None and bool(paths) and all(isinstance(path, str) for path in paths)
     if label is not None and classes is None and not is_path:
@@ -73,16 +75,16 @@ def _convert(entry: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]
         raise ValueError(f"{where}: expected mask to be a path, or a list of paths, got {entry['mask']!r:.200}.")
     if "mask" in entry or is_path:
         item["mask"] = _join(base, entry["mask" if "mask" in entry else "label"])
-    if isinstance(box, list):
-        annotation: dict[str, Any] = {"box": box}
+    if rows is not None:
+        annotation: dict[str, Any] = {"box": rows}
         if classes is not None:
-            if len(classes) != len(box):
-                raise ValueError(f"{where}: expected a label for each of {len(box)} boxes, got {len(classes)}.")
+            if len(classes) != len(rows):
+                raise ValueError(f"{where}: expected a label for each of {len(rows)} boxes, got {len(classes)}.")
             annotation["label"] = classes
         annotation.update({key: entry[key] for key in ("box_mode", "space", "coordinate_system") if key in entry})
         item["box"] = annotation
     elif box is not None:
-        item["box"] = _join(base, box) if isinstance(box, str) else box
+        item["box"] = _join(base, box) if _is_path(box) else box
     item["patient"] = None if entry.get("patient") is None else str(entry["patient"]).strip()
     _check_subjects(item, where)
     return item
@@ -90,8 +92,10 @@ def _convert(entry: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]
 
 def _check_subjects(item: Mapping[str, Any], where: str) -> None:
     """Refuse a mask or a box file that is named after another subject than the image."""
-    paths = [first_image([{"image": item.get(key)}]) for key in ("image", "mask", "box")]
-    subjects = [match[0] for path in paths if (match := re.match(_SUBJECT, Path(path).name))]
+    values = [item.get(key) for key in ("image", "mask", "box")]
+    paths = [path for value in values for path in (value if isinstance(value, list) else [value])]
+    names = [Path(path).name for path in paths if isinstance(path, str)]
+    subjects = [match[0] for name in names if (match := re.match(_SUBJECT, name))]
     if len(set(subjects)) > 1:
         raise ValueError(f"{where}: expected the files of one subject, got {' and '.join(dict.fromkeys(subjects))}.")
 

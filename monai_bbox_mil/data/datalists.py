@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from monai_bbox_mil.data.atlas import atlas_datalist, find_atlas_images
 from monai_bbox_mil.data.datalist_entries import first_image, name_patients, read_section
-from monai_bbox_mil.data.promise12 import find_promise12_cases, promise12_datalist
+from monai_bbox_mil.data.folder_layouts import annotated_datalist, is_table, yolo_datalist
+from monai_bbox_mil.data.promise12 import holds_promise12, promise12_datalist
 from monai_bbox_mil.data.splits import check_files, check_images, check_patients, split_by_patient
 from monai_bbox_mil.runs.texts import first_few
 
@@ -24,17 +25,24 @@ _LIST_FILES = {"dataset.json": "Decathlon", "datalist.json": ""}
 
 
 class _DataLayout(NamedTuple):
-    """Layout of a folder of images and masks that needs no data list."""
+    """Layout of a folder that needs no data list."""
 
     expects: str
-    recognise: Callable[[Path], Any]
-    read: Callable[[Path], dict[str, list[dict[str, Any]]]]
+    read: Callable[[Path], dict[str, list[dict[str, Any]]] | None]
+    """Return the parts of its data list, or ``None`` for a folder with another layout. Without a validation part, one
+    is drawn."""
 
 
 # The first layout that fits the folder is used. To support another layout, add a row.
 _LAYOUTS = (
-    _DataLayout("CaseNN.mhd (PROMISE12)", find_promise12_cases, promise12_datalist),
-    _DataLayout("Site*/<subject>/t0N/ (ATLAS)", find_atlas_images, atlas_datalist),
+    _DataLayout("CaseNN.mhd (PROMISE12)", lambda root: promise12_datalist(root) if holds_promise12(root) else None),
+    _DataLayout("Site*/<subject>/t0N/ (ATLAS)", lambda root: atlas_datalist(root) if find_atlas_images(root) else None),
+    _DataLayout("data.yaml (YOLO)", yolo_datalist),
+    _DataLayout(
+        "images with a COCO file or CSV table of their boxes, with files of their names beside them (a.nii.gz with "
+        "a.mrk.json, a.json, a.txt or a_mask.nii.gz), or DICOM series with RTSTRUCT or SEG",
+        annotated_datalist,
+    ),
 )
 _KEYS = ("image", "label", "mask", "box", "box_mode", "space", "coordinate_system", "patient")
 
@@ -56,20 +64,26 @@ def get_datalist(
     ``datalist.json``             :func:`load_datalist`
     ``CaseNN.mhd``                :func:`.promise12_datalist`
     ``Site*/<subject>/t0N/``      :func:`.atlas_datalist`
+    ``data.yaml``                 :func:`.yolo_datalist`
+    annotated images              :func:`.annotated_datalist`
     ============================  ===================================
+
+    A patient is an image, or the ``sub-<name>`` that the image's file name starts with. Where the folder or the data
+    list file names no validation part, it is drawn by patient. With one patient it stays empty.
 
     Args:
         dataset_dir: folder of the data set.
         datalist: a data list file, absolute or relative to ``dataset_dir``.
-        validation_fraction: part of the patients, for a data list file that names no validation part.
+        validation_fraction: part of the patients, where no validation part is named.
         seed: seed of that draw.
-        check: whether to refuse a data list file with missing files or with a patient in two parts.
+        check: whether to refuse a patient or an image in two parts, and missing files of a data list file.
 
     Returns:
         ``{"training": [...], "validation": [...]}``, with ``"test"`` where there is one.
 
     Raises:
-        ValueError: when the folder has none of these, or when its content is malformed.
+        ValueError: when the folder has none of these, when its content is malformed or fits in two ways, or when a
+            patient or an image is in two parts.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -81,12 +95,17 @@ def get_datalist(
         ['Case01']
     """
     root = Path(os.path.abspath(dataset_dir))
-    known = [name for name in _LIST_FILES if (root / name).is_file()]
+    known = [name for name in _LIST_FILES if (root / name).is_file() and not is_table(root / name)]
     if datalist is not None or known:
         return _load_parts(root, known[0] if datalist is None else datalist, None, validation_fraction, seed, check)
     for layout in _LAYOUTS:
-        if layout.recognise(root):
-            return layout.read(root)
+        parts = layout.read(root)
+        if parts is not None:
+            parts = _with_validation(parts, validation_fraction, seed)
+            if check:
+                check_patients(parts, f"dataset_dir {root}")
+                check_images(parts, f"dataset_dir {root}")
+            return parts
     there = sorted(path.name for path in root.iterdir()) if root.is_dir() else "no such folder"
     expected = [
         *(f"{name} ({of})" if of else name for name, of in _LIST_FILES.items()),
@@ -108,9 +127,9 @@ def load_datalist(
     """Read a MONAI data list, Decathlon or detection style, into items of ``image``, ``mask`` or ``box``, ``patient``.
 
     - ``label`` as a path, or a list of paths, becomes ``mask``; a ``mask`` stays.
-    - ``box`` as a path or a mapping stays. As a list of boxes it becomes the mapping ``{"box": .., "label": ..}`` that
-      :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is a list of classes, and with
-      ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
+    - ``box`` as a path, a list of paths or a mapping stays. As a list of boxes it becomes the mapping
+      ``{"box": .., "label": ..}`` that :class:`~monai_bbox_mil.transforms.LoadBoxes` reads, with ``label`` where it is
+      a list of classes, and with ``box_mode``, ``space`` and ``coordinate_system`` where the entry has them.
     - ``patient`` is the entry's own, or else the ``sub-<name>`` that the image's file name starts with. Without either
       it is the file name without extension. Where files in several folders share that name, the folders that
       distinguish them come first. A DICOM series is named after its folder.
@@ -201,9 +220,7 @@ def _load_parts(
     base = next((b for b in (root, path.parent) if (b / first_image(content[found[0]])).exists()), root)
     parts = {name: read_section(path, name, content[name], base) for name in found}
     name_patients([item for items in parts.values() for item in items])
-    if "training" in parts and "validation" not in parts:
-        parts.update(split_by_patient(parts["training"], validation_fraction, seed))
-    parts = {"training": [], "validation": [], **parts}
+    parts = _with_validation(parts, validation_fraction, seed)
     if not check:
         return parts
     check_patients(parts, str(path))
@@ -212,6 +229,13 @@ def _load_parts(
         raise ValueError(f"{path}: expected the list {section!r}, got {found}.")
     check_files((item for name in ([section] if section else parts) for item in parts[name]), str(path))
     return parts
+
+
+def _with_validation(parts: dict[str, list[dict[str, Any]]], fraction: float, seed: int) -> dict[str, Any]:
+    """Draw the validation part from the training part if there is none."""
+    if "training" in parts and "validation" not in parts:
+        parts = {**parts, **split_by_patient(parts["training"], fraction, seed)}
+    return {"training": [], "validation": [], **parts}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

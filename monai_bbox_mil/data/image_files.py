@@ -21,7 +21,9 @@ IMAGE_EXTENSIONS = (
 )  # fmt: skip
 """Endings of the files that :func:`find_images` takes for images, in upper or lower case; ``.dcm`` for DICOM series."""
 
-MASK_SUFFIXES = ("_segmentation", "_seg", "_mask", "_label", "_pred")
+MASK_SUFFIXES = (
+    "_segmentation", "_seg", "_mask", "_label", "_pred", "-segmentation", "-seg", "-mask", "-label", ".seg",
+)  # fmt: skip
 """Endings of the names, before the extension, that :func:`find_images` takes for masks or predictions."""
 
 

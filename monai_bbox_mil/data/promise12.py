@@ -14,7 +14,7 @@ from typing import Any
 from monai_bbox_mil.data.splits import check_patients, split_by_patient, split_published
 from monai_bbox_mil.runs.texts import first_few
 
-__all__ = ["PROMISE12_VALIDATION", "find_promise12_cases", "promise12_datalist"]
+__all__ = ["PROMISE12_VALIDATION", "find_promise12_cases", "holds_promise12", "promise12_datalist"]
 
 PROMISE12_VALIDATION = (2, 16, 19, 24, 25, 26, 30, 31, 32, 48)
 """Numbers of the 10 validation cases of the paper.
@@ -102,6 +102,16 @@ def find_promise12_cases(dataset_dir: str | os.PathLike[str]) -> dict[str, Path]
             raise ValueError(f"dataset_dir {root}: expected each case once, got {cases[path.stem]} and {path}.")
         cases[path.stem] = path
     return cases
+
+
+def holds_promise12(dataset_dir: str | os.PathLike[str]) -> bool:
+    """Return whether a folder has an image ``CaseNN.mhd`` with a mask; names alone may be those of another data set.
+
+    Raises:
+        ValueError: if a case appears twice.
+    """
+    cases = find_promise12_cases(dataset_dir)
+    return any(path.with_name(f"{case}_segmentation.mhd").is_file() for case, path in cases.items())
 
 
 def _case_name(case: int | str) -> str:

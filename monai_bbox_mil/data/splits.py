@@ -138,7 +138,7 @@ def check_files(items: Iterable[Mapping[str, Any]], source: str) -> None:
     for item in items:
         for key in ("image", "mask", "box"):
             value = item.get(key)
-            paths = value if key != "box" and isinstance(value, list) else [value]
+            paths = value if isinstance(value, list) else [value]
             missing += [path for path in paths if isinstance(path, str) and not os.path.exists(path)]
     if missing:
         raise ValueError(f"{source}: expected all files to exist, got {len(missing)} missing: {first_few(missing)}.")

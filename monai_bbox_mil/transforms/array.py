@@ -179,11 +179,12 @@ class LoadBoxes(Transform):
         self.min_size = min_size
 
     def __call__(  # type: ignore[override]
-        self, source: str | os.PathLike[str] | Mapping[str, Any], image: Tensor
+        self, source: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any], image: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Read boxes ``(N, 2*D)`` in voxels of ``image`` ``(C, *spatial)`` and classes ``(N,)``.
 
-        The class of a region to ignore, such as a COCO crowd, is ``-2 - channel``, as in a box tensor.
+        The boxes of several files are put together if ``source`` is a list of paths. The class of a region to ignore,
+        such as a COCO crowd, is ``-2 - channel``, as in a box tensor.
         """
         return read_boxes(source, image, classes=self.classes, format=self.format, min_size=self.min_size)
 

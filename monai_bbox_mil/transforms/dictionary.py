@@ -91,7 +91,7 @@ class LoadBoxesd(MapTransform):
     """Dictionary version of :class:`~monai_bbox_mil.transforms.LoadBoxes`.
 
     Args:
-        keys: box files or inline annotations, replaced by boxes ``(N, 2*D)``.
+        keys: box files, lists of box files or inline annotations, replaced by boxes ``(N, 2*D)``.
         image_key: the image that the boxes belong to.
         class_keys: where the classes ``(N,)`` go; that of a region to ignore is ``-2 - channel``.
         classes, format, min_size: as in the array version.

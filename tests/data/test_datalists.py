@@ -112,6 +112,19 @@ class TestLoadDatalist:
         assert items[4]["box"] == {"box": [], "label": []}
         assert items[4]["mask"] == str(folder / "masks" / "p4.nii.gz")
 
+    def test_several_box_files(self, folder):
+        entry = {"image": "images/p0.nii.gz", "label": ["masks/p0.nii.gz"], "box": ["boxes/p0.json", "boxes/q.json"]}
+        write_list(folder, {"training": [entry]})
+        with pytest.raises(ValueError, match=r"got 1 missing: .*boxes/q\.json"):
+            load_datalist(folder)
+        touch(folder / "boxes" / "q.json")
+        (item,) = load_datalist(folder, section="training")
+        assert item["box"] == [str(folder / "boxes" / name) for name in ("p0.json", "q.json")]
+        assert item["mask"] == [str(folder / "masks" / "p0.nii.gz")]
+        write_list(folder, {"training": [{"image": "sub-1.nii", "box": ["sub-1_a.json", "sub-2_a.json"]}]})
+        with pytest.raises(ValueError, match="expected the files of one subject, got sub-1 and sub-2"):
+            load_datalist(folder)
+
     def test_inline_boxes_are_what_the_transform_reads(self, folder):
         transforms = pytest.importorskip("monai_bbox_mil.transforms")
         entry = {"image": "images/p0.nii.gz", "box": [[1, 2, 3, 4]], "label": [1]}
@@ -285,12 +298,12 @@ class TestGetDatalist:
         with pytest.raises(ValueError, match=r"got an empty folder\."):
             get_datalist(tmp_path)
         touch(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
-        with pytest.raises(ValueError, match=r"CaseNN\.mhd \(PROMISE12\) or Site.* \(ATLAS\), got a\.nii\.gz, b\.nii"):
+        with pytest.raises(ValueError, match=r"CaseNN\.mhd \(PROMISE12\), .* or images .*, got a\.nii\.gz, b\.nii"):
             get_datalist(tmp_path)
         with pytest.raises(ValueError, match=r"datalist .*own\.json: expected a JSON file, got nothing"):
             get_datalist(tmp_path, "own.json")
         # An error in a recognised layout is raised; no other layout is tried.
-        touch(tmp_path / "Case00.mhd")
+        touch(tmp_path / "Case00.mhd", tmp_path / "Case01.mhd", tmp_path / "Case01_segmentation.mhd")
         with pytest.raises(ValueError, match=r"got 1 without: .*Case00\.mhd"):
             get_datalist(tmp_path)
 

@@ -11,7 +11,8 @@
 ``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height; for turned ones see
                               :mod:`~monai_bbox_mil.annotations.coco_corners`), ``categories``
 ``"slicer"``  ``.mrk.json``   3D Slicer markups of type ROI, LPS mm unless they say RAS, rotated ones too
-``"yolo"``    ``.txt``        one line ``class cx cy w h`` per box, as fractions of the image's width and height
+``"yolo"``    ``.txt``        one line per box, ``class cx cy w h``, or per polygon, ``class x y x y x y ..``, as
+                              fractions of the image's width and height
 ``"csv"``     ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
                               ``class``, ``image`` and ``case``; between commas, semicolons or tabs
 ``"dicom"``   ``.dcm``        RTSTRUCT: a box per closed contour; SEG: a box per 4-connected component of each frame

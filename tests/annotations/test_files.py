@@ -130,7 +130,7 @@ BAD_3D = [
 ]
 BAD_2D = [
     ("a.json", {"box": [BOX]}, r"box\[0\]: expected a box with 2 axes as .*case1\.nii\.gz has, got 3"),
-    ("a.txt", "0 0.5 0.5 0.5\n", "line 1, after the class: expected 4 numbers, got 3"),
+    ("a.txt", "0 0.5 0.5 0.5\n", "line 1, after the class: expected 4 numbers, or x and y of at least 3 points, got 3"),
     ("a.txt", "0 0.5 0.5 0.5 0.5\n\n0 10 10 5 5\n", "line 3: expected fractions of the image between 0 and 1"),
     ("a.txt", "0 0.5 0.5 0 0.5\n", "line 1: expected min < max"),
     ("a.txt", "cat 0.5 0.5 0.5 0.5\n", "a 0-based channel, got 'cat'"),

@@ -1,0 +1,34 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures, and volumes of one slice as if they were pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from monai_bbox_mil.exports.prediction import PredictedObject, Prediction
+
+__all__ = ["object_of_picture", "picture_size", "rounded_score"]
+
+
+def picture_size(prediction: Prediction) -> tuple[int, int]:
+    """Return width and height in pixels, which are the first two axes of an image."""
+    width, height = prediction.labels.shape[:2]
+    return int(width), int(height)
+
+
+def object_of_picture(found: PredictedObject) -> PredictedObject:
+    """Return an object with two axes."""
+    if len(found.low) == 2:
+        return found
+    return replace(found, low=found.low[:2], high=found.high[:2], region=found.region[..., 0])
+
+
+def rounded_score(score: float) -> float:
+    """Round a score, so that files do not depend on the last bits of a sum.
+
+    Example:
+        >>> rounded_score(2 / 3)
+        0.666667
+    """
+    return round(score, 6)

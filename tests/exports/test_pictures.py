@@ -1,0 +1,150 @@
+# Copyright (c) monai_bbox_mil contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Exports of pictures, read back by our own readers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from monai_bbox_mil.exports import EXPORTS, make_exports
+from tests.exports.predictions import CLASSES, VALUES, expected_boxes, export, filled, found_boxes, picture, predict
+
+ONE_FILE = {"coco": "coco.json", "coco_rle": "coco_rle.json"}
+PER_IMAGE = {"yolo": "yolo/labels/{}.txt", "yolo_seg": "yolo_seg/labels/{}.txt"}
+FORMATS = ONE_FILE | PER_IMAGE
+
+
+def random_picture() -> np.ndarray:
+    return picture(np.random.default_rng(3))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("labels", [picture(), random_picture(), picture() * 0, picture()[..., None]])
+@pytest.mark.parametrize("file", ["a.png", "Bild 1 (größer), #2%20.jpg"])
+def test_boxes_are_read_back(tmp_path, name, labels, file):
+    prediction = predict(labels, tmp_path / file)
+    export(name, tmp_path / "out", prediction)
+    path = tmp_path / "out" / FORMATS[name].format(file[:-4])
+    boxes = found_boxes(path, prediction)
+    assert boxes == expected_boxes(prediction) and len(boxes) == len(prediction.objects)
+
+
+def masks_by_class(name, folder, prediction) -> np.ndarray:
+    """The label map that the outlines or runs of a file give."""
+    found = np.zeros(prediction.labels.shape, dtype=np.int32)
+    if name in ONE_FILE:
+        for each in json.loads((folder / ONE_FILE[name]).read_text())["annotations"]:
+            outlines = each["segmentation"]
+            if isinstance(outlines, dict):
+                assert outlines["size"] == list(found.shape[::-1])
+                runs = np.repeat(np.arange(len(outlines["counts"])) % 2, outlines["counts"])
+                mask = runs.reshape(found.shape) > 0
+            else:
+                mask = filled(np.reshape(outlines[0], (-1, 2)), found.shape)
+            assert mask.sum() == each["area"] and not found[mask].any()
+            found[mask] = VALUES[each["category_id"] - 1]
+    else:
+        for line in (folder / "yolo_seg/labels/a.txt").read_text().splitlines():
+            channel, *numbers = line.split()
+            polygon = np.reshape(np.array(numbers, dtype=float), (-1, 2)) * found.shape
+            mask = filled(polygon.round(6), found.shape)
+            assert not found[mask].any()
+            found[mask] = VALUES[int(channel)]
+    return found
+
+
+@pytest.mark.parametrize("name", ["coco", "coco_rle", "yolo_seg"])
+@pytest.mark.parametrize("labels", [picture(), random_picture(), picture() * 0])
+def test_masks_are_read_back_pixel_by_pixel(tmp_path, name, labels):
+    prediction = predict(labels, tmp_path / "a.png")
+    export(name, tmp_path, prediction)
+    assert np.array_equal(masks_by_class(name, tmp_path, prediction), labels)
+
+
+def test_coco_has_the_mean_confidence_as_score(tmp_path):
+    prediction = predict(picture(), tmp_path / "a.png")
+    export("coco", tmp_path, prediction)
+    entries = json.loads((tmp_path / "coco.json").read_text())["annotations"]
+    for entry, found in zip(entries, prediction.objects, strict=True):
+        place = tuple(slice(a, b) for a, b in zip(found.low, found.high, strict=True))
+        inside = prediction.probabilities[found.channel][place][found.region]
+        assert entry["score"] == pytest.approx(inside.mean(), abs=1e-6)
+    export("coco", tmp_path, predict(picture(), tmp_path / "a.png", sure=False))
+    assert all("score" not in entry for entry in json.loads((tmp_path / "coco.json").read_text())["annotations"])
+
+
+@pytest.mark.parametrize("name", ONE_FILE)
+def test_images_of_one_name_in_two_folders(tmp_path, name):
+    images = [tmp_path / "images" / folder / "frame.png" for folder in ("p2", "p1")]
+    predictions = [predict(picture(), images[0]), predict(random_picture(), images[1])]
+    for number, (order, root) in enumerate(((1, ""), (-1, ""), (1, tmp_path / "images"))):
+        export(name, tmp_path / str(number), *predictions[::order], data_root_dir=root)
+    files = [tmp_path / str(number) / ONE_FILE[name] for number in range(3)]
+    assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
+    for prediction in predictions:
+        assert found_boxes(files[0], prediction) == expected_boxes(prediction)
+
+
+def test_yolo_repeats_the_folders_of_images_and_refuses_to_mix_them(tmp_path):
+    predictions = [predict(picture(), tmp_path / folder / "frame.png") for folder in ("p1", "p2")]
+    export("yolo", tmp_path / "out", *predictions, data_root_dir=tmp_path)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.txt")) == [
+        "out/yolo/labels/p1/frame.txt",
+        "out/yolo/labels/p2/frame.txt",
+    ]
+    with pytest.raises(ValueError, match=r"expected one file per image, got .*frame\.txt for both .*p1.* and .*p2"):
+        export("yolo", tmp_path / "mixed", *predictions)
+
+
+def test_yolo_names_its_classes(tmp_path):
+    export("yolo", tmp_path, predict(picture(), tmp_path / "a.png"))
+    names = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))["names"]
+    assert names == dict(enumerate(CLASSES))
+
+
+def test_yolo_refuses_numbers_as_names_unless_they_are_positions(tmp_path):
+    with pytest.raises(ValueError, match=r"expected class_names that are words.*got \['1', '2'\].*'class 1'"):
+        make_exports("yolo", tmp_path, ["1", "2"])
+    prediction = predict(picture(), tmp_path / "a.png", classes=["0", "1"])
+    export("yolo", tmp_path, prediction)
+    assert found_boxes(tmp_path / "yolo/labels/a.txt", prediction) == expected_boxes(prediction)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, each in EXPORTS.items() if not each.holds_volumes))
+def test_formats_of_pictures_refuse_volumes(tmp_path, name):
+    prediction = predict(np.zeros((8, 9, 3), dtype=np.uint8), tmp_path / "a.nii.gz")
+    with pytest.raises(ValueError, match=rf"export {name}: expected pictures.*a\.nii\.gz with 8 x 9 x 3 voxels"):
+        export(name, tmp_path / "out", prediction)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", sorted(name for name, each in EXPORTS.items() if each.needs_mm))
+def test_formats_in_millimetres_refuse_pictures(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"export {name}: .*a\.png: a picture has pixels and no millimetres"):
+        export(name, tmp_path / "out", predict(picture(), tmp_path / "a.png"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_images_is_valid(tmp_path):
+    for name in ONE_FILE:
+        (writer,) = make_exports(name, tmp_path, CLASSES)
+        writer.finish()
+        content = json.loads((tmp_path / ONE_FILE[name]).read_text())
+        assert content["images"] == content["annotations"] == [] and len(content["categories"]) == 2
+
+
+def test_records_of_two_processes_give_the_file_of_one(tmp_path):
+    predictions = [predict(picture(), tmp_path / "a.png"), predict(random_picture(), tmp_path / "b.png")]
+    for name in (*ONE_FILE, "csv"):
+        export(name, tmp_path / "one", *predictions)
+        first, second = (make_exports(name, tmp_path / "two", CLASSES)[0] for _ in range(2))
+        first.add(predictions[1])
+        second.add(predictions[0])
+        first.records.update(json.loads(json.dumps(second.records)))
+        first.finish()
+        file = first.file_name
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()

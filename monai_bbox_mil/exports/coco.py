@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from monai_bbox_mil.exports.interface import OneFile
 from monai_bbox_mil.exports.outlines import outline
-from monai_bbox_mil.exports.pictures import object_of_picture, picture_size, rounded_score
+from monai_bbox_mil.exports.pictures import mask_of_object, object_of_picture, picture_size, rounded_score
 from monai_bbox_mil.exports.prediction import PredictedObject, Prediction
 from monai_bbox_mil.exports.run_lengths import counts
 
@@ -73,7 +71,4 @@ class CocoRunLengthExport(CocoExport):
     file_name: ClassVar[str] = "coco_rle.json"
 
     def _segmentation(self, found: PredictedObject, size: tuple[int, int]) -> Any:
-        mask = np.zeros(size, dtype=bool)
-        (x, y), (right, below) = found.low, found.high
-        mask[x:right, y:below] = found.region
-        return {"size": [size[1], size[0]], "counts": counts(mask)}
+        return {"size": [size[1], size[0]], "counts": counts(mask_of_object(found, size))}

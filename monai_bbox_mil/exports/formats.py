@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from monai_bbox_mil.exports.coco import CocoExport, CocoRunLengthExport
 from monai_bbox_mil.exports.csv_table import TableExport
+from monai_bbox_mil.exports.cvat import CvatExport, CvatMaskExport
 from monai_bbox_mil.exports.interface import Export
+from monai_bbox_mil.exports.label_studio import LabelStudioBrushExport, LabelStudioExport
 from monai_bbox_mil.exports.seg_nrrd import SegNrrdExport
 from monai_bbox_mil.exports.slicer_rois import SlicerRoiExport
 from monai_bbox_mil.exports.yolo import YoloExport, YoloSegmentationExport
@@ -26,6 +28,10 @@ EXPORTS: dict[str, type[Export]] = {
         YoloSegmentationExport,
         SlicerRoiExport,
         SegNrrdExport,
+        CvatExport,
+        CvatMaskExport,
+        LabelStudioExport,
+        LabelStudioBrushExport,
     )
 }
 

@@ -82,7 +82,7 @@ def test_wrong_arguments(source, image, options, error, message):
 
 FLAT_CSV = "x_min,y_min,x_max,y_max\n"
 BAD_3D = [
-    ("a.xml", "<a/>", r"expected the extension \.json, \.txt, \.csv, \.dcm or format=\.\.\., got '\.xml'"),
+    ("a.yml", "<a/>", r"expected the extension \.json, \.txt, \.csv, \.xml, \.dcm or format=\.\.\., got '\.yml'"),
     ("a.json", "", "expected JSON, got an empty file"),
     ("a.json", '{"box": [', "expected JSON, got an error in line 1"),
     ("a.json", "3", "box: expected a list, got 3"),

@@ -5,17 +5,27 @@
 from __future__ import annotations
 
 import json
+import os
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import yaml
 
+from monai_bbox_mil.annotations.label_studio_regions import brush_mask
 from monai_bbox_mil.exports import EXPORTS, make_exports
 from tests.exports.predictions import CLASSES, VALUES, expected_boxes, export, filled, found_boxes, picture, predict
 
-ONE_FILE = {"coco": "coco.json", "coco_rle": "coco_rle.json"}
+COCO = {"coco": "coco.json", "coco_rle": "coco_rle.json"}
+ONE_FILE = COCO | {
+    "cvat": "cvat.xml",
+    "cvat_masks": "cvat_masks.xml",
+    "label_studio": "label_studio.json",
+    "label_studio_brush": "label_studio_brush.json",
+}
 PER_IMAGE = {"yolo": "yolo/labels/{}.txt", "yolo_seg": "yolo_seg/labels/{}.txt"}
 FORMATS = ONE_FILE | PER_IMAGE
+pytestmark = pytest.mark.filterwarnings("ignore:.*nobody annotated this image:UserWarning")
 
 
 def random_picture() -> np.ndarray:
@@ -36,7 +46,17 @@ def test_boxes_are_read_back(tmp_path, name, labels, file):
 def masks_by_class(name, folder, prediction) -> np.ndarray:
     """The label map that the outlines or runs of a file give."""
     found = np.zeros(prediction.labels.shape, dtype=np.int32)
-    if name in ONE_FILE:
+    if name == "cvat_masks":
+        for each in ElementTree.parse(folder / "cvat_masks.xml").getroot().iter("mask"):
+            left, top, width, height = (int(each.attrib[key]) for key in ("left", "top", "width", "height"))
+            runs = [int(run) for run in each.attrib["rle"].split(",")]
+            region = np.repeat(np.arange(len(runs)) % 2, runs).reshape(height, width).T > 0
+            found[left : left + width, top : top + height][region] = VALUES[CLASSES.index(each.attrib["label"])]
+    elif name == "label_studio_brush":
+        for each in json.loads((folder / ONE_FILE[name]).read_text())[0]["predictions"][0]["result"]:
+            mask = brush_mask(each["value"]["rle"], found.shape, "")
+            found[mask] = VALUES[CLASSES.index(each["value"]["brushlabels"][0])]
+    elif name in COCO:
         for each in json.loads((folder / ONE_FILE[name]).read_text())["annotations"]:
             outlines = each["segmentation"]
             if isinstance(outlines, dict):
@@ -57,7 +77,7 @@ def masks_by_class(name, folder, prediction) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("name", ["coco", "coco_rle", "yolo_seg"])
+@pytest.mark.parametrize("name", ["coco", "coco_rle", "yolo_seg", "cvat_masks", "label_studio_brush"])
 @pytest.mark.parametrize("labels", [picture(), random_picture(), picture() * 0])
 def test_masks_are_read_back_pixel_by_pixel(tmp_path, name, labels):
     prediction = predict(labels, tmp_path / "a.png")
@@ -130,7 +150,7 @@ def test_formats_in_millimetres_refuse_pictures(tmp_path, name):
 
 
 def test_a_file_without_images_is_valid(tmp_path):
-    for name in ONE_FILE:
+    for name in COCO:
         (writer,) = make_exports(name, tmp_path, CLASSES)
         writer.finish()
         content = json.loads((tmp_path / ONE_FILE[name]).read_text())
@@ -148,3 +168,34 @@ def test_records_of_two_processes_give_the_file_of_one(tmp_path):
         first.finish()
         file = first.file_name
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["cvat", "cvat_masks"])
+def test_cvat_refuses_names_that_xml_cannot_hold(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"export {name}: expected class_names without control characters"):
+        make_exports(name, tmp_path, ["a\x07"])
+    unfit = tmp_path / os.fsdecode(b"va\xff.png")
+    with pytest.raises(ValueError, match="expected images with names without control characters and in UTF-8"):
+        export(name, tmp_path, predict(picture(), unfit))
+
+
+@pytest.mark.parametrize("name", sorted({*COCO, "label_studio", "label_studio_brush", "yolo"}))
+def test_a_name_that_is_not_utf8_is_found_again(tmp_path, name):
+    prediction = predict(picture(), tmp_path / os.fsdecode(b"va\xff.png"))
+    export(name, tmp_path, prediction)
+    boxes = found_boxes(tmp_path / FORMATS[name].format(os.fsdecode(b"va\xff")), prediction)
+    assert boxes == expected_boxes(prediction)
+
+
+def test_scores_go_to_label_studio_and_cvat(tmp_path):
+    prediction = predict(picture(), tmp_path / "a.png")
+    expected = [pytest.approx(found.confidence, abs=1e-6) for found in prediction.objects]
+    for name in ("cvat", "label_studio"):
+        export(name, tmp_path, prediction)
+    (task,) = json.loads((tmp_path / "label_studio.json").read_text())
+    assert task["data"]["image"] == "/data/local-files/?d=a.png"
+    assert [region["score"] for region in task["predictions"][0]["result"]] == expected
+    assert task["predictions"][0]["score"] == pytest.approx(np.mean([each.confidence for each in prediction.objects]))
+    root = ElementTree.parse(tmp_path / "cvat.xml").getroot()
+    assert [float(each.text) for each in root.iterfind("image/box/attribute[@name='score']")] == expected
+    assert [each.text for each in root.iterfind("meta/task/labels/label/name")] == list(CLASSES)

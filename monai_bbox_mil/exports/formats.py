@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from monai_bbox_mil.exports.coco import CocoExport, CocoRunLengthExport
 from monai_bbox_mil.exports.csv_table import TableExport
 from monai_bbox_mil.exports.cvat import CvatExport, CvatMaskExport
+from monai_bbox_mil.exports.dicom_seg import DicomSegExport
 from monai_bbox_mil.exports.interface import Export
 from monai_bbox_mil.exports.label_studio import LabelStudioBrushExport, LabelStudioExport
 from monai_bbox_mil.exports.seg_nrrd import SegNrrdExport
@@ -28,6 +29,7 @@ EXPORTS: dict[str, type[Export]] = {
         YoloSegmentationExport,
         SlicerRoiExport,
         SegNrrdExport,
+        DicomSegExport,
         CvatExport,
         CvatMaskExport,
         LabelStudioExport,

@@ -10,10 +10,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 
 from monai_bbox_mil.annotations.label_studio_regions import brush_mask
-from monai_bbox_mil.exports import EXPORTS, make_exports
+from monai_bbox_mil.exports import EXPORTS, Prediction, make_exports
+from monai_bbox_mil.transforms import LoadCheckedImage
 from tests.exports.predictions import CLASSES, VALUES, expected_boxes, export, filled, found_boxes, picture, predict
 
 COCO = {"coco": "coco.json", "coco_rle": "coco_rle.json"}
@@ -201,3 +204,18 @@ def test_scores_go_to_label_studio_and_cvat(tmp_path):
     root = ElementTree.parse(tmp_path / "cvat.xml").getroot()
     assert [float(each.text) for each in root.iterfind("image/box/attribute[@name='score']")] == expected
     assert [each.text for each in root.iterfind("meta/task/labels/label/name")] == list(CLASSES)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_columns_of_a_picture_are_x_and_rows_are_y(tmp_path, mode):
+    """As other programs see the file: the first axis of an image that MONAI loaded is the columns."""
+    pixels = np.zeros((30, 50), dtype=np.uint8)  # rows, columns
+    pixels[4:9, 20:41] = 255
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "a.png")
+    image = LoadCheckedImage()(tmp_path / "a.png")
+    prediction = Prediction((image[:1] > 99).to(torch.uint8), [1], ["bright"])
+    export("coco", tmp_path, prediction)
+    content = json.loads((tmp_path / "coco.json").read_text())
+    assert content["images"][0] | {"id": 1} == {"id": 1, "file_name": "a.png", "width": 50, "height": 30}
+    assert content["annotations"][0]["bbox"] == [20, 4, 21, 5]
+    assert content["annotations"][0]["segmentation"] == [[20, 4, 41, 4, 41, 9, 20, 9]]

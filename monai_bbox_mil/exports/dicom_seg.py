@@ -28,6 +28,11 @@ __all__ = ["DicomSegExport"]
 # How far, in voxels, the prediction may be off its image.
 _OFF_VOX = 0.05
 _NAME = "monai_bbox_mil"
+_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+_MAY_BE_EMPTY = (
+    "AccessionNumber", "StudyID", "StudyDate", "StudyTime", "PatientName", "PatientID", "PatientBirthDate",
+    "PatientSex", "ReferringPhysicianName",
+)  # fmt: skip
 # A label in DICOM: at most 64 characters, and a backslash would end it.
 _LONGEST = 64
 _UNFIT = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -68,7 +73,8 @@ class DicomSegExport(FilePerImage):
     def _write(self, prediction: Prediction, path: Path) -> None:
         volume = _volume(prediction)
         files = dict.fromkeys(each.path for each in volume.slices)
-        sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+        gap_mm = float(np.linalg.norm(volume.affine[:3, 2]))
+        sources = [_header(file, gap_mm) for file in files]
         frames = _frames(prediction, volume)
         segmentation = self._highdicom.seg.Segmentation(
             source_images=sources,
@@ -105,6 +111,32 @@ class DicomSegExport(FilePerImage):
             )
             for number, name in enumerate(self.class_names, start=1)
         ]
+
+
+def _header(path: Path, gap_mm: float) -> pydicom.Dataset:
+    """Read a file without its pixels, with what a SEG takes from it.
+
+    Texts become UTF-8, which holds the names of patients and classes alike. Tags that de-identification may have
+    removed become empty, where the standard allows it.
+
+    Raises:
+        ValueError: when one is missing that no SEG can do without.
+    """
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"
+    missing = [name for name in _NEEDED if not header.get(name)]
+    if missing:
+        raise ValueError(
+            f"export dicom_seg: expected {', '.join(missing)} in {path}, to which a SEG refers, got none. Export "
+            "seg_nrrd instead."
+        )
+    for name in _MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    if not header.get("SliceThickness") and "SharedFunctionalGroupsSequence" not in header:
+        header.SliceThickness = f"{gap_mm:.9g}"
+    return header
 
 
 def _volume(prediction: Prediction) -> DicomVolume:

@@ -101,6 +101,10 @@ class Prediction:
         self.class_names = check_class_names(class_names, self.label_values)
         self.labels = _whole_numbers(_array(label_map), self.image)
         self.probabilities = None if probabilities is None else _array(probabilities)
+        if self.labels.shape[2:] == (1,) and (_is_picture(self.image) or np.size(meta.get("spatial_shape", ())) == 2):
+            self.labels = self.labels[..., 0]  # of a picture that EnsureVolume made a volume of one slice
+        if self.probabilities is not None and self.probabilities.shape[1:] == (*self.labels.shape, 1):
+            self.probabilities = self.probabilities[..., 0]
         self.affine, self.unplaced = self._place(label_map, affine, str(meta.get(WORLD_IS_AMBIGUOUS, "")))
         self._check_probabilities()
 
@@ -163,7 +167,7 @@ class Prediction:
     ) -> tuple[NDArray[np.float64] | None, str]:
         """Return the affine ``(4, 4)``, or ``None``; and why the image has no place in mm, else empty text."""
         if affine is None and isinstance(label_map, MetaTensor):
-            if Path(self.image).suffix.lower() in _PICTURES:
+            if _is_picture(self.image):
                 return None, "a picture has pixels and no millimetres."
             affine = label_map.affine
         if affine is None:
@@ -216,6 +220,10 @@ def check_class_names(class_names: Sequence[str], label_values: Sequence[int]) -
             f"label_values: expected different values above 0, which is the background's, got {list(label_values)}."
         )
     return names
+
+
+def _is_picture(image: str) -> bool:
+    return Path(image).suffix.lower() in _PICTURES
 
 
 def _array(values: NdarrayOrTensor) -> NDArray[Any]:

@@ -104,6 +104,44 @@ def test_segments_and_patient(tmp_path):
     assert file.SeriesInstanceUID != slices[0].SeriesInstanceUID
 
 
+@pytest.mark.parametrize(
+    ("charset", "patient"), [("", "A^B"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"), (None, "A^B")]
+)
+def test_texts_of_any_character_set(tmp_path, charset, patient):
+    write_series(tmp_path / "a", np.zeros(SHAPE))
+    edit(tmp_path / "a", SpecificCharacterSet=charset, PatientName=patient)
+    file = pydicom.dcmread(export(predict(load(tmp_path / "a")), tmp_path / "out"))
+    assert str(file.PatientName) == patient and file.SegmentSequence[0].SegmentLabel == CLASSES[0]
+
+
+def test_a_series_without_the_tags_that_deidentification_removes(tmp_path):
+    write_series(tmp_path / "a", np.zeros(SHAPE))
+    gone = [
+        "AccessionNumber",
+        "StudyID",
+        "StudyDate",
+        "StudyTime",
+        "SeriesDate",
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "ReferringPhysicianName",
+        "SliceThickness",
+        "SeriesNumber",
+        "InstanceNumber",
+    ]
+    edit(tmp_path / "a", **dict.fromkeys(gone))
+    image = load(tmp_path / "a")
+    path = export(predict(image), tmp_path / "out")
+    assert found(path, image) == expected(LABELS)
+    for name in ("SOPInstanceUID", "FrameOfReferenceUID"):
+        write_series(tmp_path / name, np.zeros(SHAPE))
+        edit(tmp_path / name, **{name: None})
+        with pytest.raises(ValueError, match=rf"export dicom_seg: expected {name} in .*\.dcm, to which a SEG refers"):
+            export(predict(load(tmp_path / name)), tmp_path / "out")
+
+
 def test_an_image_without_objects_has_a_seg_without_pixels(tmp_path):
     write_series(tmp_path / "a", np.zeros(SHAPE))
     image = load(tmp_path / "a")

@@ -17,7 +17,18 @@ from PIL import Image
 from monai_bbox_mil.annotations.label_studio_regions import brush_mask
 from monai_bbox_mil.exports import EXPORTS, Prediction, make_exports
 from monai_bbox_mil.transforms import LoadCheckedImage
-from tests.exports.predictions import CLASSES, VALUES, expected_boxes, export, filled, found_boxes, picture, predict
+from tests.exports.predictions import (
+    CLASSES,
+    VALUES,
+    as_image,
+    expected_boxes,
+    export,
+    filled,
+    found_boxes,
+    picture,
+    predict,
+    probabilities,
+)
 
 COCO = {"coco": "coco.json", "coco_rle": "coco_rle.json"}
 ONE_FILE = COCO | {
@@ -219,3 +230,19 @@ def test_columns_of_a_picture_are_x_and_rows_are_y(tmp_path, mode):
     assert content["images"][0] | {"id": 1} == {"id": 1, "file_name": "a.png", "width": 50, "height": 30}
     assert content["annotations"][0]["bbox"] == [20, 4, 21, 5]
     assert content["annotations"][0]["segmentation"] == [[20, 4, 41, 4, 41, 9, 20, 9]]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_volume_of_one_slice_is_a_picture(tmp_path, name):
+    prediction = predict(picture()[..., None], tmp_path / "a.nii.gz")
+    export(name, tmp_path, prediction)
+    boxes = found_boxes(tmp_path / FORMATS[name].format("a"), prediction)
+    assert boxes == expected_boxes(prediction) and len(boxes[0]) == 7
+
+
+def test_a_picture_that_became_a_volume_is_a_picture_again(tmp_path):
+    for file, shape in (("a.png", (23, 17)), ("a.nii.gz", (23, 17)), ("a.nii.gz", (23, 17, 1))):
+        label_map = as_image(picture()[..., None], tmp_path / file)
+        label_map.meta["spatial_shape"] = np.array(shape)
+        prediction = Prediction(label_map, VALUES, CLASSES, probabilities=probabilities(picture())[..., None])
+        assert prediction.labels.shape == shape and prediction.probabilities.shape == (2, *shape)

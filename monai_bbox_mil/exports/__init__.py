@@ -5,5 +5,6 @@
 from monai_bbox_mil.exports.formats import EXPORTS, make_exports
 from monai_bbox_mil.exports.interface import Export
 from monai_bbox_mil.exports.prediction import PredictedObject, Prediction
+from monai_bbox_mil.exports.records import load_records, save_records
 
-__all__ = ["EXPORTS", "Export", "PredictedObject", "Prediction", "make_exports"]
+__all__ = ["EXPORTS", "Export", "PredictedObject", "Prediction", "load_records", "make_exports", "save_records"]

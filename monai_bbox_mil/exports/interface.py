@@ -135,8 +135,8 @@ class OneFile(Export):
     """An export with one file for all images, written by :meth:`finish`.
 
     ``records`` has what the file says about each image, by the image's path, as JSON can hold it. So processes that
-    share the images can send their records to one of them, which writes the file. Its bytes do not depend on the order
-    of the images.
+    share the images can send their records to one of them, which writes the file, or pass them on by
+    :func:`.save_records`. The file's bytes do not depend on the order of the images.
     """
 
     file_name: ClassVar[str]

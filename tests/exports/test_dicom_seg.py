@@ -91,6 +91,17 @@ def test_masks_are_those_of_the_prediction_voxel_by_voxel(tmp_path, orientation,
     assert np.array_equal(masks_of(path, image), labels)
 
 
+def test_slices_of_a_tilted_gantry(tmp_path):
+    write_series(tmp_path / "a", np.zeros(SHAPE))
+    for index, file in enumerate(sorted((tmp_path / "a").iterdir())):
+        x, y, z = pydicom.dcmread(file).ImagePositionPatient
+        edit(file, ImagePositionPatient=[x, y + 0.8 * index, z])
+    image = load(tmp_path / "a")
+    path = export(predict(image), tmp_path / "out")
+    assert found(path, image) == expected(LABELS)
+    assert np.array_equal(masks_of(path, image), LABELS)
+
+
 def test_segments_and_patient(tmp_path):
     slices = write_series(tmp_path / "a", np.zeros(SHAPE))
     edit(tmp_path / "a", SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jörg")

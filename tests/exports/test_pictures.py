@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from monai_bbox_mil.annotations.label_studio_regions import brush_mask
-from monai_bbox_mil.exports import EXPORTS, Prediction, make_exports
+from monai_bbox_mil.exports import EXPORTS, Prediction, load_records, make_exports, save_records
 from monai_bbox_mil.transforms import LoadCheckedImage
 from tests.exports.predictions import (
     CLASSES,
@@ -173,17 +173,45 @@ def test_a_file_without_images_is_valid(tmp_path):
         assert content["images"] == content["annotations"] == [] and len(content["categories"]) == 2
 
 
-def test_records_of_two_processes_give_the_file_of_one(tmp_path):
+def test_records_of_two_parts_give_the_files_of_one_run(tmp_path):
     predictions = [predict(picture(), tmp_path / "a.png"), predict(random_picture(), tmp_path / "b.png")]
-    for name in (*ONE_FILE, "csv"):
+    names = [*ONE_FILE, "csv"]
+    parts = [make_exports([*names, "yolo"], tmp_path / "two", CLASSES) for _ in range(2)]
+    for name in names:
         export(name, tmp_path / "one", *predictions)
-        first, second = (make_exports(name, tmp_path / "two", CLASSES)[0] for _ in range(2))
-        first.add(predictions[1])
-        second.add(predictions[0])
-        first.records.update(json.loads(json.dumps(second.records)))
-        first.finish()
-        file = first.file_name
+    for part, prediction in zip(parts, reversed(predictions), strict=True):
+        for writer in part:
+            writer.add(prediction)
+    save_records(parts[1], tmp_path / "records.json")
+    load_records(parts[0], tmp_path / "records.json")
+    for writer in parts[0]:
+        writer.finish()
+    for file in (*ONE_FILE.values(), "predictions.csv"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_records_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "records.json"
+    save_records(make_exports("coco", tmp_path, CLASSES), path)
+    with pytest.raises(ValueError, match=r"records.json: expected records of the export csv, got those of coco"):
+        load_records(make_exports("csv", tmp_path, CLASSES), path)
+    with pytest.raises(ValueError, match=r"records.json: expected the classes \['a'\], got"):
+        load_records(make_exports("coco", tmp_path, ["a"]), path)
+    for text in ("", "[]", "{}{", '{"coco": 3}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"records.json: expected records of exports, got something else"):
+            load_records(make_exports("coco", tmp_path, CLASSES), path)
+
+
+def test_a_later_prediction_of_an_image_replaces_the_one_of_the_records(tmp_path):
+    old, new = (make_exports("coco", tmp_path, CLASSES) for _ in range(2))
+    old[0].add(predict(random_picture(), tmp_path / "a.png"))
+    save_records(old, tmp_path / "records.json")
+    prediction = predict(picture(), tmp_path / "a.png")
+    new[0].add(prediction)
+    load_records(new, tmp_path / "records.json")
+    new[0].finish()
+    assert found_boxes(tmp_path / "coco.json", prediction) == expected_boxes(prediction)
 
 
 @pytest.mark.parametrize("name", ["cvat", "cvat_masks"])

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from monai.transforms import LoadImage
 
 from monai_bbox_mil.annotations.frame import WORLD_IS_AMBIGUOUS
 from monai_bbox_mil.exports import Prediction
@@ -123,3 +124,12 @@ def test_an_array_needs_an_affine(tmp_path, name):
     export(name, tmp_path, prediction)
     if name == "slicer_rois":
         assert found_boxes(tmp_path / "slicer_rois/a.mrk.json", prediction, matrix) == expected_boxes(prediction)
+
+
+@pytest.mark.parametrize("value", [255, 256, 65_535, 65_536, 2**31, 2**32 - 1])
+def test_seg_nrrd_holds_the_value_of_any_mask(tmp_path, value):
+    labels = (volume() > 0).astype(np.int64) * value
+    prediction = Prediction(labels[None], [value], ["a"], tmp_path / "a.nii.gz", affine=AFFINES["straight"])
+    export("seg_nrrd", tmp_path, prediction)
+    found = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)(tmp_path / "seg_nrrd/a.seg.nrrd")
+    assert np.array_equal(np.asarray(found)[0].astype(np.int64), labels)

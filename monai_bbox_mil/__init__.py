@@ -12,6 +12,7 @@ __all__ = [
     "boxes",
     "check_boxes",
     "data",
+    "exports",
     "handlers",
     "inferers",
     "losses",

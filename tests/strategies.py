@@ -54,3 +54,18 @@ def random_object(seed, size):
 def tight_box(voxels):
     points = np.array(sorted(voxels))
     return [*points.min(0).tolist(), *(points.max(0) + 1).tolist()]
+
+
+def label_studio_tasks(values, numbers):
+    """Lists of tasks for the image ``a.nii``, with any values and numbers in any place."""
+    kinds = st.sampled_from(["rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels", "rectangle"])
+    sides = {key: st.one_of(numbers, values) for key in ("x", "y", "width", "height", "radiusX", "radiusY")}
+    others = dict.fromkeys(("points", "rotation", "rle", "format", "rectanglelabels", "polygonlabels"), values)
+    regions = st.fixed_dictionaries(
+        {"type": st.one_of(kinds, values), "value": st.one_of(values, st.fixed_dictionaries(sides, optional=others))},
+        optional=dict.fromkeys(("id", "original_width", "original_height", "image_rotation"), values),
+    )
+    annotations = st.lists(st.fixed_dictionaries({"result": st.one_of(values, st.lists(regions))}), max_size=2)
+    data = st.one_of(values, st.just({"image": "/data/a.nii"}))
+    task = {"data": data, "annotations": st.one_of(values, annotations)}
+    return st.lists(st.fixed_dictionaries(task, optional={"predictions": values}), max_size=2)

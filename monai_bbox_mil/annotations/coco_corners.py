@@ -13,15 +13,13 @@ ways:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from monai_bbox_mil.annotations.frame import ImageFrame
-from monai_bbox_mil.annotations.placing import volume_corners
+from monai_bbox_mil.annotations.placing import turned_corners, volume_corners
 from monai_bbox_mil.annotations.values import items_of, numbers_of, shown, values_of
 
 __all__ = ["corners_of", "needs_outline"]
@@ -56,6 +54,7 @@ def corners_of(entry: Mapping[str, Any], place: str, frame: ImageFrame) -> Tenso
         ValueError: for a box without extent, or one of unknown meaning.
 
     Example:
+        >>> import torch
         >>> from monai.data import MetaTensor
         >>> from monai_bbox_mil.annotations.frame import image_frame
         >>> frame = image_frame(MetaTensor(torch.zeros(1, 20, 20)))
@@ -74,11 +73,11 @@ def corners_of(entry: Mapping[str, Any], place: str, frame: ImageFrame) -> Tenso
         return _corners_of_outline(entry.get("segmentation"), what, place, frame)
     if mode.strip("'") == _XYWHA:
         x, y, width, height, degrees = numbers_of(values, [5], place)
-        return _turn(x - width / 2, y - height / 2, width, height, -degrees, place, frame)
+        return turned_corners(x - width / 2, y - height / 2, width, height, -degrees, place, frame)
     x, y, width, height = numbers_of(values, [4], place)
     attributes = entry.get("attributes")
     given = attributes.get("rotation") if isinstance(attributes, Mapping) else None
-    return _turn(x, y, width, height, _angle(given, place), place, frame)
+    return turned_corners(x, y, width, height, _angle(given, place), place, frame)
 
 
 def _angle(value: Any, place: str) -> float:
@@ -91,19 +90,6 @@ def _angle(value: Any, place: str) -> float:
         except ValueError:
             return 0.0
     return numbers_of([value], [1], f"{place}, rotation")[0]
-
-
-def _turn(x: float, y: float, width: float, height: float, degrees: float, place: str, frame: ImageFrame) -> Tensor:
-    """Return the corners of a box turned clockwise, as one sees it, about its centre."""
-    corners = volume_corners([x, y], [x + width, y + height], "index", place, frame)
-    if degrees % 360 == 0:
-        return corners
-    angle = math.radians(degrees)
-    # The image's second axis points down, so this matrix turns clockwise on the screen.
-    matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
-    centre = torch.tensor([x + width / 2, y + height / 2], dtype=torch.float64)
-    corners[:, :2] = (corners[:, :2] - centre) @ matrix.T + centre
-    return corners
 
 
 def _corners_of_outline(outline: Any, what: str, place: str, frame: ImageFrame) -> Tensor:

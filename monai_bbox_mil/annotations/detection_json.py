@@ -72,12 +72,20 @@ def _labels(content: Any, name: str, image: str | None) -> list[ClassLabel]:
     return [ClassLabel(key, as_number(key)) for key in found]
 
 
+def _recognise(content: Any) -> bool:
+    """Return whether content is a mapping with boxes, or a bare list of boxes and not of Label Studio's tasks."""
+    if isinstance(content, Mapping):
+        return "box" in content
+    first = content[0] if isinstance(content, list) and content else None
+    return not (isinstance(first, Mapping) and "data" in first)
+
+
 FORMAT = AnnotationFormat(
     name="json",
     suffixes=(".json",),
     parse=parse_json,
     read=_read,
-    recognise=lambda content: not isinstance(content, Mapping) or "box" in content,
+    recognise=_recognise,
     expects="the key 'box'",
     inline=True,
     labels=_labels,

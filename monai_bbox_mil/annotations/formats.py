@@ -8,14 +8,25 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from monai_bbox_mil.annotations import coco, csv_table, detection_json, dicom, slicer_markups, yolo
+from monai_bbox_mil.annotations import (
+    coco,
+    csv_table,
+    cvat,
+    detection_json,
+    dicom,
+    label_studio,
+    slicer_markups,
+    yolo,
+)
 from monai_bbox_mil.annotations.dicom_headers import is_dicom
 from monai_bbox_mil.annotations.interface import AnnotationFormat
 
 __all__ = ["FORMATS", "formats_of_file", "recognise_format"]
 
 FORMATS: dict[str, AnnotationFormat] = {
-    module.FORMAT.name: module.FORMAT for module in (detection_json, slicer_markups, coco, yolo, csv_table, dicom)
+    module.FORMAT.name: module.FORMAT
+    # A task of Label Studio has annotations, as COCO has, but COCO has no data.
+    for module in (detection_json, slicer_markups, label_studio, coco, yolo, csv_table, cvat, dicom)
 }
 
 
@@ -27,7 +38,7 @@ def formats_of_file(path: str | os.PathLike[str]) -> list[AnnotationFormat]:
 
     Example:
         >>> [format.name for format in formats_of_file("a.mrk.json")]
-        ['json', 'slicer', 'coco']
+        ['json', 'slicer', 'label_studio', 'coco']
     """
     name = os.fspath(path).lower()
     found = [format for format in FORMATS.values() if name.endswith(format.suffixes)]

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Parse annotation files as text or JSON; every error names the file."""
+"""Parse annotation files as text, JSON or XML; every error names the file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import codecs
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from monai_bbox_mil.annotations.values import shown
 
-__all__ = ["parse_json", "parse_text"]
+__all__ = ["parse_json", "parse_text", "parse_xml"]
 
 # The UTF-32 mark begins with the UTF-16 one, so it comes first.
 _MARKS = (
@@ -57,6 +58,24 @@ def parse_json(path: Path) -> Any:
     # Either our own error about a key, or Python's about a number with thousands of digits.
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, got {error}.") from error
+
+
+def parse_xml(path: Path) -> ElementTree.Element:
+    """Read an XML file and return its root.
+
+    Raises:
+        ValueError: when it is empty or not XML; when it defines entities of its own, by which a short file can grow
+            to fill the memory.
+    """
+    text = parse_text(path)
+    if not text.strip():
+        raise ValueError(f"{path}: expected XML, got an empty file.")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError(f"{path}: expected XML without DOCTYPE and ENTITY, which annotation tools do not write.")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: expected XML, got an error: {error}.") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -16,7 +17,15 @@ from monai_bbox_mil.annotations.interface import Annotation
 from monai_bbox_mil.annotations.records import BoxError, FileBox
 from monai_bbox_mil.boxes import clip_boxes, snap_boxes
 
-__all__ = ["boxes_in_image", "image_columns", "matrix_to_image", "place_boxes", "short_place", "volume_corners"]
+__all__ = [
+    "boxes_in_image",
+    "image_columns",
+    "matrix_to_image",
+    "place_boxes",
+    "short_place",
+    "turned_corners",
+    "volume_corners",
+]
 
 _STRAIGHT = 1e-6
 
@@ -169,3 +178,39 @@ def volume_corners(low: Sequence[float], high: Sequence[float], space: str, plac
             f"{place}: cannot place a 3D box in {frame.name}, a 2D slice of a volume; read the boxes on the volume."
         )
     return box_corners(torch.tensor([[*low, *high]], dtype=torch.float64))[0]
+
+
+def turned_corners(
+    x: float, y: float, width: float, height: float, degrees: float, place: str, frame: ImageFrame
+) -> Tensor:
+    """Return the corners of a box of a picture that is turned about its centre.
+
+    Args:
+        x, y: upper left corner before the turn, pixels of the image's file.
+        width, height: pixels.
+        degrees: clockwise, as one sees it.
+        place: position of the box in the file, for messages.
+        frame: of the image.
+
+    Returns:
+        ``(8, 3)`` float64, pixels.
+
+    Raises:
+        ValueError: for a box without extent, or an image of several slices.
+
+    Example:
+        >>> from monai.data import MetaTensor
+        >>> from monai_bbox_mil.annotations.frame import image_frame
+        >>> corners = turned_corners(4, 8, 8, 2, 90.0, "box[0]", image_frame(MetaTensor(torch.zeros(1, 20, 20))))
+        >>> enclosing_boxes(corners[None]).round(decimals=3).tolist()
+        [[7.0, 5.0, 0.0, 9.0, 13.0, 1.0]]
+    """
+    corners = volume_corners([x, y], [x + width, y + height], "index", place, frame)
+    if degrees % 360 == 0:
+        return corners
+    angle = math.radians(degrees)
+    # The image's second axis points down, so this matrix turns clockwise on the screen.
+    matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
+    centre = torch.tensor([x + width / 2, y + height / 2], dtype=torch.float64)
+    corners[:, :2] = (corners[:, :2] - centre) @ matrix.T + centre
+    return corners

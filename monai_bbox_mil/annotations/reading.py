@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read box annotations, in a file or inline, as boxes in an image's current index space.
 
-============  ==============  =====================================================================================
-``format``    file            boxes
-============  ==============  =====================================================================================
-``"json"``    ``.json``       ``{"box": [[..]], "label": [..], "box_mode": "xyzxyz", "space": "index"}``: any box
-                              mode of MONAI, standard mode if none; ``"space": "world"`` is RAS mm, or LPS mm with
-                              ``"coordinate_system": "LPS"``. A bare list of boxes is read too.
-``"coco"``    ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height; for turned ones see
-                              :mod:`~monai_bbox_mil.annotations.coco_corners`), ``categories``
-``"slicer"``  ``.mrk.json``   3D Slicer markups of type ROI, LPS mm unless they say RAS, rotated ones too
-``"yolo"``    ``.txt``        one line ``class cx cy w h`` per box, as fractions of the image's width and height
-``"csv"``     ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
-                              ``class``, ``image`` and ``case``; between commas, semicolons or tabs
-``"dicom"``   ``.dcm``        RTSTRUCT: a box per closed contour; SEG: a box per 4-connected component of each frame
-============  ==============  =====================================================================================
+==================  ==============  ===============================================================================
+``format``          file            boxes
+==================  ==============  ===============================================================================
+``"json"``          ``.json``       ``{"box": [[..]], "label": [..], "box_mode": "xyzxyz", "space": "index"}``: any box
+                                    mode of MONAI, standard mode if none; ``"space": "world"`` is RAS mm, or LPS mm
+                                    with ``"coordinate_system": "LPS"``. A bare list of boxes is read too.
+``"coco"``          ``.json``       COCO ``images``, ``annotations`` (``bbox`` as x, y, width, height; for turned ones
+                                    see :mod:`~monai_bbox_mil.annotations.coco_corners`), ``categories``
+``"label_studio"``  ``.json``       Label Studio tasks: rectangles, also turned ones, polygons, ellipses, brushes
+``"slicer"``        ``.mrk.json``   3D Slicer markups of type ROI, LPS mm unless they say RAS, rotated ones too
+``"yolo"``          ``.txt``        one line per box, ``class cx cy w h``, or per polygon, ``class x y x y x y ..``, as
+                                    fractions of the image's width and height
+``"csv"``           ``.csv``        columns ``x_min, y_min, x_max, y_max``, ``z_min, z_max`` or ``slice``, ``label`` or
+                                    ``class``, ``image`` and ``case``; between commas, semicolons or tabs
+``"cvat"``          ``.xml``        CVAT XML 1.1 for images: boxes, also turned ones, polygons, ellipses, masks
+``"dicom"``         ``.dcm``        RTSTRUCT: a box per closed contour; SEG: a box per 4-connected component of each
+                                    frame
+==================  ==============  ===============================================================================
 
 Several files for one image, such as one per ROI, are given as a list of paths. Their boxes are put together.
 
@@ -23,8 +27,10 @@ Index coordinates are those of the image's file as MONAI loads it (x is axis 0),
 coordinates are continuous edges. DICOM needs the extra ``dicom`` and a volume; for what exactly is read, see
 :mod:`monai_bbox_mil.annotations.dicom`.
 
-If a file describes several images (COCO, CSV with an image column), an image that it does not mention is an error. An
-image without boxes is in the COCO ``images``, or has a CSV row without numbers.
+If a file describes several images (COCO, CVAT, Label Studio, CSV with an image column), an image that it does not
+mention is an error. An image without boxes is among the images of COCO or CVAT, has a Label Studio annotation without
+regions, or a CSV row without numbers. Where nobody annotated a Label Studio task, its one prediction is read, with a
+warning.
 :mod:`~monai_bbox_mil.annotations.image_names` says how images are found. Such a file is parsed once, unless it changes.
 
 Regions to ignore are COCO's ``iscrowd`` and ``ignore``, the JSON list ``ignored`` and the CSV column ``ignored``. Text
@@ -81,8 +87,7 @@ def read_boxes(
             the end of ``image.meta["filename_or_obj"]``.
         classes: names or numbers of the classes, in the order of the output channels. With ``None``, labels must be
             0-based channels already; boxes without labels belong to channel 0.
-        format: ``"auto"`` to go by extension and content, or ``"json"``, ``"coco"``, ``"slicer"``, ``"yolo"``,
-            ``"csv"`` or ``"dicom"``.
+        format: ``"auto"`` to go by extension and content, or a name of the table above.
         min_size: components of a DICOM SEG with fewer pixels in their slice become regions to ignore. The default
             covers single pixels, which segmentation tools often leave behind; with 1, each of them is an object.
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_bbox_mil contributors
 # SPDX-License-Identifier: Apache-2.0
-"""YOLO: one line per box, as fractions of the image's width and height."""
+"""YOLO: one line per box or polygon, as fractions of the image's width and height."""
 
 from __future__ import annotations
 
@@ -37,14 +37,28 @@ def _read(content: str, annotation: Annotation) -> tuple[str, list[FileBox]]:
         annotation.count_box(place)
         with annotation.one_box(place):
             label, *values = line.split()
-            x, y, width, height = numbers_of(values, [4], f"{place}, after the class")
-            if not all(-1e-6 <= value <= 1 + 1e-6 for value in (x, y, width, height)):
-                raise ValueError(f"{place}: expected fractions of the image between 0 and 1, got {shown(values)}.")
-            low = [(x - width / 2) * shape[0], (y - height / 2) * shape[1]]
-            high = [(x + width / 2) * shape[0], (y + height / 2) * shape[1]]
+            low, high = _ends(values, place)
+            low, high = ([end * size for end, size in zip(ends, shape[:2])] for ends in (low, high))
             name = label if names is None else _name(label, names, place)
             boxes.append(FileBox(volume_corners(low, high, "index", place, annotation.frame), (name,), place))
     return "index", boxes
+
+
+def _ends(values: Sequence[str], place: str) -> tuple[list[float], list[float]]:
+    """Return minima and maxima of a box or of the polygon around an object, as fractions of the image."""
+    is_polygon = len(values) >= 6 and len(values) % 2 == 0
+    if not is_polygon and len(values) != 4:
+        raise ValueError(
+            f"{place}, after the class: expected 4 numbers, or x and y of at least 3 points, got {len(values)}: "
+            f"{shown(list(values))}."
+        )
+    numbers = numbers_of(values, [len(values)], f"{place}, after the class")
+    if not all(-1e-6 <= number <= 1 + 1e-6 for number in numbers):
+        raise ValueError(f"{place}: expected fractions of the image between 0 and 1, got {shown(list(values))}.")
+    if is_polygon:
+        return [min(numbers[::2]), min(numbers[1::2])], [max(numbers[::2]), max(numbers[1::2])]
+    x, y, width, height = numbers
+    return [x - width / 2, y - height / 2], [x + width / 2, y + height / 2]
 
 
 def _names(annotation: Annotation) -> Sequence[Any] | None:

@@ -156,12 +156,14 @@ class LoadBoxes(Transform):
 
     Place it after the transforms that move the image (``Orientation``, ``Spacing``, crops, ...): their effect is taken
     from the image's affine. The formats are those of :func:`monai_bbox_mil.annotations.read_boxes`: MONAI
-    detection style JSON, COCO JSON, YOLO txt, CSV, 3D Slicer markups ROI, and DICOM RTSTRUCT and SEG.
+    detection style JSON, COCO JSON, YOLO txt, CSV, CVAT XML, Label Studio JSON, 3D Slicer markups ROI, and DICOM
+    RTSTRUCT and SEG.
 
     Args:
         classes: the names (or numbers) of the classes in the order of the network's output channels; ``None`` where
             the files hold channel numbers.
-        format: ``"auto"``, ``"json"``, ``"coco"``, ``"yolo"``, ``"csv"``, ``"slicer"`` or ``"dicom"``.
+        format: ``"auto"``, ``"json"``, ``"coco"``, ``"yolo"``, ``"csv"``, ``"cvat"``, ``"label_studio"``, ``"slicer"``
+            or ``"dicom"``.
         min_size: components of a DICOM SEG of fewer pixels become regions to ignore; 1 takes each for an object.
 
     Raises:

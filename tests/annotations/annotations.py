@@ -26,6 +26,8 @@ EXAMPLES = {
     "table.csv": ({}, [BOX, WHOLE]),
     "coco.json": (FLAT, [[4, 3, 10, 8], [0.5, 1, 20, 15.5]]),
     "yolo.txt": (FLAT, [[4, 3, 10, 8], [0.5, 1, 20, 15.5]]),
+    "cvat.xml": (FLAT, [[4, 3, 10, 8], [0.5, 1, 20, 15.5]]),
+    "label_studio.json": (FLAT, [[4, 3, 10, 8], [0.5, 1, 20, 15.5]]),
 }
 CSV_HEADER = "x_min,y_min,x_max,y_max,z_min,z_max\n"
 

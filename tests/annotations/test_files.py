@@ -82,7 +82,7 @@ def test_wrong_arguments(source, image, options, error, message):
 
 FLAT_CSV = "x_min,y_min,x_max,y_max\n"
 BAD_3D = [
-    ("a.xml", "<a/>", r"expected the extension \.json, \.txt, \.csv, \.dcm or format=\.\.\., got '\.xml'"),
+    ("a.yml", "<a/>", r"expected the extension \.json, \.txt, \.csv, \.xml, \.dcm or format=\.\.\., got '\.yml'"),
     ("a.json", "", "expected JSON, got an empty file"),
     ("a.json", '{"box": [', "expected JSON, got an error in line 1"),
     ("a.json", "3", "box: expected a list, got 3"),
@@ -130,7 +130,7 @@ BAD_3D = [
 ]
 BAD_2D = [
     ("a.json", {"box": [BOX]}, r"box\[0\]: expected a box with 2 axes as .*case1\.nii\.gz has, got 3"),
-    ("a.txt", "0 0.5 0.5 0.5\n", "line 1, after the class: expected 4 numbers, got 3"),
+    ("a.txt", "0 0.5 0.5 0.5\n", "line 1, after the class: expected 4 numbers, or x and y of at least 3 points, got 3"),
     ("a.txt", "0 0.5 0.5 0.5 0.5\n\n0 10 10 5 5\n", "line 3: expected fractions of the image between 0 and 1"),
     ("a.txt", "0 0.5 0.5 0 0.5\n", "line 1: expected min < max"),
     ("a.txt", "cat 0.5 0.5 0.5 0.5\n", "a 0-based channel, got 'cat'"),

@@ -51,7 +51,7 @@ def test_example_file_follows_a_flip(name):
     torch.testing.assert_close(boxes, flipped)
 
 
-@pytest.mark.parametrize("name", ["coco.json", "yolo.txt"])
+@pytest.mark.parametrize("name", ["coco.json", "yolo.txt", "cvat.xml", "label_studio.json"])
 def test_2d_file_for_a_volume_of_one_slice(name):
     options, expected = EXAMPLES[name]
     boxes, _ = read_boxes(FILES / name, make_image(**{**options, "shape": (20, 16, 1)}), CLASSES)

@@ -174,7 +174,7 @@ def test_png_has_no_original_affine(tmp_path):
     loaded = LoadImage(ensure_channel_first=True)(tmp_path / "slice1.png")
     assert "original_affine" not in loaded.meta
     for mask in (loaded, Flip(0)(loaded), Compose([Rotate90(), Resize((32, 40), mode="nearest")])(loaded)):
-        for name in ("coco.json", "yolo.txt"):
+        for name in ("coco.json", "yolo.txt", "cvat.xml", "label_studio.json"):
             boxes, _ = read_boxes(FILES / name, mask, CLASSES)
             torch.testing.assert_close(boxes[0], torch.tensor(tight_box(mask)).float(), atol=1e-4, rtol=0)
 

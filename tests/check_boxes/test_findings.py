@@ -84,7 +84,7 @@ FILES = [
     ("d.csv", "a,b\n1,2\n", "unreadable_boxes", "expected the columns x_min"),
     ("d.txt", "0 0.5 0.5 0.25 0.25\n0 20 15 5 5\n", "malformed_box", "fractions of the image between 0 and 1"),
     ("d.json", "{", "unreadable_boxes", "error in line 1"),
-    ("d.xml", "<box/>", "unreadable_boxes", "expected the extension"),
+    ("d.yml", "<box/>", "unreadable_boxes", "expected the extension"),
     ("d.json", json.dumps({"images": [{"id": 1, "file_name": "d.nii.gz"}], "annotations": [
         {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0},
         {"image_id": 1, "bbox": [5, 6, 10, 10], "category_id": 0, "iscrowd": 1}]}), "ignored_region", "of class 1"),

@@ -30,7 +30,37 @@ def coco(names, boxes=(), categories=((4, "cell"),)) -> str:
     )
 
 
+CVAT = """<annotations><version>1.1</version>{}</annotations>"""
+CVAT_IMAGE = """<image id="0" name="{}" width="8" height="9">{}</image>"""
+CVAT_BOX = """<box label="cell" xtl="1" ytl="2" xbr="5" ybr="6"/>"""
+
+
+def cvat(names, boxes) -> str:
+    """A CVAT file of images, with one box in each image that ``boxes`` names."""
+    return CVAT.format("".join(CVAT_IMAGE.format(name, CVAT_BOX if name in boxes else "") for name in names))
+
+
+def label_studio(names, boxes) -> str:
+    """Label Studio tasks, with one box, and a choice about the whole image, in each image that ``boxes`` names."""
+    place = {"x": 12.5, "y": 200 / 9, "width": 50, "height": 400 / 9, "rotation": 0}
+    region = {"id": "a", "type": "rectanglelabels", "value": {**place, "rectanglelabels": ["cell"]}}
+    choice = {"id": "b", "type": "choices", "value": {"choices": ["blurred"]}}
+    results = {name: [region, choice] if name in boxes else [] for name in names}
+    return json.dumps([{"data": {"image": name}, "annotations": [{"result": results[name]}]} for name in names])
+
+
 class TestTables:
+    @pytest.mark.parametrize(("table", "write"), [("x.xml", cvat), ("x.json", label_studio)])
+    def test_tasks_of_annotation_tools(self, tmp_path, table, write):
+        for name in ("a.png", "b.png"):
+            Image.fromarray(np.zeros((9, 8), dtype=np.uint8)).save(tmp_path / name)
+        (tmp_path / table).write_text(write(["a.png", "b.png"], ["a.png"]))
+        parts = get_datalist(tmp_path, validation_fraction=0)
+        assert find_class_names(parts) == ["cell"]
+        load = LoadCheckedImaged("image")
+        boxes = [LoadBoxesd(classes=["cell"])(load(item))["box"].tolist() for item in parts["training"]]
+        assert boxes == [[[1, 2, 5, 6]], []]
+
     @pytest.mark.parametrize("base", ["", "images/"])
     @pytest.mark.parametrize(
         "table", ["boxes.json", "dataset.json", "annotations/_annotations.coco.json", "images/x.json"]

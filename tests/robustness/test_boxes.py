@@ -82,8 +82,10 @@ FILES = {
     "yolo in percent": ("a.txt", "0 50 50 10 10", FLAT, "expected fractions of the image between 0 and 1"),
     "yolo with NaN": ("a.txt", "0 nan 0.5 0.1 0.1", FLAT, "expected 4 finite numbers"),
     "yolo of negative width": ("a.txt", "0 0.5 0.5 -0.1 0.1", FLAT, "expected fractions of the image between 0 and 1"),
-    "yolo outlines": ("a.txt", "0 0.1 0.1 0.9 0.1 0.9 0.9", FLAT, "expected 4 numbers, got 6"),
-    "too many yolo boxes a line": ("a.txt", "0 0.5 0.5 0.1 0.1 0 0.5 0.5 0.1 0.1", FLAT, "expected 4 numbers, got 9"),
+    "a yolo outline of two points": ("a.txt", "0 0.1 0.1 0.9 0.1 0.9", FLAT, "or x and y of at least 3 points, got 5"),
+    "a yolo outline in pixels": ("a.txt", "0 1 1 9 1 9 9", FLAT, "expected fractions of the image between 0 and 1"),
+    "a yolo outline without extent": ("a.txt", "0 0.1 0.1 0.1 0.5 0.1 0.9", FLAT, "expected min < max on every axis"),
+    "too many yolo boxes a line": ("a.txt", "0 0.5 0.5 0.1 0.1 0 0.5 0.5 0.1 0.1", FLAT, "3 points, got 9"),
     "a markup of a point": ("a.json", {"markups": [{"type": "Fiducial"}]}, VOLUME, "expected a markup of type 'ROI'"),
     "a ROI elsewhere": (
         "a.json",

@@ -24,6 +24,7 @@ from monai_bbox_mil.boxes import split_codes
 from monai_bbox_mil.data import load_datalist
 from monai_bbox_mil.losses import BoxSelfTrainingLoss, GeneralizedMILLoss
 from monai_bbox_mil.transforms import LoadCheckedImage
+from tests.strategies import label_studio_tasks
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 fuzzed = settings(
@@ -69,6 +70,7 @@ documents = st.one_of(
         },
         optional={"categories": values},
     ),
+    label_studio_tasks(values, numbers),
 )
 IMAGES = [
     MetaTensor(torch.zeros(1, *shape), meta={"filename_or_obj": "/data/a.nii"})
@@ -135,7 +137,21 @@ DOCUMENTS = {
         }]
     },
     "a.csv": "case,image,x_min,y_min,x_max,y_max,label,ignored\np1,a.nii,1,2,5,6,organ,0\n,\"b.nii\",1,2,5,6,organ,\n",
-    "a.txt": "0 0.5 0.5 0.25 0.25\n1 0.5 0.5 0.1 0.1\n",
+    "a.txt": "0 0.5 0.5 0.25 0.25\n1 0.5 0.5 0.1 0.1\n0 0.1 0.1 0.9 0.1 0.9 0.9\n",
+    "c.json": [{
+        "data": {"image": "/data/upload/1/1a2b3c4d-a.nii"},
+        "annotations": [{"result": [
+            {"type": "rectanglelabels", "value": {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 5,
+                                                  "rectanglelabels": ["organ"]}},
+            {"type": "polygonlabels", "value": {"points": [[1, 2], [30, 4], [5, 60]], "polygonlabels": ["organ"]}},
+            {"type": "ellipselabels", "value": {"x": 40, "y": 50, "radiusX": 9, "radiusY": 8, "ellipselabels": []}},
+        ]}],
+    }],
+    "a.xml": (
+        '<annotations><image name="a.nii" width="8" height="9"><box label="organ" xtl="1" ytl="2" xbr="5" ybr="6"/>'
+        '<polygon label="organ" points="1,2;3,4;5,2"/><ellipse label="organ" cx="4" cy="4" rx="2" ry="1" rotation="3"/>'
+        '<mask label="organ" rle="1, 2, 3" left="1" top="1" width="3" height="2"/></image></annotations>'
+    ),
 }  # fmt: skip
 
 

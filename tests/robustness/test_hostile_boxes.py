@@ -56,6 +56,34 @@ HOSTILE = {
         '{"markups": [{"type": "ROI", "center": [0, 0, 1], "size": [1, 1, 1], "name": [], "label": {"value": {}}}]}',
         "a.mrk.json",
     ),
+    "elements within elements": ("a.xml", "<a>" * DEEP + "</a>" * DEEP, "expected the element 'annotations'"),
+    "an entity of entities": (
+        "a.xml",
+        '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><annotations>&b;</annotations>',
+        "expected XML without DOCTYPE and ENTITY",
+    ),
+    "an entity that is a file": (
+        "a.xml",
+        '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotations>&a;</annotations>',
+        "expected XML without DOCTYPE and ENTITY",
+    ),
+    "a mask as large as a disk": (
+        "a.xml",
+        '<annotations><image name="case1.png"><mask label="0" rle="0,1000000000000" left="0" top="0" width="1000000" '
+        'height="1000000"/><box/></image></annotations>',
+        r"box\[1\]: expected the keys",
+    ),
+    "a brush as large as a disk": (
+        "a.json",
+        '[{"data": {"image": "case1"}, "annotations": [{"result": [{"type": "brushlabels", "value": '
+        '{"format": "rle", "rle": [255, 255, 255, 255, 57, 27, 252, 127, 224]}}]}]}]',
+        "expected a picture of 20 x 16 pixels",
+    ),
+    "mappings as Label Studio's ids": (
+        "a.json",
+        '[{"data": {"image": "case1"}, "annotations": [{"result": [{"type": {}, "id": [], "value": []}]}]}]',
+        r"result\[0\]: expected a rectangle",
+    ),
     "no RTSTRUCT": ("a.dcm", b"\0" * 128 + b"DICM" + b"\xff" * 400, "a.dcm"),
     "empty DICOM": ("a.dcm", b"", "expected a DICOM file"),
 }

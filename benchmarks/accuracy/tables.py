@@ -30,11 +30,12 @@ def pick_reference(
 ) -> TableRow | None:
     """Return the best of the view's reference systems on a data set; ``None`` if none of them has results.
 
-    A reference that is among the view's rows uses that row's evaluation, otherwise its first one.
+    A reference that is among the view's rows is that row, preferably one without a variant. Otherwise its runs without
+    a variant and its first evaluation count.
     """
     found: dict[TableRow, float] = {}
     for system in view.reference:
-        rows = [row for row in view.rows if row.system == system and not row.variant]
+        rows = sorted((row for row in view.rows if row.system == system), key=lambda row: bool(row.variant))
         row = rows[0] if rows else TableRow(system, evaluation=matrix.systems[system].evaluations[0])
         scores = patient_scores(select_rows(results, dataset, row), score)
         if len(scores):

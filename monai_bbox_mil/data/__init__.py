@@ -11,7 +11,13 @@ from monai_bbox_mil.data.folder_layouts import annotated_datalist, yolo_datalist
 from monai_bbox_mil.data.image_files import find_images
 from monai_bbox_mil.data.image_settings import ReadImageSettings, load_image_settings, save_image_settings
 from monai_bbox_mil.data.mask_plan import plan_masks
-from monai_bbox_mil.data.model_card import announce_model, describe_model, finish_training, save_model_card
+from monai_bbox_mil.data.model_card import (
+    announce_model,
+    describe_model,
+    finish_training,
+    recorded_classes,
+    save_model_card,
+)
 from monai_bbox_mil.data.object_counts import check_objects
 from monai_bbox_mil.data.parts import images_of_part
 from monai_bbox_mil.data.phantom import make_phantom
@@ -44,6 +50,7 @@ __all__ = [
     "plan_masks",
     "promise12_datalist",
     "save_image_settings",
+    "recorded_classes",
     "save_model_card",
     "yolo_datalist",
 ]

@@ -17,7 +17,7 @@ import ignite.distributed as idist
 from monai_bbox_mil.data.image_settings import save_image_settings
 from monai_bbox_mil.runs.files import replacing
 
-__all__ = ["announce_model", "describe_model", "finish_training", "save_model_card"]
+__all__ = ["announce_model", "describe_model", "finish_training", "recorded_classes", "save_model_card"]
 
 _MODEL, _CARD, _IMAGE_SETTINGS = "model.pt", "model_card.json", "image_settings.json"
 
@@ -151,6 +151,25 @@ def announce_model(ckpt_dir: str | os.PathLike[str], others: Sequence[str | os.P
     if "name" in (_load(ckpt_dir) or {}):
         for folder in there:
             print(f"A training of your own left another: {describe_model(folder)} To use it: --ckpt_dir {folder}")
+
+
+def recorded_classes(ckpt_dir: str | os.PathLike[str], label_values: Sequence[int]) -> list[str]:
+    """Return the class names in the card of a model; ``class V`` for each value if there is no card that fits.
+
+    Args:
+        ckpt_dir: folder of the model.
+        label_values: value of each class in its masks.
+
+    Raises:
+        ValueError: when the card cannot be read.
+
+    Example:
+        >>> recorded_classes("no/such/folder", [1, 3])
+        ['class 1', 'class 3']
+    """
+    card = _load(ckpt_dir)
+    names = [] if card is None else [str(name) for name in card["classes"]]
+    return names if len(names) == len(label_values) else [f"class {value}" for value in label_values]
 
 
 def _load(ckpt_dir: str | os.PathLike[str]) -> dict[str, Any] | None:

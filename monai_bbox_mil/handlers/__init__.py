@@ -7,6 +7,7 @@ from monai_bbox_mil.handlers.case_report import CaseReport
 from monai_bbox_mil.handlers.deepcut import DeepCut
 from monai_bbox_mil.handlers.loss_parts import LossParts
 from monai_bbox_mil.handlers.mean_teacher import MeanTeacher
+from monai_bbox_mil.handlers.prediction_export import PredictionExport
 from monai_bbox_mil.handlers.pseudo_label_rounds import PseudoLabelRounds
 from monai_bbox_mil.handlers.threshold_calibrator import ThresholdCalibrator
 from monai_bbox_mil.handlers.volume_dice import VolumeDice
@@ -17,6 +18,7 @@ __all__ = [
     "DeepCut",
     "LossParts",
     "MeanTeacher",
+    "PredictionExport",
     "PseudoLabelRounds",
     "ThresholdCalibrator",
     "VolumeDice",

@@ -282,6 +282,21 @@ def test_inference_keeps_geometry_and_file_type(trained, phantom, tmp_path):
             assert set(mask.unique().tolist()) <= {0, 1}
 
 
+def test_inference_exports_what_its_masks_show(trained, phantom, tmp_path):
+    folders = {"ckpt_dir": str(trained / "models"), "dataset_dir": str(phantom), "output_dir": str(tmp_path)}
+    run_bundle("inference", **folders, **TINY, export="csv,slicer_rois", class_names=["gland"])
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assert {*table["class"]} == {"gland"}
+    masks = sorted(tmp_path.glob("*_segmentation.mhd"))
+    assert len(table) == len(masks) > 1
+    for volume, path in zip(table.sort_values("image")["volume_ml"], masks):
+        mask = LoadImage()(path)
+        expected = float((mask > 0).sum() * mask.pixdim.prod()) / 1000
+        assert volume == pytest.approx(expected, rel=1e-3)
+    rois = list((tmp_path / "slicer_rois").glob("**/*.mrk.json"))
+    assert rois and all(json.loads(path.read_text())["markups"][0]["type"] == "ROI" for path in rois)
+
+
 def test_inference_agrees_with_evaluation(trained, phantom, tmp_path):
     """The mask that is written is the prediction that was scored; spacing and size are those of the training."""
     run_bundle("train", "evaluate", **places(trained, phantom), **TINY)

@@ -66,6 +66,13 @@ SETTINGS = (
     Setting("ckpt_dir", _FOLDER, "models in bundle_root", "model.pt, image_settings.json, threshold.json", _INFERENCE),
     Setting("output_dir", _FOLDER, "eval in bundle_root", "curves of a training; scores and pictures of an evaluation"),
     Setting("output_dir", _FOLDER, "eval/masks in bundle_root", "folder of the predicted masks", _INFERENCE),
+    Setting(
+        "export",
+        OrNone(Either(Text(), ListOf(Text(), distinct=True))),
+        "None",
+        "formats of other tools to write too, such as coco,csv",
+        _INFERENCE,
+    ),
     Setting("output_postfix", Text(), "_segmentation", "added to the image's name", _INFERENCE),
     Setting("extensions", ListOf(Text(".")), "image formats", "file extensions of images", _INFERENCE),
     Setting("device", Device(), "cuda:0 where there is a GPU, else cpu", "device of the network", _WORKFLOWS),
@@ -100,6 +107,13 @@ SETTINGS = (
         ListOf(Text(numbers=True), CLASSES, distinct=True),
         "class 1, class 2, ...",
         "for tables and pictures",
+    ),
+    Setting(
+        "class_names",
+        ListOf(Text(numbers=True), CLASSES, distinct=True),
+        "from model_card.json in ckpt_dir",
+        "names of the classes in exports",
+        _INFERENCE,
     ),
     Setting(
         "box_classes",

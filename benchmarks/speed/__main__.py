@@ -4,6 +4,7 @@
 
     python -m benchmarks.speed loss               time and memory relative to a pixel-wise loss
     python -m benchmarks.speed growth             how the loss grows with pixels, angles, boxes and classes (PNG)
+    python -m benchmarks.speed labels             what pseudo-labels cost per slice
     python -m benchmarks.speed training           where the time of a training step goes
     python -m benchmarks.speed inference          volumes per second
     python -m benchmarks.speed scaling            an epoch with one process and with several
@@ -31,6 +32,7 @@ import torch
 from benchmarks.speed.bundle_parts import overrides_of
 from benchmarks.speed.cases import CASES
 from benchmarks.speed.inference_speed import inference_speed
+from benchmarks.speed.label_cost import label_cost
 from benchmarks.speed.load import large_volume, load
 from benchmarks.speed.loss_cost import loss_cost
 from benchmarks.speed.loss_growth import loss_growth
@@ -44,8 +46,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["loss", "growth", "training", "inference", "scaling", "load", "large"])
-    parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (all but loss and growth)")
+    parser.add_argument(
+        "what", choices=["loss", "growth", "labels", "training", "inference", "scaling", "load", "large"]
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="NAME=VALUE", help="of the bundle (all but loss, growth and labels)"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmark_results"), help="folder (%(default)s)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds after the warm-up (%(default)s)")
@@ -72,7 +78,7 @@ def main() -> None:
         overrides = overrides_of(arguments.overrides)
     except ValueError as error:
         parser.error(str(error))
-    if overrides and arguments.what in ("loss", "growth"):
+    if overrides and arguments.what in ("loss", "growth", "labels"):
         parser.error(f"{arguments.what} takes no {arguments.overrides[0]}.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     logging.disable(logging.INFO)
@@ -91,6 +97,10 @@ def _loss(arguments: argparse.Namespace, _: dict[str, Any]) -> None:
 
 def _growth(arguments: argparse.Namespace, _: dict[str, Any]) -> None:
     _show(loss_growth(arguments.device, arguments.rounds, arguments.out)[1])
+
+
+def _labels(arguments: argparse.Namespace, _: dict[str, Any]) -> None:
+    _show(label_cost(arguments.device, arguments.rounds, arguments.out))
 
 
 def _training(arguments: argparse.Namespace, overrides: dict[str, Any]) -> None:
@@ -141,6 +151,7 @@ def _show(table: pd.DataFrame, index: bool = False) -> None:
 _RUNS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
     "loss": _loss,
     "growth": _growth,
+    "labels": _labels,
     "training": _training,
     "inference": _inference,
     "scaling": _scaling,

@@ -149,9 +149,10 @@ class PseudoLabelRounds(Relabelling):
         """Return the smoothed logits of the network in the boxes of one volume."""
         first, batch = self._images(indices)
         logits = self._predict(batch)
+        boxes = batch_box_tensors([self._targets[index] for index in indices])
         inputs, spacing = batch.to(logits.device), _spacing(first)
-        logits = smooth_logits(logits, inputs, self.sigma, self.intensity_sigma, spacing)
-        return BoxHeights.of(logits.cpu(), batch_box_tensors([self._targets[index] for index in indices]))
+        logits = smooth_logits(logits, inputs, self.sigma, self.intensity_sigma, spacing, boxes)
+        return BoxHeights.of(logits.cpu(), boxes)
 
 
 def _spacing(image: Tensor) -> list[float]:

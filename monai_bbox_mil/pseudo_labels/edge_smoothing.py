@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from monai_bbox_mil.boxes import PADDING
+
 __all__ = ["joint_bilateral_filter", "smooth_logits"]
 
 
@@ -20,6 +22,7 @@ def joint_bilateral_filter(
     sigma: float = 1.5,
     intensity_sigma: float = 0.2,
     spacing: Sequence[float] | None = None,
+    deviation: Tensor | None = None,
 ) -> Tensor:
     """Average each pixel with neighbours that are near and look alike.
 
@@ -33,6 +36,7 @@ def joint_bilateral_filter(
         sigma: standard deviation over distance, in units of the finest spacing.
         intensity_sigma: standard deviation over intensity, as a share of the guide's own standard deviation.
         spacing: ``D`` sizes of a voxel, infinite along an axis without neighbours; all equal when ``None``.
+        deviation: standard deviation to use as the guide's own, if the guide is a part of an image.
 
     Returns:
         ``(C, *spatial)``.
@@ -54,7 +58,8 @@ def joint_bilateral_filter(
         raise ValueError(f"spacing must hold {dims} positive numbers, got {tuple(spacing)}.")
     steps = [1.0] * dims if spacing is None else [length / min(spacing) for length in spacing]
     # In units in which the exponent is -|difference|^2. A constant guide has no edges.
-    scaled = guide.float() * (0.5**0.5 / (intensity_sigma * guide.float().std(correction=0).clamp(min=1e-6)))
+    deviation = guide.float().std(correction=0) if deviation is None else deviation
+    scaled = guide.float() * (0.5**0.5 / (intensity_sigma * deviation.clamp(min=1e-6)))
     summands = torch.cat([values, torch.ones_like(values[:1])])  # the last channel adds up the weights
     total = summands.clone()
     for offset in _half_ball(steps, 2 * sigma, sizes):
@@ -74,6 +79,7 @@ def smooth_logits(
     sigma: float = 1.5,
     intensity_sigma: float = 0.2,
     spacing: Sequence[float] | None = None,
+    target: Tensor | None = None,
 ) -> Tensor:
     """Smooth a network's logits along the edges of its input by :func:`joint_bilateral_filter`.
 
@@ -84,6 +90,8 @@ def smooth_logits(
         intensity_sigma: standard deviation over intensity, as a share of the volume's own standard deviation.
         spacing: three sizes of a voxel, the distance between slices last; if ``None``, slices are smoothed separately
             and voxels of volumes are cubes.
+        target: ``(B, N_max, 2*D + 1)`` box tensor whose corners are whole voxels inside the image. With it, only the
+            smallest rectangle around all boxes is smoothed, which is faster.
 
     Returns:
         as ``logits``.
@@ -94,11 +102,45 @@ def smooth_logits(
     if sigma == 0:
         return logits
     if logits.ndim == 5:
-        each = [joint_bilateral_filter(*pair, sigma, intensity_sigma, spacing) for pair in zip(logits, images)]
-        return torch.stack(each)
+        parts = [None] * len(logits) if target is None else [_rectangle(rows) for rows in target]
+        each = zip(logits, images, parts)
+        return torch.stack([_smooth(*one, sigma, intensity_sigma, spacing) for one in each])
     steps = (1.0, 1.0, math.inf) if spacing is None else spacing
-    volume, guide = logits.movedim(0, -1), images.movedim(0, -1)
-    return joint_bilateral_filter(volume, guide, sigma, intensity_sigma, steps).movedim(-1, 0)
+    part = None if target is None else [*_rectangle(target.flatten(0, 1)), (0, len(logits))]
+    return _smooth(logits.movedim(0, -1), images.movedim(0, -1), part, sigma, intensity_sigma, steps).movedim(-1, 0)
+
+
+def _rectangle(rows: Tensor) -> list[tuple[int, int]]:
+    """Return the first voxel and one after the last of all boxes ``(N, 2*D + 1)`` along each axis."""
+    boxes = rows[rows[:, -1] != PADDING, :-1]
+    if not len(boxes):
+        return [(0, 0)] * (boxes.shape[1] // 2)
+    low, high = boxes.chunk(2, 1)
+    return list(zip(low.amin(0).int().tolist(), high.amax(0).int().tolist()))
+
+
+def _smooth(
+    values: Tensor,
+    guide: Tensor,
+    part: Sequence[tuple[int, int]] | None,
+    sigma: float,
+    intensity_sigma: float,
+    spacing: Sequence[float] | None,
+) -> Tensor:
+    """Smooth ``values`` in the rectangle ``part``; all of them if it is ``None``."""
+    if part is None:
+        return joint_bilateral_filter(values, guide, sigma, intensity_sigma, spacing)
+    if any(low >= high for low, high in part):
+        return values
+    # Neighbours beyond the rectangle count too.
+    reach = math.ceil(2 * sigma)
+    wide = (slice(None), *(slice(max(0, low - reach), high + reach) for low, high in part))
+    inner = (slice(None), *(slice(low - max(0, low - reach), high - max(0, low - reach)) for low, high in part))
+    deviation = guide.float().std(correction=0)
+    found = joint_bilateral_filter(values[wide], guide[wide], sigma, intensity_sigma, spacing, deviation)
+    result = values.clone()
+    result[(slice(None), *(slice(*ends) for ends in part))] = found[inner]
+    return result
 
 
 def _half_ball(steps: Sequence[float], radius: float, sizes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -49,9 +49,9 @@ def fit_pseudo_labels(
         >>> images.sum(), labels.sum(), (labels * images).sum()
         (tensor(109.), tensor(97), tensor(97.))
     """
-    smooth = smooth_logits(logits.detach().float(), images, sigma, intensity_sigma, spacing)
-    whole = [whole_voxels(box_tensor, logits.shape[2:]) for box_tensor in target.detach().cpu()]
-    heights = BoxHeights.of(smooth, batch_box_tensors(whole))
+    boxes = batch_box_tensors([whole_voxels(rows, logits.shape[2:]) for rows in target.detach().cpu()])
+    smooth = smooth_logits(logits.detach().float(), images, sigma, intensity_sigma, spacing, boxes)
+    heights = BoxHeights.of(smooth, boxes)
     if fitter is None:
         fitter = PseudoLabelFitter(logits.shape[1])
         fitter.learn([heights])

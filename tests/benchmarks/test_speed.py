@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.speed import cases, loss_cost, loss_growth
 from benchmarks.speed.bundle_parts import overrides_of
+from benchmarks.speed.label_cost import label_cost
 from benchmarks.speed.load import large_volume
 from benchmarks.speed.measure import machine_line, peak_memory, time_side_by_side
 from benchmarks.speed.scaling import scaling
@@ -63,6 +64,15 @@ def test_the_loss_table_names_every_system(small_case, tmp_path):
     assert (table[table.system == cases.PIXEL_WISE].time_ratio == 1).all()
     assert (table.peak_MiB > 0).all()
     pd.testing.assert_series_equal(pd.read_csv(tmp_path / "loss_cost.csv").system, table.system)
+
+
+def test_labels_are_timed_by_part(tmp_path):
+    table = label_cost("cpu", 1, tmp_path)
+    parts = ["smooth", "look up", "learn", "fit", "sum"]
+    assert table.groupby("boxes", sort=False)["part"].apply(list).tolist() == [parts] * 4
+    for _, rows in table.groupby("boxes"):
+        assert rows.wall_ms.iloc[:-1].sum() == pytest.approx(rows.wall_ms.iloc[-1])
+    pd.testing.assert_series_equal(pd.read_csv(tmp_path / "label_cost.csv").part, table.part)
 
 
 def test_growth_is_fitted_and_drawn(monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from monai_bbox_mil.pseudo_labels import joint_bilateral_filter
+from monai_bbox_mil.pseudo_labels import joint_bilateral_filter, smooth_logits
 from tests.reference.naive_pseudo_labels import joint_bilateral_at
 
 
@@ -68,3 +68,20 @@ def test_a_constant_image_and_a_constant_map_stay_finite_and_constant():
 def test_what_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         joint_bilateral_filter(**{"values": torch.zeros(1, 4, 4), "guide": torch.zeros(1, 4, 4), **options})
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("sigma", [0.7, 1.5])
+def test_the_rectangle_around_boxes_is_smoothed_as_in_the_whole_image(dims, sigma):
+    generator = torch.Generator().manual_seed(dims)
+    logits, images = torch.randn(2, 2, 2, *(14, 15, 9)[:dims], generator=generator)
+    ends = {2: [(4, 3, 9, 12), (5, 2, 7, 15)], 3: [(4, 3, 1, 9, 12, 4), (5, 2, 0, 7, 15, 9)]}[dims]
+    target = torch.tensor([[[*box, 0.0], [-1.0] * (2 * dims + 1)] for box in ends])
+    spacing = None if dims == 3 else (1.0, 1.2, 1.4)
+    whole = smooth_logits(logits, images, sigma, 0.3, spacing)
+    part = smooth_logits(logits, images, sigma, 0.3, spacing, target)
+    for one, other, box in zip(whole, part, ends):
+        inside = (slice(None), *map(slice, box[:dims], box[dims:]))
+        assert torch.equal(one[inside], other[inside])
+    assert torch.equal(part[..., :2, :2] if dims == 2 else part[:, :, :2, :2], logits[:, :, :2, :2])
+    assert torch.equal(smooth_logits(logits, images, sigma, 0.3, spacing, -torch.ones_like(target)), logits)

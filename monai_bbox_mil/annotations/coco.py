@@ -113,15 +113,10 @@ def _read(index: _Index, annotation: Annotation) -> tuple[str, list[FileBox]]:
 
 def _image(index: _Index, annotation: Annotation) -> _Image:
     path = image_path(annotation)
-    found = index.names.find(path, annotation.name)
-    if len(found) != 1:
-        raise ValueError(
-            f"{annotation.name}: expected {path} once among the images, got {len(found)} of {len(index.images)}"
-            f"{'' if found else index.names.nearest(path)}."
-        )
+    found = index.names.find_one(annotation, "{} once among the images")
     if index.unmatched:
         raise ValueError(f"{annotation.name}: {index.unmatched}.")
-    image, shape = index.images[found[0]], annotation.frame.original_shape
+    image, shape = index.images[found], annotation.frame.original_shape
     if shape is not None and None not in image.size:
         given = numbers_of(list(image.size), [2], f"{annotation.name}, width and height of {path}")
         if given != list(shape[:2]):

@@ -64,13 +64,8 @@ def _read(task: _Task, annotation: Annotation) -> tuple[str, list[FileBox]]:
 
 def _image(task: _Task, annotation: Annotation) -> Element:
     path = image_path(annotation)
-    found = task.names.find(path, annotation.name)
-    if len(found) != 1:
-        raise ValueError(
-            f"{annotation.name}: expected {path} once among the images, got {len(found)} of {len(task.images)}"
-            f"{'' if found else task.names.nearest(path)}."
-        )
-    image, shape = task.images[found[0]], annotation.frame.original_shape
+    found = task.names.find_one(annotation, "{} once among the images")
+    image, shape = task.images[found], annotation.frame.original_shape
     size = [image.get("width"), image.get("height")]
     if shape is not None and None not in size:
         given = numbers_of(size, [2], f"{annotation.name}, width and height of {path}")

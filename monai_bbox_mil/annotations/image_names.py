@@ -100,6 +100,25 @@ class ImageNames:
             self._take(index, absolute, table)
         return best
 
+    def find_one(self, annotation: Annotation, expected: str) -> int:
+        """Return the position of the only entry of an annotation's image.
+
+        Args:
+            annotation: the annotation, which knows the path of its image.
+            expected: what was expected of the path, for the message, such as ``"a task for {}"``.
+
+        Raises:
+            ValueError: when there is no such entry or several, or as :meth:`find`.
+        """
+        path = image_path(annotation)
+        found = self.find(path, annotation.name)
+        if len(found) != 1:
+            raise ValueError(
+                f"{annotation.name}: expected {expected.format(path)}, got {len(found)} of {len(self.entries)}"
+                f"{'' if found else self.nearest(path)}."
+            )
+        return found[0]
+
     def nearest(self, path: str) -> str:
         """Return the end of a "no entry" message: an entry of that name in another folder or in another letter case."""
         exact, others, stem = _names((_split(path) or ("",))[-1], os.path.isdir(path))

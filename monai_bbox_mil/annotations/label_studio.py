@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from monai_bbox_mil.annotations.image_names import ImageEntry, ImageNames, image_path
+from monai_bbox_mil.annotations.image_names import ImageEntry, ImageNames
 from monai_bbox_mil.annotations.interface import Annotation, AnnotationFormat, ClassLabel
 from monai_bbox_mil.annotations.label_studio_regions import region_corners, region_labels
 from monai_bbox_mil.annotations.parsing import parse_json
@@ -71,19 +71,13 @@ def _image_of(data: Any, place: str) -> str:
 
 def _read(tasks: _Tasks, annotation: Annotation) -> tuple[str, list[FileBox]]:
     """Read the regions of one image."""
-    path = image_path(annotation)
-    found = tasks.names.find(path, annotation.name)
-    if len(found) != 1:
-        raise ValueError(
-            f"{annotation.name}: expected a task for {path}, got {len(found)} of {len(tasks.tasks)}"
-            f"{'' if found else tasks.names.nearest(path)}."
-        )
+    found = tasks.names.find_one(annotation, "a task for {}")
     if annotation.frame.original_shape is None:
         raise ValueError(
             f"{annotation.name}: Label Studio's percentages need the size of the image's file, which "
             f"{annotation.frame.name} lacks."
         )
-    place, task = tasks.tasks[found[0]]
+    place, task = tasks.tasks[found]
     results = _results(task, place)
     named = _naming(results, place)
     boxes = []

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,13 +40,8 @@ class CvatExport(OneFile):
     kind: ClassVar[str] = "rectangle"
     """What CVAT calls the shape of its labels."""
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        class_names: Sequence[str],
-        data_root_dir: str | os.PathLike[str] = "",
-    ) -> None:
-        super().__init__(output_dir, class_names, data_root_dir)
+    def _prepare(self, class_names: Sequence[str]) -> None:
+        super()._prepare(class_names)
         for name in self.class_names:
             self._check_text(name, "class_names")
 

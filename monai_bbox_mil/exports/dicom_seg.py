@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,13 +54,8 @@ class DicomSegExport(FilePerImage):
     suffix: ClassVar[str] = ".dcm"
     needs_mm: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        class_names: Sequence[str],
-        data_root_dir: str | os.PathLike[str] = "",
-    ) -> None:
-        super().__init__(output_dir, class_names, data_root_dir)
+    def _prepare(self, class_names: Sequence[str]) -> None:
+        super()._prepare(class_names)
         self._highdicom = require_dicom("highdicom")
         unfit = [name for name in self.class_names if len(name) > _LONGEST or _UNFIT.search(name)]
         if unfit:

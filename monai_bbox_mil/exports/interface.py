@@ -44,8 +44,12 @@ class Export(ABC):
         data_root_dir: str | os.PathLike[str] = "",
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.class_names = check_class_names(class_names, range(1, len(class_names) + 1))
         self.data_root_dir = os.fspath(data_root_dir)
+        self._prepare(class_names)
+
+    def _prepare(self, class_names: Sequence[str]) -> None:
+        """Take the names of the classes, or raise an error if the format cannot hold them; start collecting."""
+        self.class_names = check_class_names(class_names, range(1, len(class_names) + 1))
 
     def add(self, prediction: Prediction) -> None:
         """Add the prediction of one image; a later one of the same image replaces it.
@@ -93,13 +97,8 @@ class FilePerImage(Export):
     folder: ClassVar[str] = ""
     """Folder of the files below that of the export."""
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        class_names: Sequence[str],
-        data_root_dir: str | os.PathLike[str] = "",
-    ) -> None:
-        super().__init__(output_dir, class_names, data_root_dir)
+    def _prepare(self, class_names: Sequence[str]) -> None:
+        super()._prepare(class_names)
         self._images: dict[Path, str] = {}
 
     def path(self, image: str | os.PathLike[str]) -> Path:
@@ -142,13 +141,8 @@ class OneFile(Export):
     file_name: ClassVar[str]
     """Name of the file in ``output_dir``."""
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        class_names: Sequence[str],
-        data_root_dir: str | os.PathLike[str] = "",
-    ) -> None:
-        super().__init__(output_dir, class_names, data_root_dir)
+    def _prepare(self, class_names: Sequence[str]) -> None:
+        super()._prepare(class_names)
         self.records: dict[str, Any] = {}
 
     def _add(self, prediction: Prediction) -> None:

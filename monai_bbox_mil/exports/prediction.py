@@ -23,11 +23,10 @@ from monai_bbox_mil.annotations.frame import WORLD_IS_AMBIGUOUS
 from monai_bbox_mil.annotations.records import label_key
 from monai_bbox_mil.annotations.values import shown
 from monai_bbox_mil.transforms.mask_files import check_label_values
+from monai_bbox_mil.transforms.picture_reader import PICTURES_AND_TIFF
 
 __all__ = ["PredictedObject", "Prediction"]
 
-# Files that have pixels and no millimetres: MONAI gives them the identity as their affine.
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # Interpolation may leave the range of probabilities by rounding errors.
 _ROUNDING = 1e-3
 
@@ -223,7 +222,7 @@ def check_class_names(class_names: Sequence[str], label_values: Sequence[int]) -
 
 
 def _is_picture(image: str) -> bool:
-    return Path(image).suffix.lower() in _PICTURES
+    return Path(image).suffix.lower() in PICTURES_AND_TIFF
 
 
 def _array(values: NdarrayOrTensor) -> NDArray[Any]:

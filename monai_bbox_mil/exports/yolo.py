@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -37,13 +36,8 @@ class YoloExport(FilePerImage):
     folder: ClassVar[str] = "labels"
     holds_volumes: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        class_names: Sequence[str],
-        data_root_dir: str | os.PathLike[str] = "",
-    ) -> None:
-        super().__init__(output_dir, class_names, data_root_dir)
+    def _prepare(self, class_names: Sequence[str]) -> None:
+        super()._prepare(class_names)
         keys = [label_key(name) for name in self.class_names]
         if any(map(str.isdecimal, keys)) and keys != [*map(str, range(len(keys)))]:
             raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_bbox_mil.boxes import slice_box_tensor
+from monai_bbox_mil.boxes import PADDING, slice_box_tensor
 from monai_bbox_mil.pseudo_labels import BoxHeights, PseudoLabelFitter
 from monai_bbox_mil.visualize import CasePicture, save_comparison_grid
 
@@ -72,7 +72,7 @@ def _draw(heights: BoxHeights, label: Tensor, images: Tensor) -> dict[str, CaseP
     picture = CasePicture(
         title="",
         image=images[index, 0].cpu().numpy(),
-        boxes=boxes[boxes[:, -1] != -1].numpy(),
+        boxes=boxes[boxes[:, -1] != PADDING].numpy(),
         mask=None,
         pred=teacher[index].numpy().astype(np.uint8),
     )

@@ -23,7 +23,7 @@ from monai_bbox_mil.annotations.dicom_headers import DicomError
 from monai_bbox_mil.annotations.frame import WORLD_IS_AMBIGUOUS
 from monai_bbox_mil.transforms.dicom_reader import DicomReader
 from monai_bbox_mil.transforms.nifti_header import NiftiReader, is_analyze
-from monai_bbox_mil.transforms.picture_reader import PICTURES, PictureReader, UnusableImageError
+from monai_bbox_mil.transforms.picture_reader import PICTURES_AND_TIFF, PictureReader, UnusableImageError
 from monai_bbox_mil.transforms.voxel_types import float32_grey, whole_labels
 
 __all__ = [
@@ -113,7 +113,7 @@ class LoadCheckedImage(Transform):
             raise ValueError(f"{name}: expected real voxels, got {image.dtype}.")
         if image.numel() == 0:
             raise ValueError(f"{name}: expected at least one voxel, got the shape {tuple(image.shape)}.")
-        if self.num_channels == 3 and len(image) == 1 and name.lower().endswith((*PICTURES, ".tif", ".tiff")):
+        if self.num_channels == 3 and len(image) == 1 and name.lower().endswith(PICTURES_AND_TIFF):
             image = torch.cat([image] * 3)
         if self.num_channels is not None and len(image) != self.num_channels:
             raise ValueError(

@@ -14,10 +14,12 @@ from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-__all__ = ["PICTURES", "PictureReader", "UnusableImageError"]
+__all__ = ["PICTURES", "PICTURES_AND_TIFF", "PictureReader", "UnusableImageError"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 """Extensions of pictures; a TIFF may be one or a medical image."""
+PICTURES_AND_TIFF = (*PICTURES, ".tif", ".tiff")
+"""Extensions of files that have pixels and, but for some TIFFs, no millimetres."""
 _ORIENTATION, _BITS, _SAMPLE_FORMAT = 0x0112, 258, 339  # tags of EXIF and TIFF
 _UNSIGNED = 1
 # What ITK reads right from a TIFF, and with the resolution as spacing.
